@@ -1,0 +1,247 @@
+"""The configuration: nested frozen models, read from one YAML file and dotted overrides, and from nothing else.
+
+Values are the published 1-hour recipe (UniSpeech, Wang et al. 2021, section 4, and its fine-tuning script) unless a
+YAML says otherwise; durations are in seconds, schedules in updates. Reading is strict (`config_reading`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from unispeech_ft.errors import UserError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+PositiveCount = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class ModelConfig(Section):
+    """Which network, and the regularisation it trains with."""
+
+    base: str | None = Field(None, description="Hub id or local folder of the pre-trained or fine-tuned model")
+    revision: str | None = Field(None, description="branch, tag or commit of a Hub id")
+    from_scratch: bool = Field(False, description="random weights; the shape comes from `config`, or from `base`")
+    config: dict[str, Any] | None = Field(None, description="inline Transformers configuration, for from_scratch")
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
+    hidden_dropout: Probability = 0.1
+    attention_dropout: Probability = 0.1
+    activation_dropout: Probability = 0.1
+    feature_projection_dropout: Probability = 0.1
+    final_dropout: Probability = 0.1
+    layerdrop: Probability = 0.1
+    gradient_checkpointing: bool = False
+
+
+class DataConfig(Section):
+    """Where the speech is and which of it is used."""
+
+    source: Literal["common_voice", "manifest", "hub"] = "common_voice"
+    root: str | None = Field(None, description="release folder or .tar.gz; folder of a manifest; Hub id or parquet folder")
+    language: str | None = Field(None, description="Common Voice code: ky, fr, es, it, pt …")
+    splits: str = Field("release", description="`release`, or a folder of published split lists")
+    train: str | None = Field(None, description="split name, or manifest file")
+    validation: str | None = Field(None, description="split name, or manifest file")
+    test: str | None = Field(None, description="split name, or manifest file")
+    audio_column: str | None = None
+    text_column: str | None = None
+    phones_column: str | None = None
+    speaker_column: str | None = None
+    min_duration_s: Annotated[float, Field(ge=0)] = 0.4
+    max_duration_s: Positive = 20.0
+    max_bad_fraction: Probability = Field(0.05, description="more unusable clips than this share stop the run")
+    normalize: bool | None = Field(None, description="zero mean and unit variance a clip; null: as the base model does")
+    normalize_eps: Positive = 1e-5
+    cache_dir: str = "~/.cache/unispeech_ft"
+    num_workers: Count = 2
+
+
+class PhonemesConfig(Section):
+    """How sentences become phones, and the layout of the head."""
+
+    labels: Literal["espeak", "lexicon", "column", "published"] = "espeak"
+    language: str | None = Field(None, description="espeak-ng's name; null: found from data.language")
+    lexicon: str | None = Field(None, description="file of word<TAB>phones separated by spaces")
+    lexicon_fallback: bool = Field(False, description="let espeak-ng pronounce the words that the lexicon lacks")
+    language_flags: Literal["remove", "drop"] = "remove"
+    stress: bool = Field(False, description="keep stress marks")
+    punctuation: bool = Field(False, description="keep punctuation marks as tokens")
+    map: str = Field("none", description="`none`, `ipa`, or a file of phone<TAB>phones")
+    head_layout: Literal["transformers", "original"] = "transformers"
+
+
+class BatchConfig(Section):
+    """Sizes in padded seconds of audio."""
+
+    seconds_per_update: Positive = 250.0
+    seconds_per_sub_batch: Positive = 62.5
+
+
+class MaskConfig(Section):
+    """SpecAugment on the features (wav2vec 2.0 style)."""
+
+    time_prob: Probability = 0.75
+    time_length: PositiveCount = 10
+    feature_prob: Probability = 0.25
+    feature_length: PositiveCount = 64
+    sampling: Literal["original", "independent"] = "original"
+
+
+class OptimizerConfig(Section):
+    """AdamW; with weight_decay 0 it is Adam."""
+
+    lr: Positive = 2e-5
+    betas: tuple[Probability, Probability] = Field((0.9, 0.98), strict=False)
+    eps: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(ge=0)] = Field(25.0, description="0 switches clipping off")
+
+
+class ScheduleConfig(Section):
+    """The learning rate over the updates."""
+
+    name: Literal["tri_stage", "linear", "cosine", "constant"] = "tri_stage"
+    updates: PositiveCount = 20_000
+    warmup: Count = 2_000
+    hold: Count = 8_000
+    decay: Count = 10_000
+    init_scale: Annotated[float, Field(ge=0)] = 0.01
+    final_scale: Annotated[float, Field(ge=0)] = 0.05
+    freeze_encoder_updates: Count = 2_000
+
+
+class EvaluationConfig(Section):
+    """When the validation split is scored."""
+
+    every_updates: PositiveCount = 160
+    start_after: Count = 2_000
+    patience: Count = Field(0, description="evaluations without a better PER before stopping; 0: never")
+    max_utterances: PositiveCount | None = None
+
+
+class CheckpointingConfig(Section):
+    """Full training states, for resuming."""
+
+    every_updates: PositiveCount = 500
+    keep_last: PositiveCount = 2
+
+
+class TrackingConfig(Section):
+    """Experiment trackers by accelerate's names; metrics.jsonl is always written."""
+
+    trackers: list[str] = ["tensorboard"]
+
+
+class HubConfig(Section):
+    """Where the result is published."""
+
+    push: bool = False
+    repo: str | None = None
+    private: bool = True
+
+
+class Config(Section):
+    """A whole run."""
+
+    seed: Count = 1337
+    output_dir: str = "runs/run"
+    resume: bool | str = Field(False, description="true: the newest checkpoint of output_dir; or a checkpoint folder")
+    dry_run: bool = False
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    phonemes: PhonemesConfig = PhonemesConfig()
+    batch: BatchConfig = BatchConfig()
+    mask: MaskConfig = MaskConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpointing: CheckpointingConfig = CheckpointingConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    hub: HubConfig = HubConfig()
+
+
+def cross_field_errors(config: Config) -> list[UserError]:
+    """Faults that only several keys together show; touches no device and reads no data."""
+    checks = [
+        (
+            config.data.root is None,
+            "data.root is missing",
+            "give the folder, archive or Hub id of the speech, for example --data.root cv-corpus-25.0/ky",
+        ),
+        (
+            config.data.source == "common_voice" and config.data.language is None,
+            "data.language is missing",
+            "give the Common Voice code of the language, for example --data.language ky",
+        ),
+        (
+            config.data.source == "manifest" and config.data.train is None,
+            "data.train is missing",
+            "name the manifest to train on, for example --data.train train.tsv",
+        ),
+        (
+            config.phonemes.labels == "espeak" and not (config.phonemes.language or config.data.language),
+            "phonemes.language is missing",
+            "labels from espeak-ng need data.language or phonemes.language (list: espeak-ng names such as fr-fr, ky)",
+        ),
+        (
+            config.phonemes.labels == "lexicon" and config.phonemes.lexicon is None,
+            "phonemes.lexicon is missing",
+            "phonemes.labels is lexicon: name the file, lines of word<TAB>phones",
+        ),
+        (
+            config.phonemes.labels == "published" and config.data.splits == "release",
+            "phonemes.labels is published, but data.splits is release",
+            "name the folder of published lists in data.splits, or set phonemes.labels to espeak",
+        ),
+        (
+            config.model.base is None and not config.model.from_scratch,
+            "model.base is missing",
+            "name a Hub id or a local folder, or set model.from_scratch true with model.config",
+        ),
+        (
+            config.model.from_scratch and config.model.config is None and config.model.base is None,
+            "model.config is missing",
+            "model.from_scratch needs an inline model.config, or model.base to take the shape from",
+        ),
+        (
+            config.model.config is not None and not config.model.from_scratch,
+            "model.config is given, but model.from_scratch is false",
+            "set model.from_scratch true for random weights, or remove model.config",
+        ),
+        (
+            config.data.min_duration_s >= config.data.max_duration_s,
+            f"data.min_duration_s ({config.data.min_duration_s}) is not below data.max_duration_s"
+            f" ({config.data.max_duration_s})",
+            "lower the first or raise the second",
+        ),
+        (
+            config.batch.seconds_per_sub_batch > config.batch.seconds_per_update,
+            f"batch.seconds_per_sub_batch ({config.batch.seconds_per_sub_batch}) is above batch.seconds_per_update"
+            f" ({config.batch.seconds_per_update})",
+            "lower the first or raise the second",
+        ),
+        (
+            config.data.max_duration_s > config.batch.seconds_per_sub_batch,
+            f"data.max_duration_s ({config.data.max_duration_s}) is above batch.seconds_per_sub_batch"
+            f" ({config.batch.seconds_per_sub_batch}), so the longest clips would fit into no batch",
+            "lower the first or raise the second",
+        ),
+        (
+            config.hub.push and config.hub.repo is None,
+            "hub.repo is missing",
+            "hub.push is true: name the repository, for example --hub.repo you/ky-phones",
+        ),
+        (
+            config.phonemes.map not in ("none", "ipa") and not Path(config.phonemes.map).is_file(),
+            f"phonemes.map: no file {config.phonemes.map}",
+            "use none, ipa, or a file of phone<TAB>phones",
+        ),
+    ]
+    return [UserError(what, remedy=remedy) for wrong, what, remedy in checks if wrong]

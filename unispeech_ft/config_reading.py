@@ -1,0 +1,246 @@
+"""YAML file + dotted overrides → `Config`, strictly: every fault of both is found and reported in one pass.
+
+The YAML dialect is 1.2's core schema: only true and false are booleans (`language: no` is Norwegian), `1e-5` is a
+number, and a key may stand only once in a mapping. The environment is never read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from unispeech_ft.config import Config, cross_field_errors
+from unispeech_ft.errors import UserError, raise_all
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 core scalars; repeated keys are collected in `repeated`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[tuple[str, int]] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                self.repeated.append((key, key_node.start_mark.line + 1))
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def _parse_yaml(text: str) -> tuple[Any, list[tuple[str, int]]]:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data(), loader.repeated
+    finally:
+        loader.dispose()
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], list[UserError]]:
+    """The mapping in a YAML file, and its repeated keys as faults.
+
+    Raises:
+        UserError: no such file, not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        values, repeated = _parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no configuration file {path}", remedy="check the path after --config") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder", remedy="name a YAML file after --config") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})", remedy="check the file's permissions") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start})", remedy="save the file as UTF-8") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise UserError(f"{path}{line} is not YAML ({problem})", remedy="mend that line") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{path} holds a {type(values).__name__}, not a mapping",
+            remedy="write sections and keys, for example `data:` with `root: DIR` below it",
+        )
+    faults = [
+        UserError(f"{path}, line {line}: key {key} stands twice", remedy="keep one of the two")
+        for key, line in repeated
+    ]
+    return values, faults
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, dict[str, str], list[UserError]]:
+    """`--config FILE --section.key VALUE --section.key=VALUE …` → the file, the overrides as text, and the faults."""
+    config: Path | None = None
+    overrides: dict[str, str] = {}
+    faults: list[UserError] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or word == "--":
+            faults.append(UserError(f"argument {word!r} is not understood", remedy="write --section.key VALUE"))
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            if not rest or re.match(r"--[a-z]", rest[0]):
+                faults.append(UserError(f"--{key} has no value", remedy=f"write --{key} VALUE"))
+                continue
+            value = rest.pop(0)
+        if key == "config":
+            config = Path(value)
+        elif key in overrides:
+            faults.append(UserError(f"--{key} is given twice", remedy="keep one of the two"))
+        else:
+            overrides[key] = value
+    return config, overrides, faults
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, Any]:
+    """Every dotted key with its annotation."""
+    keys: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        section = _section_of(field.annotation)
+        keys |= known_keys(section, f"{prefix}{name}.") if section else {prefix + name: field.annotation}
+    return keys
+
+
+def _unknown_key(key: str, keys: Sequence[str]) -> UserError:
+    tails: dict[str, str] = {}
+    for known in keys:
+        tails.setdefault(known.rsplit(".", 1)[-1], known)
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    near = near or [tails[t] for t in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.7)]
+    return UserError(f"unknown key {key}", remedy=f"did you mean {near[0]}?" if near else "see `unispeech-ft schema`")
+
+
+def _override_value(text: str, annotation: Any) -> Any:
+    """Text stays text where the key takes text; elsewhere it is read as YAML."""
+    types = get_args(annotation) or (annotation,)
+    try:
+        value, _ = _parse_yaml(text)
+    except yaml.YAMLError:
+        return text
+    takes_text = str in types
+    if takes_text and not (value is None or (isinstance(value, bool) and bool in types)):
+        return text
+    return value
+
+
+def apply_overrides(values: dict[str, Any], overrides: dict[str, str]) -> tuple[dict[str, Any], list[UserError]]:
+    """A new nested mapping with the overrides in it, and the faults of their keys."""
+    keys = known_keys()
+    merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    faults: list[UserError] = []
+    for key, text in overrides.items():
+        parent = next((known for known in keys if key.startswith(known + ".")), None)
+        if key in keys:
+            value = _override_value(text, keys[key])
+        elif parent == "model.config":
+            value, _ = _parse_yaml(text)
+        else:
+            faults.append(_unknown_key(key, list(keys)))
+            continue
+        *path, last = key.split(".")
+        target = merged
+        for name in path:
+            if not isinstance(target.get(name), dict):
+                target[name] = {}
+            target[name] = dict(target[name])
+            target = target[name]
+        target[last] = value
+    return merged, faults
+
+
+def _key_at(location: Sequence[str | int], keys: Sequence[str]) -> str:
+    """The dotted key in a pydantic location, without the union branches that pydantic appends to it."""
+    path = ""
+    for part in location:
+        longer = f"{path}.{part}" if path else str(part)
+        if not isinstance(part, int) and not any(known == longer or known.startswith(longer + ".") for known in keys):
+            break
+        path = longer
+    return path
+
+
+def _validation_faults(error: ValidationError) -> list[UserError]:
+    keys = list(known_keys())
+    faults: dict[str, UserError] = {}
+    for item in error.errors():
+        key = _key_at(item["loc"], keys)
+        if item["type"] == "extra_forbidden":
+            name = ".".join(str(part) for part in item["loc"])
+            faults.setdefault(name, _unknown_key(name, keys))
+            continue
+        shown = json.dumps(item["input"], default=str, ensure_ascii=False)
+        remedy = item["msg"].replace("Input should be", "it should be")
+        remedy = "give a section of keys" if item["type"] == "model_type" else remedy
+        if key in faults:
+            remedy = f"{faults[key].remedy}, or {remedy.removeprefix('it should be ')}"
+        faults[key] = UserError(f"{key} is {shown[:80]}", remedy=remedy)
+    return list(faults.values())
+
+
+def load_config(arguments: Sequence[str]) -> Config:
+    """The configuration that command-line arguments ask for.
+
+    Args:
+        arguments: `--config FILE` and overrides `--section.key VALUE`.
+
+    Raises:
+        UserError: with every fault of the file, the overrides and their combination.
+    """
+    path, overrides, faults = split_arguments(arguments)
+    values: dict[str, Any] = {}
+    if path is None:
+        faults.append(UserError("--config is missing", remedy="name a YAML file, for example configs/ctc_phoneme/demo.yaml"))
+    else:
+        try:
+            values, repeated = read_yaml(path)
+            faults += repeated
+        except UserError as error:
+            faults.append(error)
+    values, bad_keys = apply_overrides(values, overrides)
+    faults += bad_keys
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise_all(faults + _validation_faults(error))
+        raise
+    raise_all(faults + (cross_field_errors(config) if path is not None else []))
+    return config
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration as YAML that `load_config` reads back to the same values."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration, for editors."""
+    return Config.model_json_schema()

@@ -1,0 +1,130 @@
+"""Source `common_voice`: a release folder, its language folder, or the release's `.tar.gz` itself."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+
+from unispeech_ft.config import DataConfig
+from unispeech_ft.data.sources.tables import read_table
+from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance, unique_ids
+from unispeech_ft.errors import UserError
+
+DEFAULT_NAMES: dict[Split, str] = {"train": "train", "validation": "dev", "test": "test"}
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+
+
+def _is_language_folder(folder: Path) -> bool:
+    return (folder / "clips").is_dir() and any(folder.glob("*.tsv"))
+
+
+def find_language_folder(root: Path, language: str) -> Path:
+    """The folder with `clips/` and the TSV files, from a release folder or from itself.
+
+    Raises:
+        UserError: there is none; the languages that are there are named.
+    """
+    if not root.exists():
+        raise UserError(f"data.root: no such folder or archive {root}", remedy="check the path of the Common Voice release")
+    candidates = [root / language, *sorted(root.glob(f"*/{language}"))]
+    if root.name == language or not any(_is_language_folder(folder) for folder in candidates):
+        candidates.insert(0, root)
+    for folder in candidates:
+        if _is_language_folder(folder):
+            return folder
+    there = sorted({tsv.parent.name for pattern in ("*/*.tsv", "*/*/*.tsv") for tsv in root.glob(pattern)})
+    raise UserError(
+        f"data.root: {root} holds no Common Voice data for {language!r} (a folder with clips/ and train.tsv)",
+        remedy=f"it holds {', '.join(there)}; set data.language" if there else "name the release's folder or .tar.gz",
+    )
+
+
+def unpack_release(archive: Path, language: str, cache_dir: Path) -> Path:
+    """Unpacks one language of a release archive into the cache, once; returns the folder to look in.
+
+    Only plain files below their own folder are taken. The folder is keyed by the archive's path, size and time, and
+    appears whole or not at all.
+
+    Raises:
+        UserError: the file is not a readable archive, or lacks the language.
+    """
+    stat = archive.stat()
+    key = hashlib.sha256(f"{archive.resolve()}\t{stat.st_size}\t{stat.st_mtime_ns}\t{language}".encode()).hexdigest()
+    target = cache_dir / "releases" / key[:16]
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            for member in tar:
+                parts = PurePosixPath(member.name).parts
+                if member.isfile() and (language in parts[:-1] or parts[-1] == SYNTHETIC_MARK):
+                    tar.extract(member, partial, filter="data")
+        find_language_folder(partial, language)
+        partial.rename(target)
+    except UserError:
+        raise UserError(f"data.root: {archive} holds no folder {language}", remedy="check data.language") from None
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(
+            f"data.root: {archive} cannot be unpacked ({error})", remedy="download the archive again, or free disk space"
+        ) from None
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial)
+    return target
+
+
+def _read_split(folder: Path, name: str, split: Split) -> tuple[list[Utterance], list[Rejected]]:
+    path = folder / f"{name.removesuffix('.tsv')}.tsv"
+    if not path.is_file():
+        there = ", ".join(sorted(tsv.stem for tsv in folder.glob("*.tsv")))
+        raise UserError(f"data.{split}: {folder} has no {path.name}", remedy=f"name one of {there}")
+    table = read_table(path, f"data.{split}")
+    for column in ("path", "sentence"):
+        if column not in table.columns:
+            raise UserError(f"data.{split}: {path} has no column {column}", remedy="is this a Common Voice TSV?")
+    utterances = []
+    rejected = [Rejected(split, f"{path.name}:{line}", reason) for line, reason in table.faults]
+    for line, row in table.rows:
+        clip = row["path"].strip()
+        if not clip or PurePosixPath(clip).name != clip:
+            rejected.append(Rejected(split, f"{path.name}:{line}", f"its path {clip!r} is no clip name"))
+            continue
+        # Releases before 2020 name clips without their ending.
+        clip = clip if PurePosixPath(clip).suffix else clip + ".mp3"
+        speaker = row.get("client_id") or None
+        utterances.append(
+            Utterance(PurePosixPath(clip).stem, folder / "clips" / clip, row["sentence"].strip(), None, speaker)
+        )
+    return utterances, rejected
+
+
+def open_release(data: DataConfig) -> Path:
+    """The language folder that the configuration means, unpacked first where it is an archive."""
+    root = Path(str(data.root)).expanduser()
+    if root.is_file():
+        if not root.name.endswith(_ARCHIVES):
+            raise UserError(f"data.root: {root} is a file, but not a .tar.gz", remedy="name the release folder or archive")
+        root = unpack_release(root, str(data.language), Path(data.cache_dir).expanduser())
+    return find_language_folder(root, str(data.language))
+
+
+def list_common_voice(data: DataConfig) -> Corpus:
+    """The utterances of the release's own splits.
+
+    Raises:
+        UserError: release, language, split or column is missing.
+    """
+    folder = open_release(data)
+    splits: dict[Split, list[Utterance]] = {}
+    rejected: list[Rejected] = []
+    for split in SPLITS:
+        utterances, faults = _read_split(folder, getattr(data, split) or DEFAULT_NAMES[split], split)
+        splits[split] = unique_ids(utterances)
+        rejected += faults
+    synthetic = any((parent / SYNTHETIC_MARK).exists() for parent in (folder, folder.parent))
+    return Corpus(splits, rejected, synthetic=True if synthetic else None)

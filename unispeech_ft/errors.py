@@ -1,0 +1,64 @@
+"""Errors that a user can mend. Every one says what is wrong and what to do; commands print them and exit with 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """A fault in the configuration, the data or a file.
+
+    Args:
+        what: what is wrong, with the key, file or id concerned.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+
+    @property
+    def lines(self) -> list[str]:
+        """One line for each fault, without line breaks inside."""
+        return [" ".join(str(self).split())]
+
+
+class UserErrors(UserError):
+    """Several faults found in one pass, reported together."""
+
+    def __init__(self, errors: Sequence[UserError]) -> None:
+        self.errors = list(errors)
+        super().__init__("\n".join(line for error in self.errors for line in error.lines), remedy="")
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for error in self.errors for line in error.lines]
+
+
+def raise_all(errors: Sequence[UserError]) -> None:
+    """Raises nothing, the one fault, or all of them together."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise UserErrors(errors)
+
+
+def exit_with(error: UserError) -> NoReturn:
+    """Prints one line for each fault on stderr and ends the process with exit code 2."""
+    for line in error.lines:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run_command(command: Callable[[], int | None]) -> NoReturn:
+    """Runs a whole command: faults of the user end with 2 and no traceback, its own status otherwise."""
+    try:
+        sys.exit(command() or 0)
+    except UserError as error:
+        exit_with(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

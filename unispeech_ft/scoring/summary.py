@@ -1,0 +1,167 @@
+"""The evidence of a PER (`summary.json`) and every utterance behind it (`hypotheses.jsonl`)."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unispeech_ft.errors import UserError
+from unispeech_ft.scoring.bootstrap import bootstrap_per
+from unispeech_ft.scoring.per import UtteranceScore, corpus_per, shuffled_per
+
+TEXT_RULE = (
+    "Unit-cost edit distance over phones (substitution, deletion and insertion cost 1 each); "
+    "PER = sum of errors / sum of reference phones; phones unknown to the model stay in the reference."
+)
+GREEDY_RULE = (
+    "Greedy CTC decoding of each utterance's own frames, padding cut away (argmax, collapse repeats, drop blank and "
+    "special labels), no language model. " + TEXT_RULE
+)
+
+_FIELD_TYPES: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "reference": (list,),
+    "hypothesis": (list,),
+    "substitutions": (int,),
+    "deletions": (int,),
+    "insertions": (int,),
+    "duration_s": (int, float, type(None)),
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `summary.json` holds; None is unknown.
+
+    `per` and `per_shuffled` are fractions; `per_ci95` is [low, high] of 10,000 bootstrap draws by `bootstrap_unit`;
+    `per_shuffled` is the PER against other utterances' references; `blank_share` is the share of frames whose best
+    label is the blank; `seconds` is wall time.
+    """
+
+    per: float | None
+    per_ci95: list[float] | None
+    bootstrap_unit: str | None
+    utterances: int
+    reference_phones: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    blank_share: float | None
+    reference_sha256: str
+    model: str | None
+    split: str | None
+    seconds: float | None
+    per_shuffled: float | None
+    synthetic: bool | None
+    labels: str | None
+    published_split: bool | None
+    scoring: str
+
+
+def summarize(
+    scores: Sequence[UtteranceScore],
+    *,
+    blank_share: float | None = None,
+    model: str | None = None,
+    split: str | None = None,
+    seconds: float | None = None,
+    synthetic: bool | None = None,
+    labels: str | None = None,
+    published_split: bool | None = None,
+    scoring: str = TEXT_RULE,
+) -> Summary:
+    """Corpus PER with its interval, counts and hashes; the keywords are what only the caller can know.
+
+    Pass `scoring=GREEDY_RULE` for hypotheses decoded by `greedy`.
+    """
+    interval = bootstrap_per(scores)
+    return Summary(
+        per=corpus_per(scores),
+        per_ci95=[interval.low, interval.high] if interval else None,
+        bootstrap_unit=interval.unit if interval else None,
+        utterances=len(scores),
+        reference_phones=sum(len(utterance.reference) for utterance in scores),
+        substitutions=sum(utterance.substitutions for utterance in scores),
+        deletions=sum(utterance.deletions for utterance in scores),
+        insertions=sum(utterance.insertions for utterance in scores),
+        blank_share=blank_share,
+        reference_sha256=reference_sha256({utterance.id: utterance.reference for utterance in scores}),
+        model=model,
+        split=split,
+        seconds=seconds,
+        per_shuffled=shuffled_per(scores),
+        synthetic=synthetic,
+        labels=labels,
+        published_split=published_split,
+        scoring=scoring,
+    )
+
+
+def reference_sha256(references: Mapping[str, Sequence[str]]) -> str:
+    """SHA-256 of the UTF-8 lines `id<TAB>phones<LF>` sorted by id, phones joined by one space."""
+    lines = (f"{id_}\t{' '.join(references[id_])}\n" for id_ in sorted(references))
+    return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+
+
+def write_results(folder: str | os.PathLike[str], scores: Iterable[UtteranceScore], summary: Summary) -> None:
+    """Write `hypotheses.jsonl` and then `summary.json`, each whole or not at all; the folder is made if missing.
+
+    Raises:
+        UserError: the folder cannot be made or written.
+    """
+    lines = (json.dumps({name: getattr(u, name) for name in _FIELD_TYPES}, ensure_ascii=False) for u in scores)
+    hypotheses = "".join(f"{line}\n" for line in lines)
+    summary_text = json.dumps(asdict(summary), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        _replace_file(target / "hypotheses.jsonl", hypotheses)
+        _replace_file(target / "summary.json", summary_text)
+    except OSError as error:
+        raise UserError(
+            f"{target}: the results cannot be written ({error.strerror})",
+            remedy="choose a folder you may write to, on a disk with room",
+        ) from error
+
+
+def read_hypotheses(path: str | os.PathLike[str]) -> list[UtteranceScore]:
+    """Read `hypotheses.jsonl` back; the speakers, which it does not hold, are None.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not one of `write_results`.
+    """
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})", remedy="give a hypotheses.jsonl") from error
+    return [_utterance(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _utterance(line: bytes, place: str) -> UtteranceScore:
+    remedy = "score again; the fields are " + ", ".join(_FIELD_TYPES)
+    try:
+        fields: Any = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{place}: not a JSON line ({error})", remedy=remedy) from error
+    if not isinstance(fields, dict) or fields.keys() != _FIELD_TYPES.keys():
+        raise UserError(f"{place}: not the fields of a scored utterance", remedy=remedy)
+    wrong = [name for name, types in _FIELD_TYPES.items() if not isinstance(fields[name], types)]
+    wrong += [name for name in ("reference", "hypothesis") if not all(isinstance(p, str) for p in fields[name] or [])]
+    if wrong:
+        raise UserError(f"{place}: wrong type of {', '.join(wrong)}", remedy=remedy)
+    return UtteranceScore(**fields)
+
+
+def _replace_file(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

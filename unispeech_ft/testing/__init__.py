@@ -1,0 +1,1 @@
+"""Shipped so that users can test their own recipes: tiny models and synthetic speech."""
