@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -37,14 +37,23 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 would read as something else (`no`, `12e4567`)."""
+
+
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+", list("-+0123456789")),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+    for _dialect in (_Loader, _Dumper):
+        _dialect.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
 
 
@@ -108,10 +117,10 @@ def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, dict[str, st
                 faults.append(UserError(f"--{key} has no value", remedy=f"write --{key} VALUE"))
                 continue
             value = rest.pop(0)
-        if key == "config":
-            config = Path(value)
-        elif key in overrides:
+        if key in overrides or (key == "config" and config):
             faults.append(UserError(f"--{key} is given twice", remedy="keep one of the two"))
+        elif key == "config":
+            config = Path(value)
         else:
             overrides[key] = value
     return config, overrides, faults
@@ -139,16 +148,19 @@ def _unknown_key(key: str, keys: Sequence[str]) -> UserError:
     return UserError(f"unknown key {key}", remedy=f"did you mean {near[0]}?" if near else "see `unispeech-ft schema`")
 
 
-def _override_value(text: str, annotation: Any) -> Any:
+def _override_value(key: str, text: str, annotation: Any) -> Any:
     """Text stays text where the key takes text; elsewhere it is read as YAML."""
-    types = get_args(annotation) or (annotation,)
+    takes_text = str in (get_args(annotation) or (annotation,)) and get_origin(annotation) is not list
     try:
-        value, _ = _parse_yaml(text)
+        value, repeated = _parse_yaml(text)
     except yaml.YAMLError:
+        if takes_text:
+            return text
+        raise UserError(f"--{key} {text} is not YAML", remedy="mend its brackets and quotes") from None
+    if takes_text and not (value is None or (isinstance(value, bool) and bool in get_args(annotation))):
         return text
-    takes_text = str in types
-    if takes_text and not (value is None or (isinstance(value, bool) and bool in types)):
-        return text
+    if repeated:
+        raise UserError(f"--{key}: key {repeated[0][0]} stands twice", remedy="keep one of the two")
     return value
 
 
@@ -158,13 +170,13 @@ def apply_overrides(values: dict[str, Any], overrides: dict[str, str]) -> tuple[
     merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     faults: list[UserError] = []
     for key, text in overrides.items():
-        parent = next((known for known in keys if key.startswith(known + ".")), None)
-        if key in keys:
-            value = _override_value(text, keys[key])
-        elif parent == "model.config":
-            value, _ = _parse_yaml(text)
-        else:
+        if key not in keys and not key.startswith("model.config."):
             faults.append(_unknown_key(key, list(keys)))
+            continue
+        try:
+            value = _override_value(key, text, keys.get(key, Any))
+        except UserError as error:
+            faults.append(error)
             continue
         *path, last = key.split(".")
         target = merged
@@ -193,11 +205,14 @@ def _validation_faults(error: ValidationError) -> list[UserError]:
     faults: dict[str, UserError] = {}
     for item in error.errors():
         key = _key_at(item["loc"], keys)
-        if item["type"] == "extra_forbidden":
+        if item["type"] in ("extra_forbidden", "invalid_key"):
             name = ".".join(str(part) for part in item["loc"])
             faults.setdefault(name, _unknown_key(name, keys))
             continue
-        shown = json.dumps(item["input"], default=str, ensure_ascii=False)
+        try:
+            shown = json.dumps(item["input"], default=str, ensure_ascii=False)
+        except ValueError:
+            shown = "a value that contains itself"
         remedy = item["msg"].replace("Input should be", "it should be")
         remedy = "give a section of keys" if item["type"] == "model_type" else remedy
         if key in faults:
@@ -217,12 +232,16 @@ def load_config(arguments: Sequence[str]) -> Config:
     """
     path, overrides, faults = split_arguments(arguments)
     values: dict[str, Any] = {}
+    readable = False
     if path is None:
-        faults.append(UserError("--config is missing", remedy="name a YAML file, for example configs/ctc_phoneme/demo.yaml"))
+        faults.append(
+            UserError("--config is missing", remedy="name a YAML file, for example configs/ctc_phoneme/demo.yaml")
+        )
     else:
         try:
             values, repeated = read_yaml(path)
             faults += repeated
+            readable = True
         except UserError as error:
             faults.append(error)
     values, bad_keys = apply_overrides(values, overrides)
@@ -232,13 +251,13 @@ def load_config(arguments: Sequence[str]) -> Config:
     except ValidationError as error:
         raise_all(faults + _validation_faults(error))
         raise
-    raise_all(faults + (cross_field_errors(config) if path is not None else []))
+    raise_all(faults + (cross_field_errors(config) if readable else []))
     return config
 
 
 def to_yaml(config: Config) -> str:
     """The resolved configuration as YAML that `load_config` reads back to the same values."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def json_schema() -> dict[str, Any]:

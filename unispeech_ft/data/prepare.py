@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.data.audio import RESAMPLER, SAMPLE_RATE_HZ, BadClip, Waveform, decode_audio, pack, read_audio, unpack
-from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
+from unispeech_ft.data.utterances import Corpus, Split, Utterance
 from unispeech_ft.errors import UserError
 
 if TYPE_CHECKING:
@@ -181,8 +181,3 @@ def prepare_audio(
         shutil.rmtree(partial, ignore_errors=True)
         enable_progress_bar()
     return _open(folder)
-
-
-def clip_faults(audio: PreparedAudio, split: Split) -> list[Rejected]:
-    """The clips of a split that could not be decoded."""
-    return [Rejected(split, name, reason) for name, reason in audio.faults.items()]

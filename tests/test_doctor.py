@@ -1,0 +1,137 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from packaging.requirements import Requirement
+
+from unispeech_ft.doctor import (
+    Check,
+    Probe,
+    faults,
+    format_checks,
+    package_probe,
+    requirements,
+    run_probe,
+    version_check,
+)
+
+TORCH_REMEDY = 'python -m pip install "torch>=2.11,<2.13" "torchaudio>=2.11,<2.12"'
+# fmt: off
+SHOWN = {
+    "python", "platform", "unispeech_ft", "torch", "torchaudio", "transformers", "datasets", "accelerate",
+    "evaluate", "huggingface_hub", "phonemizer", "espeakng-loader", "jiwer", "rapidfuzz", "librosa",
+    "soundfile", "libsndfile", "soxr", "pydantic", "PyYAML", "tensorboard", "numpy", "cores", "memory",
+    "device", "espeak-ng", "MP3", "resampling",
+}
+# fmt: on
+
+
+def doctor(tmp_path, modules, *arguments):
+    """Runs the command with fake modules (name → source) in front of the installed ones."""
+    for name, source in modules.items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "__init__.py").write_text(source)
+    return subprocess.run(
+        [sys.executable, "-m", "unispeech_ft.cli", "doctor", *arguments],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def raising(error):
+    def look():
+        raise error
+
+    return look
+
+
+def test_a_healthy_installation(tmp_path):
+    ended = doctor(tmp_path, {}, "--json")
+    assert ended.returncode == 0, ended.stderr
+    checks = {check["name"]: check for check in json.loads(ended.stdout)}
+    assert checks.keys() >= SHOWN
+    assert all(checks[name]["value"] for name in SHOWN)
+    assert [check for check in checks.values() if check["fault"]] == []
+
+
+def test_a_torchaudio_that_does_not_match(tmp_path):
+    error = 'raise OSError("libtorch_cuda.so: cannot open shared object file")'
+    ended = doctor(tmp_path, {"torchaudio": error})
+    assert ended.returncode == 2
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "torchaudio" in lines[0]
+    assert "libtorch_cuda.so" in lines[0]
+    assert lines[0].endswith(TORCH_REMEDY)
+    assert "Traceback" not in ended.stderr + ended.stdout
+    (shown,) = [line for line in ended.stdout.splitlines() if line.startswith("torchaudio ")]
+    assert "BROKEN" in shown
+
+
+def test_it_survives_whatever_imports_do(tmp_path):
+    fakes = {
+        "torch": "raise SystemExit(0)",
+        "numpy": "import no_such_module",
+        "pydantic": "raise RuntimeError('two\\nlines')",
+        "tqdm": "print('noise')\nraise BaseException('odd')",
+        "yaml": "1 / 0",
+        "packaging": "raise ImportError('gone')",
+    }
+    ended = doctor(tmp_path, fakes, "--json")
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    checks = {check["name"]: check for check in json.loads(ended.stdout)}
+    assert all(checks[name]["fault"] for name in ("torch", "numpy", "pydantic", "tqdm", "PyYAML"))
+    assert checks["numpy"]["remedy"].startswith("python -m pip install ")
+
+
+def test_probes_that_fail():
+    probe = Probe("soxr", raising(OSError("a\n  b")), "mend", "install")
+    (check,) = run_probe(probe, [])
+    assert (check.fault, check.remedy, check.needed) == ("OSError: a b", "mend", True)
+    (check,) = run_probe(Probe("soxr", raising(ModuleNotFoundError("no soxr")), "mend", "install"), [])
+    assert check.remedy == "install"
+    (check,) = run_probe(Probe("evaluate", raising(OSError("x")), "mend"), [])
+    assert (check.needed, faults([check])) == (False, [])
+    with pytest.raises(KeyboardInterrupt):
+        run_probe(Probe("soxr", raising(KeyboardInterrupt()), "mend"), [])
+
+
+def test_one_cause_is_told_once():
+    torch = Check("torch", "2.12", "OSError: libx", "mend torch")
+    (check,) = run_probe(Probe("accelerate", raising(OSError("libx")), "mend"), [torch])
+    assert check.fault is not None
+    assert "torch" in check.fault
+    assert [error.remedy for error in faults([torch, check])] == ["mend torch"]
+    assert run_probe(Probe("MP3", lambda: "works", "mend", after=("torch",)), [torch]) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "ok"),
+    [("2.11.0", True), ("2.12.1+cpu", True), ("2.10.0", False), ("2.13.0+cpu", False), ("2.15", False)],
+)
+def test_versions_outside_what_is_demanded(version, ok):
+    check = version_check(Check("torch", version), Requirement("torch>=2.11,<2.13"), TORCH_REMEDY)
+    assert (check.fault is None) is ok
+    assert ok or version in check.fault
+    assert check.remedy == (None if ok else TORCH_REMEDY)
+
+
+def test_remedies_are_commands_within_what_is_demanded():
+    demanded = requirements()
+    assert demanded.keys() >= {"torch", "torchaudio", "soxr", "pydantic"}
+    assert package_probe("torchaudio", "torchaudio", demanded["torchaudio"]).remedy == TORCH_REMEDY
+    probe = package_probe("pydantic", "pydantic", Requirement("pydantic<3,>=2.12"))
+    assert probe.missing_remedy == 'python -m pip install "pydantic>=2.12,<3"'
+    assert probe.remedy == 'python -m pip install --force-reinstall --no-deps "pydantic>=2.12,<3"'
+    for text in (demanded["torch"], demanded["torchaudio"]):
+        assert all(str(part) in TORCH_REMEDY for part in text.specifier)
+
+
+def test_the_table():
+    table = format_checks([Check("torch", "2.12.1"), Check("soxr", None, "OSError: x", "mend")])
+    assert table.splitlines() == ["torch  2.12.1", "soxr   -  BROKEN: OSError: x"]

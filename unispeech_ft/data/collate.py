@@ -1,0 +1,114 @@
+"""Planned sub-batches → padded arrays, in the order in which one process trains on them.
+
+`B` clips, `T` frames, `F` feature channels, `C` hidden channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from unispeech_ft.config import MaskConfig
+from unispeech_ft.data.masking import sample_masks
+from unispeech_ft.data.plan import BatchPlan, SubBatch
+
+ClipFeatures = Callable[[int], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One sub-batch on its way through the model.
+
+    Attributes:
+        features: `[B, T, F]`, zero beyond a clip's frames.
+        num_frames: `[B]`.
+        labels: the clips' label ids one after another.
+        num_labels: `[B]`.
+        time_mask: `[B, T]` or None.
+        channel_mask: `[B, C]` or None.
+    """
+
+    features: Tensor
+    num_frames: Tensor
+    labels: Tensor
+    num_labels: Tensor
+    time_mask: Tensor | None
+    channel_mask: Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        def move(tensor: Tensor | None) -> Any:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return Batch(*(move(getattr(self, name)) for name in self.__dataclass_fields__))
+
+    def pin_memory(self) -> Batch:
+        tensors = (getattr(self, name) for name in self.__dataclass_fields__)
+        return Batch(*(tensor if tensor is None else tensor.pin_memory() for tensor in tensors))  # type: ignore[arg-type]
+
+
+def pad_features(clips: Sequence[npt.NDArray[Any]]) -> tuple[Tensor, Tensor]:
+    """Clips `[T_i, F]` → `[B, T, F]` float32 with zeros, and `[B]` frames."""
+    frames = [len(clip) for clip in clips]
+    padded = torch.zeros(len(clips), max(frames), clips[0].shape[1])
+    for row, clip in enumerate(clips):
+        padded[row, : len(clip)] = torch.from_numpy(np.asarray(clip, dtype=np.float32))
+    return padded, torch.tensor(frames)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The clips of the training split, by their place in the plan.
+
+    Attributes:
+        clip_features: place → `[T, F]`.
+        labels: label ids of each clip.
+        num_channels: `C`, the hidden size, for the channel mask.
+    """
+
+    clip_features: ClipFeatures
+    labels: Sequence[Sequence[int]]
+    num_channels: int
+    mask: MaskConfig
+    seed: int
+
+    def batch(self, sub_batch: SubBatch) -> Batch:
+        """The tensors of one planned sub-batch; a pure function of it."""
+        features, num_frames = pad_features([self.clip_features(clip) for clip in sub_batch.clips])
+        labels = [self.labels[clip] for clip in sub_batch.clips]
+        masks = sample_masks(
+            num_frames.tolist(), self.num_channels, self.mask,
+            seed=self.seed, epoch=sub_batch.epoch, sub_batch=sub_batch.index, clips=sub_batch.clips,
+        )
+        return Batch(
+            features,
+            num_frames,
+            torch.tensor([label for line in labels for label in line], dtype=torch.long),
+            torch.tensor([len(line) for line in labels]),
+            None if masks.time is None else torch.from_numpy(masks.time),
+            None if masks.channels is None else torch.from_numpy(masks.channels),
+        )
+
+
+class SubBatchStream(IterableDataset):  # type: ignore[misc]
+    """The batches of one process, in plan order, from an update on; loader workers take turns."""
+
+    def __init__(self, plan: BatchPlan, training_set: TrainingSet, first: int, last: int, rank: int, world: int) -> None:
+        self.plan, self.training_set = plan, training_set
+        self.first, self.last, self.rank, self.world = first, last, rank, world
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
+        position = 0
+        for update in self.plan.updates(self.first, self.last):
+            for sub_batch in update.share(self.rank, self.world):
+                if position % turns == turn:
+                    yield self.training_set.batch(sub_batch)
+                position += 1

@@ -1,0 +1,205 @@
+"""Phones for the utterances of a split, and the utterances that the run uses.
+
+Labels are cached apart from the audio, keyed by the sentences, the rule and espeak-ng's version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from unispeech_ft.config import Config
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
+from unispeech_ft.data.prepare import PreparedAudio
+from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
+from unispeech_ft.errors import UserError
+from unispeech_ft.phonemes.espeak import espeak_version
+from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce
+
+FILTERED = "filtered: "
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """The utterances of a split that can be used, in the order of the source.
+
+    Attributes:
+        ids: of the utterances.
+        phones: their labels.
+        rows: where each clip lies in `audio`.
+        speakers: None where unknown.
+    """
+
+    split: Split
+    ids: list[str]
+    phones: list[list[str]]
+    rows: list[int]
+    speakers: list[str | None]
+    audio: PreparedAudio
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_samples(self) -> npt.NDArray[np.int64]:
+        """Samples at 16 kHz of each clip."""
+        return np.asarray(self.audio.num_samples[self.rows], dtype=np.int64)
+
+    @property
+    def durations_s(self) -> dict[str, float]:
+        return {name: count / SAMPLE_RATE_HZ for name, count in zip(self.ids, self.num_samples.tolist(), strict=True)}
+
+    @property
+    def hours(self) -> float:
+        return float(self.num_samples.sum()) / SAMPLE_RATE_HZ / 3600
+
+    @property
+    def references(self) -> dict[str, list[str]]:
+        return dict(zip(self.ids, self.phones, strict=True))
+
+    def subset(self, places: Sequence[int]) -> LabelledSplit:
+        """The utterances at some places."""
+        return replace(
+            self,
+            ids=[self.ids[place] for place in places],
+            phones=[self.phones[place] for place in places],
+            rows=[self.rows[place] for place in places],
+            speakers=[self.speakers[place] for place in places],
+        )
+
+
+def _cached_pronunciations(sentences: Sequence[str], g2p: G2P, rule: str, cache_dir: Path) -> list[Pronunciation]:
+    version = espeak_version() if g2p.language else "none"
+    digest = hashlib.sha256(json.dumps([rule, version, *sentences], ensure_ascii=False).encode()).hexdigest()
+    path = cache_dir / "labels" / f"{digest[:24]}.json"
+    if path.is_file():
+        return [Pronunciation(phones, fault) for phones, fault in json.loads(path.read_text(encoding="utf-8"))]
+    pronunciations = pronounce(sentences, g2p)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        json.dump([(item.phones, item.fault) for item in pronunciations], file, ensure_ascii=False)
+    os.replace(file.name, path)
+    return pronunciations
+
+
+def label_utterances(utterances: Sequence[Utterance], config: Config, cache_dir: Path) -> list[Pronunciation]:
+    """Phones of each utterance, or the reason why it has none.
+
+    Raises:
+        UserError: see `G2P.from_config`.
+    """
+    if config.phonemes.labels in ("column", "published"):
+        missing = f"no {config.phonemes.labels} labels"
+        return [Pronunciation(list(item.phones or ()), None if item.phones else missing) for item in utterances]
+    g2p = G2P.from_config(config.phonemes, config.data.language)
+    rule = config.phonemes.model_dump_json() + str(g2p.language)
+    for file in (config.phonemes.lexicon, config.phonemes.map):
+        if file and Path(file).is_file():
+            rule += hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return _cached_pronunciations([item.text or "" for item in utterances], g2p, rule, cache_dir)
+
+
+def _fault(
+    utterance: Utterance, pronunciation: Pronunciation, audio: PreparedAudio, config: Config
+) -> str | None:
+    if utterance.id not in audio.rows:
+        return audio.faults.get(utterance.id, "not prepared")
+    if pronunciation.fault:
+        return pronunciation.fault
+    duration_s = audio.duration_s(audio.rows[utterance.id])
+    if not config.data.min_duration_s <= duration_s <= config.data.max_duration_s:
+        limits = f"{config.data.min_duration_s:g} to {config.data.max_duration_s:g} s"
+        return f"{FILTERED}{duration_s:.2f} s long, outside {limits}"
+    return None
+
+
+def label_split(
+    corpus: Corpus, split: Split, audio: PreparedAudio, config: Config, cache_dir: Path
+) -> tuple[LabelledSplit, list[Rejected]]:
+    """The usable utterances of a split with their phones, and all others with the reason."""
+    utterances = corpus.splits[split]
+    pronunciations = label_utterances(utterances, config, cache_dir)
+    used: list[tuple[Utterance, list[str]]] = []
+    rejected = [item for item in corpus.rejected if item.split == split]
+    for utterance, pronunciation in zip(utterances, pronunciations, strict=True):
+        fault = _fault(utterance, pronunciation, audio, config)
+        if fault:
+            rejected.append(Rejected(split, utterance.id, fault))
+        else:
+            used.append((utterance, pronunciation.phones))
+    labelled = LabelledSplit(
+        split,
+        [utterance.id for utterance, _ in used],
+        [phones for _, phones in used],
+        [audio.rows[utterance.id] for utterance, _ in used],
+        [utterance.speaker for utterance, _ in used],
+        audio,
+    )
+    return labelled, rejected
+
+
+def drop_infeasible(
+    labelled: LabelledSplit, num_frames: Callable[[int], int], minimum_frames: Callable[[Sequence[str]], int]
+) -> tuple[LabelledSplit, list[Rejected]]:
+    """Leaves out utterances whose labels no CTC path of their frames can spell.
+
+    Args:
+        num_frames: samples → frames of the model.
+        minimum_frames: labels → frames that CTC needs (repeats need a blank between).
+    """
+    kept, rejected = [], []
+    for place, (name, phones) in enumerate(zip(labelled.ids, labelled.phones, strict=True)):
+        there, needed = num_frames(int(labelled.num_samples[place])), minimum_frames(phones)
+        if there >= needed:
+            kept.append(place)
+        else:
+            reason = f"infeasible for CTC: {needed} frames needed for its phones, {there} there"
+            rejected.append(Rejected(labelled.split, name, reason))
+    return labelled.subset(kept), rejected
+
+
+def _kind(item: Rejected) -> str:
+    """The reason without its figures, to count alike ones together."""
+    return re.sub(r"[0-9][0-9.]* s long, |:.*", "", item.reason.removeprefix(FILTERED))
+
+
+def summarize_rejected(rejected: Sequence[Rejected], num_listed: int, split: str) -> list[str]:
+    """Lines for people: how many utterances of a split were left out, by reason, with the first ids."""
+    if not rejected:
+        return []
+    by_kind: dict[str, list[str]] = {}
+    for item in rejected:
+        by_kind.setdefault(_kind(item), []).append(item.id)
+    lines = [f"{split}: {len(rejected)} of {num_listed} utterances left out"]
+    for kind, ids in sorted(by_kind.items(), key=lambda pair: -len(pair[1])):
+        more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+        lines.append(f"  {len(ids)} × {kind}: {', '.join(ids[:3])}{more}")
+    return lines
+
+
+def check_bad_fraction(rejected: Sequence[Rejected], num_listed: int, split: str, limit: float) -> None:
+    """Stops the run where more of a split than `data.max_bad_fraction` is bad; what a filter left out is not bad.
+
+    Raises:
+        UserError: with the commonest reason.
+    """
+    bad = [item for item in rejected if not item.reason.startswith(FILTERED)]
+    if not num_listed or len(bad) <= limit * num_listed:
+        return
+    reason, count = Counter(item.reason for item in bad).most_common(1)[0]
+    example = next(item.id for item in bad if item.reason == reason)
+    raise UserError(
+        f"{split}: {len(bad)} of {num_listed} utterances are bad, more than data.max_bad_fraction ({limit:g});"
+        f" most often ({count} ×): {reason}, for example {example}",
+        remedy="mend the data, or raise data.max_bad_fraction",
+    )

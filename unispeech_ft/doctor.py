@@ -1,0 +1,322 @@
+"""`unispeech-ft doctor`: what is installed, what is broken, and the command that mends it.
+
+Every probe is a function that returns what to show, or raises anything at all; `run_probe` turns it into a `Check`,
+so a library that cannot even be imported is reported like everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import io
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unispeech_ft.errors import UserError
+from unispeech_ft.version import VERSION
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+DISTRIBUTION = "unispeech-ft"
+TORCH_REMEDY = 'python -m pip install "torch>=2.11,<2.13" "torchaudio>=2.11,<2.12"'
+INSTALL = "python -m pip install"
+# Without --no-deps pip would also replace torch by one that torchaudio does not match.
+REINSTALL = "python -m pip install --force-reinstall --no-deps"
+OWN_REMEDY = f"{INSTALL} -e .  (in the folder of unispeech_ft)"
+
+# Distribution → module, in an order where what others import comes first.
+PACKAGES = {
+    "numpy": "numpy",
+    "torch": "torch",
+    "torchaudio": "torchaudio",
+    "soundfile": "soundfile",
+    "soxr": "soxr",
+    "pydantic": "pydantic",
+    "PyYAML": "yaml",
+    "huggingface_hub": "huggingface_hub",
+    "safetensors": "safetensors",
+    "transformers": "transformers",
+    "datasets": "datasets",
+    "accelerate": "accelerate",
+    "evaluate": "evaluate",
+    "phonemizer": "phonemizer",
+    "espeakng-loader": "espeakng_loader",
+    "jiwer": "jiwer",
+    "rapidfuzz": "rapidfuzz",
+    "librosa": "librosa",
+    "tensorboard": "tensorboard",
+    "tqdm": "tqdm",
+}
+NOT_NEEDED_TO_TRAIN = frozenset({"evaluate", "jiwer", "librosa", "CUDA of torch"})
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    Attributes:
+        name: what was looked at.
+        value: version or finding; None where it could not be found out.
+        fault: what is wrong; None if nothing is.
+        remedy: the command to run; None where the fault is the consequence of another check's.
+        needed: without it the toolkit cannot train.
+    """
+
+    name: str
+    value: str | None = None
+    fault: str | None = None
+    remedy: str | None = None
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to make a check.
+
+    Attributes:
+        name: of the check.
+        look: returns what to show, or raises.
+        remedy: the command that mends a fault.
+        missing_remedy: the command where a module is missing altogether; None: the same.
+        after: checks of which none may have a fault, or this one is left out.
+    """
+
+    name: str
+    look: Callable[[], str]
+    remedy: str
+    missing_remedy: str | None = None
+    after: tuple[str, ...] = ()
+
+
+def run_probe(probe: Probe, earlier: Sequence[Check]) -> list[Check]:
+    """The check of a probe, whatever it raises; none if what it builds on is broken.
+
+    Args:
+        probe: is looked at once.
+        earlier: checks already made; the same error again is put down to them.
+    """
+    broken = {check.name: check.fault for check in earlier if check.fault}
+    if broken.keys() & set(probe.after):
+        return []
+    needed = probe.name not in NOT_NEEDED_TO_TRAIN
+    try:
+        return [Check(probe.name, probe.look(), needed=needed)]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        fault = " ".join(f"{type(error).__name__}: {error}".split())
+        missing = isinstance(error, ModuleNotFoundError)
+    value = installed_version(probe.name)
+    cause = next((name for name, known in broken.items() if known in fault), None)
+    if cause:
+        return [Check(probe.name, value, f"broken because {cause} is: {fault}", None, needed)]
+    remedy = probe.missing_remedy if missing and probe.missing_remedy else probe.remedy
+    return [Check(probe.name, value, fault, remedy, needed)]
+
+
+def installed_version(distribution: str) -> str | None:
+    """Version of an installed distribution, without importing it."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def requirements() -> dict[str, Requirement]:
+    """What the installed unispeech_ft demands, by distribution; empty where that cannot be known."""
+    try:
+        from packaging.requirements import Requirement
+
+        demanded = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or ()]
+    except (ImportError, importlib.metadata.PackageNotFoundError):
+        return {}
+    return {item.name: item for item in demanded if item.marker is None or item.marker.evaluate({"extra": ""})}
+
+
+def version_check(check: Check, requirement: Requirement | None, remedy: str) -> Check:
+    """The same check, faulty if its version is outside what is demanded."""
+    if check.fault or check.value is None or requirement is None:
+        return check
+    if requirement.specifier.contains(check.value, prereleases=True):
+        return check
+    return Check(check.name, check.value, f"{check.value} is outside {requirement.specifier}", remedy, check.needed)
+
+
+def package_probe(distribution: str, module: str, requirement: Requirement | None) -> Probe:
+    """Whether a package can be imported, and the pip commands that install what is demanded."""
+    look = partial(_import, distribution, module)
+    if distribution in ("torch", "torchaudio"):
+        return Probe(distribution, look, TORCH_REMEDY)
+    bounds = sorted((str(part) for part in requirement.specifier), reverse=True) if requirement else []
+    wanted = f'"{distribution}{",".join(bounds)}"'
+    return Probe(distribution, look, f"{REINSTALL} {wanted}", f"{INSTALL} {wanted}")
+
+
+def _import(distribution: str, module: str) -> str:
+    imported = importlib.import_module(module)
+    return installed_version(distribution) or str(getattr(imported, "__version__", "unknown"))
+
+
+def _own_version() -> str:
+    if installed_version(DISTRIBUTION) is None:
+        raise UserError("it runs, but is not installed", remedy="without that its requirements are unknown")
+    return VERSION
+
+
+def _memory() -> str:
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+
+
+def _cores() -> str:
+    return str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
+
+def _device() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "CPU"
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return f"CUDA {torch.version.cuda}: {', '.join(names)}"
+
+
+def _cuda() -> str:
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    if torch.cuda.is_available() or visible in ("", "-1") or not shutil.which("nvidia-smi"):
+        return str(torch.version.cuda)
+    raise RuntimeError("there is an NVIDIA driver, but torch finds no device")
+
+
+def _speech_classes() -> str:
+    transformers = importlib.import_module("transformers")
+    return ", ".join(getattr(transformers, name).__name__ for name in ("UniSpeechForCTC", "Wav2Vec2Processor"))
+
+
+def _espeak() -> str:
+    from unispeech_ft.phonemes.espeak import espeak_phones, espeak_version
+
+    phones = espeak_phones(["test"], "en-us")[0]
+    if not phones:
+        raise RuntimeError("espeak-ng gives no phones for a test word")
+    return espeak_version()
+
+
+def _libsndfile() -> str:
+    import soundfile
+
+    return str(soundfile.__libsndfile_version__)
+
+
+def _mp3() -> str:
+    import numpy
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, numpy.zeros(1600, dtype=numpy.float32), 16_000, format="MP3")
+    file.seek(0)
+    samples, rate = soundfile.read(file)
+    if not len(samples) or rate != 16_000:
+        raise RuntimeError("a 0.1 s MP3 does not come back")
+    return "written and read"
+
+
+def _resampling() -> str:
+    import numpy
+    import soxr
+
+    samples = len(soxr.resample(numpy.zeros(4800, dtype=numpy.float32), 48_000, 16_000))
+    if samples != 1600:
+        raise RuntimeError(f"0.1 s at 48 kHz become {samples} samples at 16 kHz, not 1600")
+    return "48 to 16 kHz"
+
+
+def _writable(folder: str) -> str:
+    existing = Path(folder).expanduser().absolute()
+    while not existing.exists():
+        existing = existing.parent
+    with tempfile.TemporaryFile(dir=existing):
+        return f"{folder} ({shutil.disk_usage(existing).free / 2**30:.0f} GiB free)"
+
+
+def _cache_folder() -> str:
+    from unispeech_ft.config import DataConfig
+
+    return _writable(DataConfig().cache_dir)
+
+
+def _functions() -> list[Probe]:
+    """Probes of what the libraries can do together."""
+    classes, sound, resampler = f"{REINSTALL} transformers", f"{REINSTALL} soundfile", f"{REINSTALL} soxr"
+    labels = f"{REINSTALL} phonemizer espeakng-loader"
+    driver = f"update the NVIDIA driver, or {TORCH_REMEDY}"
+    cache = "set data.cache_dir to a folder you may write to"
+    temporary = "export TMPDIR=A_FOLDER_YOU_MAY_WRITE_TO"
+    return [
+        Probe("speech classes", _speech_classes, classes, after=("transformers", "torch", "torchaudio")),
+        Probe("espeak-ng", _espeak, labels, after=("phonemizer", "espeakng-loader", "pydantic")),
+        Probe("libsndfile", _libsndfile, sound, after=("soundfile",)),
+        Probe("MP3", _mp3, sound, after=("soundfile", "numpy")),
+        Probe("resampling", _resampling, resampler, after=("soxr", "numpy")),
+        Probe("device", _device, TORCH_REMEDY, after=("torch",)),
+        Probe("CUDA of torch", _cuda, driver, after=("torch",)),
+        Probe("cache folder", _cache_folder, cache, after=("pydantic",)),
+        Probe("temporary folder", lambda: _writable(tempfile.gettempdir()), temporary),
+    ]
+
+
+def examine() -> list[Check]:
+    """Every check, in the order of the report; what the libraries print meanwhile goes to stderr."""
+    checks = [
+        Check("python", platform.python_version()),
+        Check("platform", platform.platform()),
+    ]
+
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for probe in (
+            Probe("unispeech_ft", _own_version, OWN_REMEDY),
+            Probe("cores", _cores, ""),
+            Probe("memory", _memory, ""),
+        ):
+            checks += run_probe(probe, checks)
+        demanded = requirements()
+        for distribution, module in PACKAGES.items():
+            requirement = demanded.get(distribution)
+            probe = package_probe(distribution, module, requirement)
+            remedy = probe.missing_remedy or probe.remedy
+            checks += [version_check(check, requirement, remedy) for check in run_probe(probe, checks)]
+        for probe in _functions():
+            checks += run_probe(probe, checks)
+    return checks
+
+
+def faults(checks: Sequence[Check]) -> list[UserError]:
+    """The faults that keep the toolkit from training, each with its remedy."""
+    return [
+        UserError(f"{check.name}: {check.fault}", remedy=check.remedy)
+        for check in checks
+        if check.needed and check.fault and check.remedy
+    ]
+
+
+def format_checks(checks: Sequence[Check]) -> str:
+    """A table for people: name, version or finding, and the fault."""
+    width = max(len(check.name) for check in checks)
+    rows = [
+        f"{check.name:<{width}}  {check.value or '-'}" + (f"  BROKEN: {check.fault}" if check.fault else "")
+        for check in checks
+    ]
+    return "\n".join(rows)

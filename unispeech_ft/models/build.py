@@ -1,0 +1,202 @@
+"""A CTC model from a Hub id, a local folder or a configuration, with the regularisation of the YAML and a head for
+the inventory at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from unispeech_ft.config import DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.families import backbone, check_family, normalises_input, reads_waveforms
+from unispeech_ft.models.features import FrontEnd
+from unispeech_ft.models.filter_bank import start_as_filter_bank
+from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A model ready to train.
+
+    Attributes:
+        model: `…ForCTC` in float32 with the conv extractor frozen.
+        front_end: waveform → features.
+        kept_rows: head rows taken over from the base model.
+        fresh_rows: head rows that start at random.
+    """
+
+    model: PreTrainedModel
+    front_end: FrontEnd
+    kept_rows: int
+    fresh_rows: int
+
+
+def _not_found(name: str, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(
+        f"model.base: {name} is neither a local model folder nor a Hub model that can be reached ({reason[:160]})",
+        remedy="check the name, download the model first, or set model.from_scratch true with model.config",
+    )
+
+
+def base_folder(model: ModelConfig) -> Path | None:
+    """The local folder of the base model's small files; fetched from the Hub (or its cache) where it is an id.
+
+    Raises:
+        UserError: there is no such model, or the Hub cannot be reached.
+    """
+    if model.base is None:
+        return None
+    path = Path(model.base).expanduser()
+    if path.is_dir():
+        return path
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.txt"]
+        return Path(snapshot_download(model.base, revision=model.revision, allow_patterns=patterns))
+    except Exception as error:
+        raise _not_found(model.base, error) from None
+
+
+def read_model_config(model: ModelConfig) -> PreTrainedConfig:
+    """The Transformers configuration of the base model, or the inline one.
+
+    Raises:
+        UserError: it cannot be found, or is of no supported family.
+    """
+    from transformers import AutoConfig
+
+    if model.from_scratch and model.config is not None:
+        settings: dict[str, Any] = dict(model.config)
+        kind = settings.pop("model_type", None)
+        if kind is None:
+            raise UserError("model.config.model_type is missing", remedy="for example model_type: unispeech")
+        try:
+            config = AutoConfig.for_model(kind, **settings)
+        except Exception as error:
+            raise UserError(f"model.config: {str(error).strip().splitlines()[-1]}", remedy="mend that key") from None
+        unknown = sorted(set(settings) - set(type(config)().to_dict()))
+        if unknown:
+            raise UserError(f"model.config has no key {', '.join(unknown)}", remedy=f"see {type(config).__name__}")
+    else:
+        folder = base_folder(model)
+        try:
+            config = AutoConfig.from_pretrained(folder)
+        except Exception as error:
+            raise _not_found(str(model.base), error) from None
+    check_family(config, str(model.base or "model.config"))
+    return config
+
+
+def _regularise(config: PreTrainedConfig, model: ModelConfig, mask: MaskConfig) -> None:
+    """Writes the YAML's dropouts, masks and CTC settings into a Transformers configuration."""
+    config.hidden_dropout = model.hidden_dropout
+    config.attention_dropout = model.attention_dropout
+    config.activation_dropout = model.activation_dropout
+    config.feat_proj_dropout = model.feature_projection_dropout
+    config.final_dropout = model.final_dropout
+    config.layerdrop = model.layerdrop
+    config.apply_spec_augment = True
+    config.mask_time_prob, config.mask_time_length = mask.time_prob, mask.time_length
+    config.mask_feature_prob, config.mask_feature_length = mask.feature_prob, mask.feature_length
+    # WavLMConfig lacks it, and the stock model asks for it once mask_feature_prob is above 0.
+    config.mask_feature_min_masks = getattr(config, "mask_feature_min_masks", 0)
+    config.ctc_loss_reduction, config.ctc_zero_infinity = "sum", True
+
+
+def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrainedModel, set[str]]:
+    """The base model with its own head, and the names of tensors that its files lack."""
+    from transformers import AutoModelForCTC
+
+    options: dict[str, Any] = {} if model.attention == "auto" else {"attn_implementation": model.attention}
+    if model.from_scratch:
+        network = AutoModelForCTC.from_config(config, **options).float()
+        return network, {"lm_head.weight", "lm_head.bias"}
+    folder = Path(str(model.base)).expanduser()
+    source = folder if folder.is_dir() else str(model.base)
+    try:
+        network, info = AutoModelForCTC.from_pretrained(
+            source, revision=model.revision, config=config, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (OSError, EnvironmentError) as error:
+        raise _not_found(str(model.base), error) from None
+    except (ValueError, ImportError) as error:
+        raise UserError(f"model.attention: {str(error).splitlines()[0]}", remedy="use model.attention auto") from None
+    missing = set(info["missing_keys"])
+    lacking = sorted(name for name in missing if "lm_head" not in name and "masked_spec_embed" not in name)
+    if lacking:
+        raise UserError(
+            f"model.base: {model.base} lacks {len(lacking)} tensors of the encoder ({', '.join(lacking[:3])} …)",
+            remedy="it is not a checkpoint of this architecture; choose another, or model.from_scratch true",
+        )
+    return network, missing
+
+
+def _new_head(
+    network: PreTrainedModel, tokenizer: PhoneTokenizer, old: PhoneTokenizer | None, seed: int
+) -> tuple[int, int]:
+    """Puts a head for `tokenizer` on the model; rows of tokens that both have are kept. Returns (kept, fresh)."""
+    before = network.lm_head
+    head = nn.Linear(before.in_features, len(tokenizer.tokens))
+    generator = torch.Generator().manual_seed(seed)
+    nn.init.xavier_uniform_(head.weight, generator=generator)
+    nn.init.zeros_(head.bias)
+    kept = 0
+    with torch.no_grad():
+        for row, token in enumerate(tokenizer.tokens):
+            name = old.blank_token if old and token == tokenizer.blank_token else token
+            if old is not None and name in old.ids and old.ids[name] < before.out_features:
+                head.weight[row] = before.weight[old.ids[name]]
+                head.bias[row] = before.bias[old.ids[name]]
+                kept += 1
+    network.lm_head = head
+    return kept, len(tokenizer.tokens) - kept
+
+
+def make_front_end(network: PreTrainedModel, data: DataConfig, folder: Path | None) -> FrontEnd:
+    """The front end that fits the model: normalised or raw waveforms, or filter banks."""
+    normalize = normalises_input(network.config, folder) if data.normalize is None else data.normalize
+    if reads_waveforms(network.config):
+        return FrontEnd(network, normalize, data.normalize_eps)
+    from transformers import SeamlessM4TFeatureExtractor
+
+    width = network.config.feature_projection_input_dim
+    return FrontEnd(network, False, data.normalize_eps, SeamlessM4TFeatureExtractor(feature_size=width // 2, stride=2))
+
+
+def build_model(
+    model: ModelConfig, mask: MaskConfig, data: DataConfig, tokenizer: PhoneTokenizer, seed: int
+) -> BuiltModel:
+    """The model that a configuration asks for.
+
+    Args:
+        tokenizer: the rows that its head will have.
+        seed: of whatever starts at random.
+
+    Raises:
+        UserError: the base model cannot be found or loaded, or is of no supported family.
+    """
+    config = read_model_config(model)
+    _regularise(config, model, mask)
+    torch.manual_seed(seed)
+    network, missing = _load_weights(model, config)
+    folder = base_folder(model)
+    if model.from_scratch and reads_waveforms(config):
+        start_as_filter_bank(backbone(network).feature_extractor)
+    old = load_tokenizer(folder) if folder and not any("lm_head" in name for name in missing) else None
+    kept, fresh = _new_head(network, tokenizer, old, seed)
+    network.config.vocab_size = len(tokenizer.tokens)
+    network.config.pad_token_id = tokenizer.blank_id
+    network.config.bos_token_id, network.config.eos_token_id = tokenizer.ids.get("<s>"), tokenizer.ids.get("</s>")
+    # Layers are left out by name (training.randomness), not by the stock encoder's own draws.
+    network.config.layerdrop = 0.0
+    if reads_waveforms(config):
+        backbone(network).feature_extractor._freeze_parameters()
+    return BuiltModel(network, make_front_end(network, data, folder), kept, fresh)

@@ -1,0 +1,81 @@
+"""The families of encoders that the toolkit fine-tunes, and what sets them apart.
+
+All of them are `feature extractor → feature projection → encoder → head` in Transformers; they differ in what the
+extractor reads (waveforms, or filter banks for Wav2Vec2-BERT) and in whether the waveform is normalised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unispeech_ft.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+WAVEFORM_FAMILIES = ("unispeech", "unispeech-sat", "wavlm", "wav2vec2", "hubert")
+FILTER_BANK_FAMILIES = ("wav2vec2-bert",)
+FILTER_BANK_RATE_HZ = 50
+
+
+def check_family(config: PreTrainedConfig, name: str) -> None:
+    """Raises UserError where a configuration is of no family that can be fine-tuned here."""
+    families = WAVEFORM_FAMILIES + FILTER_BANK_FAMILIES
+    if config.model_type not in families:
+        raise UserError(f"model.base: {name} is of type {config.model_type!r}", remedy=f"use one of {', '.join(families)}")
+    if getattr(config, "add_adapter", False):
+        raise UserError(f"model.base: {name} has an adapter after its encoder", remedy="set add_adapter false in its config")
+
+
+def reads_waveforms(config: PreTrainedConfig) -> bool:
+    return config.model_type in WAVEFORM_FAMILIES
+
+
+def backbone(model: PreTrainedModel) -> nn.Module:
+    """The model without its CTC head."""
+    return getattr(model, model.base_model_prefix)
+
+
+def num_frames(config: PreTrainedConfig, num_samples: int) -> int:
+    """Frames that the encoder makes of so many samples at 16 kHz."""
+    if not reads_waveforms(config):
+        return max(0, (1 + (num_samples - 400) // 160) // 2)
+    frames = num_samples
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        frames = (frames - kernel) // stride + 1
+    return max(0, frames)
+
+
+def frame_s(config: PreTrainedConfig) -> float:
+    """Seconds from one frame to the next."""
+    if not reads_waveforms(config):
+        return 1 / FILTER_BANK_RATE_HZ
+    stride = 1
+    for factor in config.conv_stride:
+        stride *= factor
+    return stride / 16_000
+
+
+def minimum_frames(labels: Sequence[int]) -> int:
+    """Frames that CTC needs for a label sequence: one a label, and a blank between repeats."""
+    return len(labels) + sum(first == second for first, second in zip(labels, labels[1:], strict=False))
+
+
+def normalises_input(config: PreTrainedConfig, folder: Path | None) -> bool:
+    """Whether the model was trained on waveforms of zero mean and unit variance.
+
+    Said by its `preprocessor_config.json` or `processor_config.json`; without one, models with layer-normed
+    extractors are (Large), those with group-normed ones are not (Base).
+    """
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        path = folder / name if folder else None
+        if path and path.is_file():
+            settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            settings = settings.get("feature_extractor", settings)
+            if "do_normalize" in settings:
+                return bool(settings["do_normalize"])
+    return getattr(config, "feat_extract_norm", "layer") == "layer"

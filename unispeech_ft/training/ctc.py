@@ -1,0 +1,222 @@
+"""The stages of a phoneme CTC fine-tuning, from a configuration to a task that `loop.train` runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from unispeech_ft.config import Config
+from unispeech_ft.data.collate import TrainingSet
+from unispeech_ft.data.labels import (
+    LabelledSplit,
+    check_bad_fraction,
+    drop_infeasible,
+    label_split,
+    summarize_rejected,
+)
+from unispeech_ft.data.plan import BatchPlan
+from unispeech_ft.data.prepare import prepare_audio
+from unispeech_ft.data.sources import list_utterances
+from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
+from unispeech_ft.environment import check_processes
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.build import BuiltModel, read_model_config
+from unispeech_ft.models.families import minimum_frames, num_frames
+from unispeech_ft.models.features import FeatureStore, FrontEnd, cache_features, store_size_bytes
+from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
+from unispeech_ft.training.evaluate import Evaluation, evaluate_split
+from unispeech_ft.training.loop import Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import PreTrainedConfig
+
+# Processes may wait this long for the first one to decode the audio.
+PATIENCE = timedelta(hours=12)
+
+
+@dataclass(frozen=True)
+class SpeechData:
+    """The labelled speech of a run.
+
+    Attributes:
+        splits: usable utterances by split.
+        left_out: all others, with the reason.
+        notes: lines for people: what was left out, how parts were set aside.
+    """
+
+    corpus: Corpus
+    splits: dict[Split, LabelledSplit]
+    left_out: list[Rejected]
+    notes: list[str]
+
+
+def start(config: Config) -> Accelerator:
+    """The accelerator of this process. Precision and devices are what `accelerate` was told.
+
+    Raises:
+        UserError: fewer processes run than were asked for.
+    """
+    from accelerate import Accelerator, InitProcessGroupKwargs
+
+    try:
+        accelerator = Accelerator(
+            log_with=list(config.tracking.trackers) or None,
+            project_dir=config.output_dir,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
+    except ValueError as error:
+        raise UserError(f"accelerate refuses: {str(error).splitlines()[0]}", remedy="see tracking.trackers and accelerate config") from None
+    check_processes(dict(os.environ), accelerator.num_processes)
+    if accelerator.device.type == "cpu":
+        # accelerate's launcher sets one thread where nothing else was said.
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+    return accelerator
+
+
+def model_frames(config: Config) -> PreTrainedConfig | None:
+    """Configuration of the base model; None for a dry run where it cannot be reached."""
+    try:
+        return read_model_config(config.model)
+    except UserError:
+        if config.dry_run and not config.model.from_scratch:
+            return None
+        raise
+
+
+def open_data(config: Config, accelerator: Accelerator, model: PreTrainedConfig | None) -> SpeechData:
+    """Lists, decodes and labels the speech; the first process does the work, the others read its result.
+
+    Raises:
+        UserError: no clips, too many bad ones, or a fault of source, language or lexicon.
+    """
+    corpus = list_utterances(config.data)
+    cache_dir = Path(config.data.cache_dir).expanduser()
+    splits: dict[Split, LabelledSplit] = {}
+    left_out: list[Rejected] = []
+    notes = list(corpus.notes)
+    for split in SPLITS:
+        listed = len(corpus.splits[split]) + sum(item.split == split for item in corpus.rejected)
+        if not corpus.splits[split]:
+            check_bad_fraction([item for item in corpus.rejected if item.split == split], listed, split, 0.0)
+            if split == "train":
+                raise UserError("no clips found for training", remedy="check data.root, data.language and data.train")
+            continue
+        with accelerator.main_process_first():
+            audio = prepare_audio(
+                corpus, split, cache_dir, num_workers=config.data.num_workers, show_progress=accelerator.is_main_process
+            )
+            labelled, rejected = label_split(corpus, split, audio, config, cache_dir)
+        if model is not None and split == "train":
+            labelled, infeasible = drop_infeasible(labelled, lambda count: num_frames(model, count), minimum_frames)
+            rejected += infeasible
+        notes += summarize_rejected(rejected, listed, split)
+        check_bad_fraction(rejected, listed, split, config.data.max_bad_fraction)
+        left_out += rejected
+        if len(labelled):
+            splits[split] = labelled
+    if "train" not in splits:
+        raise UserError("no utterance is left to train on", remedy="; ".join(notes) or "check the data")
+    return SpeechData(corpus, splits, left_out, notes)
+
+
+def head_for(data: SpeechData, config: Config) -> PhoneTokenizer:
+    """The head's rows: the phones of the training split."""
+    return PhoneTokenizer.from_inventory(inventory(data.splits["train"].phones), config.phonemes.head_layout)
+
+
+def phones_only_outside_training(data: SpeechData) -> dict[str, list[str]]:
+    """Phones of validation and test that training lacks; they stay in the references and count as errors."""
+    known = set(inventory(data.splits["train"].phones))
+    others = {split: sorted(set(inventory(labelled.phones)) - known) for split, labelled in data.splits.items()}
+    return {split: phones for split, phones in others.items() if phones}
+
+
+@dataclass(frozen=True)
+class SplitFeatures:
+    """A labelled split with its features."""
+
+    labelled: LabelledSplit
+    store: FeatureStore
+
+    def evaluate(self, built: BuiltModel, tokenizer: PhoneTokenizer, accelerator: Accelerator) -> Evaluation:
+        """Scores the split with the model as it is now."""
+        return evaluate_split(
+            built.model, tokenizer, self.labelled, self.store.clip, self.store.num_frames, accelerator
+        )
+
+
+def feature_dtype(accelerator: Accelerator) -> np.dtype:
+    """32 bits where the encoder computes in 32 bits, else 16."""
+    return np.dtype(np.float32 if accelerator.mixed_precision == "no" else np.float16)
+
+
+def split_features(
+    labelled: LabelledSplit, front_end: FrontEnd, cache_dir: Path, accelerator: Accelerator
+) -> SplitFeatures:
+    """The features of a split from the cache, computed by the first process where they are missing."""
+    dtype = feature_dtype(accelerator)
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            size = store_size_bytes(front_end, labelled.num_samples.tolist(), dtype) / 2**20
+            accelerator.print(f"features of {labelled.split}: {size:.0f} MiB on disk in {cache_dir / 'features'}")
+        label = f"features of {labelled.split}" if accelerator.is_main_process else ""
+        store = cache_features(front_end, labelled.audio, labelled.rows, cache_dir, dtype=dtype, label=label)
+    return SplitFeatures(labelled, store)
+
+
+def limit_validation(labelled: LabelledSplit, limit: int | None, seed: int) -> LabelledSplit:
+    """At most so many utterances, a random choice that depends on the seed alone."""
+    if limit is None or limit >= len(labelled):
+        return labelled
+    places = np.random.default_rng([seed, 6]).choice(len(labelled), limit, replace=False)
+    return labelled.subset(sorted(places.tolist()))
+
+
+def _identity(config: Config, train: LabelledSplit) -> str:
+    sections = [config.model, config.batch, config.mask, config.phonemes]
+    said: Sequence[object] = [config.seed, *(section.model_dump(mode="json") for section in sections)]
+    digest = hashlib.sha256(json.dumps([said, train.ids, train.phones, train.num_samples.tolist()]).encode())
+    return digest.hexdigest()
+
+
+def ctc_task(
+    config: Config,
+    built: BuiltModel,
+    tokenizer: PhoneTokenizer,
+    train: SplitFeatures,
+    validation: SplitFeatures | None,
+    accelerator: Accelerator,
+) -> Task:
+    """What `loop.train` needs, from labelled features and a model."""
+    labelled = train.labelled
+    return Task(
+        model=built.model,
+        plan=plan_for(config, labelled),
+        training_set=TrainingSet(
+            train.store.clip,
+            [tokenizer.encode(phones) for phones in labelled.phones],
+            built.model.config.hidden_size,
+            config.mask,
+            config.seed,
+        ),
+        validate=None if validation is None else lambda: validation.evaluate(built, tokenizer, accelerator),
+        inventory=tokenizer.phones,
+        identity=_identity(config, labelled),
+    )
+
+
+def plan_for(config: Config, train: LabelledSplit) -> BatchPlan:
+    """The batch plan of a training split."""
+    batch = config.batch
+    return BatchPlan(train.num_samples, batch.seconds_per_update, batch.seconds_per_sub_batch, config.seed)

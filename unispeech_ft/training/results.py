@@ -1,0 +1,58 @@
+"""The results of a run on disk and on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unispeech_ft.config import Config
+from unispeech_ft.scoring import GREEDY_RULE, Summary, align, report_html, summarize, write_results
+from unispeech_ft.training.evaluate import Evaluation
+
+
+def write_evaluation(
+    folder: Path, evaluation: Evaluation, config: Config, *, model: str, split: str, synthetic: bool | None, published: bool | None
+) -> Summary:
+    """Writes hypotheses.jsonl, summary.json and report.html of a scored split.
+
+    Args:
+        model: what was scored, a folder or Hub id.
+        published: whether the split is exactly a published one.
+    """
+    summary = summarize(
+        evaluation.scores,
+        blank_share=evaluation.blank_share,
+        model=model,
+        split=split,
+        seconds=round(evaluation.seconds, 3),
+        synthetic=synthetic,
+        labels=config.phonemes.labels,
+        published_split=published,
+        scoring=GREEDY_RULE,
+    )
+    write_results(folder, evaluation.scores, summary)
+    title = f"{config.data.language or 'unknown language'}, {split}"
+    (folder / "report.html").write_text(report_html(evaluation.scores, summary, title), encoding="utf-8")
+    return summary
+
+
+def result_lines(evaluation: Evaluation, summary: Summary, examples: int = 3) -> list[str]:
+    """PER with its interval, what guessing would score, and some reference/hypothesis pairs."""
+    if summary.per is None or summary.per_ci95 is None:
+        return [f"{summary.split}: no reference phones, so no PER"]
+    low, high = summary.per_ci95
+    lines = [
+        f"{summary.split} PER {100 * summary.per:.2f} %  (95 % interval {100 * low:.2f}–{100 * high:.2f}, by"
+        f" {summary.bootstrap_unit}; {summary.utterances} utterances, {summary.reference_phones} phones)",
+        f"  {summary.substitutions} substitutions, {summary.deletions} deletions, {summary.insertions} insertions",
+    ]
+    if summary.per_shuffled is not None:
+        lines.append(f"  guessing (hypotheses against shuffled references): {100 * summary.per_shuffled:.2f} %")
+    step = max(1, len(evaluation.scores) // examples)
+    for item in evaluation.scores[::step][:examples]:
+        pairs = align(item.reference, item.hypothesis).pairs
+        widths = [max(len(first or "·"), len(second or "·")) for first, second in pairs]
+        for name, side in (("ref", 0), ("hyp", 1)):
+            cells = [(pair[side] or "·").ljust(width) for pair, width in zip(pairs, widths, strict=True)]
+            lines.append(f"  {name} {' '.join(cells).rstrip()}")
+        lines.append("")
+    return lines
