@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from unispeech_ft.errors import UserError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 
@@ -54,7 +55,7 @@ class DataConfig(Section):
     text_column: str | None = None
     phones_column: str | None = None
     speaker_column: str | None = None
-    min_duration_s: Annotated[float, Field(ge=0)] = 0.4
+    min_duration_s: NotNegative = 0.4
     max_duration_s: Positive = 20.0
     max_bad_fraction: Probability = Field(0.05, description="more unusable clips than this share stop the run")
     normalize: bool | None = Field(None, description="zero mean and unit variance a clip; null: as the base model does")
@@ -100,8 +101,8 @@ class OptimizerConfig(Section):
     lr: Positive = 2e-5
     betas: tuple[Probability, Probability] = Field((0.9, 0.98), strict=False)
     eps: Positive = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(ge=0)] = Field(25.0, description="0 switches clipping off")
+    weight_decay: NotNegative = 0.0
+    max_grad_norm: NotNegative = Field(25.0, description="0 switches clipping off")
 
 
 class ScheduleConfig(Section):
@@ -112,8 +113,8 @@ class ScheduleConfig(Section):
     warmup: Count = 2_000
     hold: Count = 8_000
     decay: Count = 10_000
-    init_scale: Annotated[float, Field(ge=0)] = 0.01
-    final_scale: Annotated[float, Field(ge=0)] = 0.05
+    init_scale: NotNegative = 0.01
+    final_scale: NotNegative = 0.05
     freeze_encoder_updates: Count = 2_000
 
 
@@ -171,7 +172,7 @@ def cross_field_errors(config: Config) -> list[UserError]:
     """Faults that only several keys together show; touches no device and reads no data."""
     checks = [
         (
-            config.data.root is None,
+            config.data.root is None and not (config.dry_run and config.data.splits != "release"),
             "data.root is missing",
             "give the folder, archive or Hub id of the speech, for example --data.root cv-corpus-25.0/ky",
         ),

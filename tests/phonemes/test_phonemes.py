@@ -75,7 +75,6 @@ def test_stress():
     assert not any("ˈ" in phone for phone in phones("hola mundo", language="es"))
 
 
-@pytest.mark.xfail(strict=True, reason="espeak_phones leaves punctuation marks glued to phones")
 @pytest.mark.parametrize(
     ("sentence", "expected"),
     [
@@ -146,13 +145,11 @@ def test_lexicon_fallback(lexicon):
     assert pronounce(["go uno"], with_espeak)[0].phones == ["g", "oː", *phones("uno", language="es")]
 
 
-@pytest.mark.xfail(strict=True, reason="_by_lexicon forgets the faults of fallback words")
 def test_lexicon_fallback_drops_sentences_in_another_language(lexicon):
     rule = G2P("fr-fr", lexicon=read_lexicon(lexicon), lexicon_fallback=True, language_flags="drop")
     assert pronounce(["go football"], rule)[0].phones == []
 
 
-@pytest.mark.xfail(strict=True, reason="_by_lexicon maps the phones of fallback words twice")
 def test_lexicon_fallback_maps_phones_once(lexicon):
     rule = G2P("es", lexicon=read_lexicon(lexicon), lexicon_fallback=True, map_phone=lambda phone: (f"<{phone}>",))
     assert pronounce(["uno"], rule)[0].phones == ["<u>", "<n>", "<o>"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class BadClip(Exception):
     """A clip that cannot be used; the message is the reason."""
 
 
-def _declares_more_than_it_holds(encoded: bytes) -> bool:
+def declares_more_than_it_holds(encoded: bytes | mmap.mmap) -> bool:
     """Whether a RIFF or Ogg file ends before its own headers say; soundfile reads such files without a word."""
     if encoded[:4] == b"RIFF" and len(encoded) >= 8:
         declared = struct.unpack("<I", encoded[4:8])[0]
@@ -47,7 +48,7 @@ def _decode(encoded: bytes) -> tuple[Waveform, int]:
         reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
         raise BadClip(f"not audio that can be decoded ({reason})") from None
     missing = declared - len(samples)
-    if _declares_more_than_it_holds(encoded) or missing > max(0.01 * declared, 2304):
+    if declares_more_than_it_holds(encoded) or missing > max(0.01 * declared, 2304):
         raise BadClip(f"truncated: {len(samples) / rate_hz:.2f} s decoded of more that the file declares")
     if not len(samples):
         raise BadClip("no samples in the file")

@@ -181,3 +181,13 @@ def prepare_audio(
         shutil.rmtree(partial, ignore_errors=True)
         enable_progress_bar()
     return _open(folder)
+
+
+def listed_audio(corpus: Corpus, split: Split) -> PreparedAudio:
+    """Stands for the audio of published lists in a dry run without a release: lengths, and no sound."""
+    from datasets import Dataset
+
+    samples = corpus.listed_samples or {}
+    ids = [utterance.id for utterance in corpus.splits[split]]
+    empty = {"id": ids, "samples": [b""] * len(ids), "scale": [1.0] * len(ids), "fault": [""] * len(ids)}
+    return PreparedAudio(Dataset.from_dict({**empty, "num_samples": [samples[name] for name in ids]}), Path())

@@ -10,6 +10,7 @@ import difflib
 import functools
 import logging
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,12 @@ def espeak_language(code: str) -> str:
     """
     names = supported_languages()
     folded = {name.lower(): name for name in names}
-    for candidate in (code, ESPEAK_NAMES.get(code, ""), code.split("-")[0], ESPEAK_NAMES.get(code.split("-")[0], "")):
-        if candidate.lower() in folded:
-            return folded[candidate.lower()]
+    renamed = {name.lower(): target for name, target in ESPEAK_NAMES.items()}
+    asked = code.lower().replace("_", "-")
+    short = asked.split("-")[0]
+    for candidate in (asked, renamed.get(asked, ""), short, renamed.get(short, "")):
+        if candidate in folded:
+            return _speaking(folded[candidate])
     near = difflib.get_close_matches(code, names, n=5, cutoff=0.5)
     hint = f"; near it: {', '.join(near)}" if near else ""
     raise UserError(
@@ -88,16 +92,40 @@ def espeak_language(code: str) -> str:
     )
 
 
+def _speaking(language: str) -> str:
+    """The language itself; some that espeak-ng lists come without their dictionary and say nothing at all."""
+    if espeak_phones(["a"], language) == [[]]:
+        raise UserError(
+            f"espeak-ng lists {language!r}, but this installation has no dictionary for it",
+            remedy="use a lexicon (phonemes.labels: lexicon), or a related language in phonemes.language",
+        )
+    return language
+
+
 @functools.cache
-def _backend(language: str, stress: bool, punctuation: bool) -> EspeakBackend:
+def _backend(language: str, stress: bool) -> EspeakBackend:
     _library()
     from phonemizer.backend import EspeakBackend
 
     logger = logging.getLogger("unispeech_ft.phonemizer")
     logger.setLevel(logging.ERROR)
-    return EspeakBackend(
-        language, with_stress=stress, preserve_punctuation=punctuation, language_switch="keep-flags", logger=logger
-    )
+    return EspeakBackend(language, with_stress=stress, language_switch="keep-flags", logger=logger)
+
+
+def _at_marks(sentence: str) -> list[str]:
+    """A sentence cut at its punctuation marks, which stand alone; those inside a word (l'ami) stay in it."""
+    pieces = [""]
+    for place, character in enumerate(sentence):
+        inside = sentence[place - 1 : place].isalnum() and sentence[place + 1 : place + 2].isalnum()
+        if unicodedata.category(character).startswith("P") and not inside:
+            pieces += [character, ""]
+        else:
+            pieces[-1] += character
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def _is_mark(piece: str) -> bool:
+    return len(piece) == 1 and unicodedata.category(piece).startswith("P")
 
 
 def espeak_phones(
@@ -116,12 +144,17 @@ def espeak_phones(
     """
     from phonemizer.separator import Separator
 
-    spoken = [(index, sentence) for index, sentence in enumerate(sentences) if sentence]
-    lines = _backend(language, stress, punctuation).phonemize(
-        [sentence for _, sentence in spoken], separator=Separator(phone=" ", word=f" {WORD_MARK} "), strip=True
-    )
-    phones: list[list[str]] = [[] for _ in sentences]
-    for (index, _), line in zip(spoken, lines, strict=True):
-        flagged = LANGUAGE_FLAG.sub(lambda flag: f" {flag.group()} ", line)
-        phones[index] = [phone for phone in flagged.split() if phone != WORD_MARK]
+    pieces = [_at_marks(sentence) if punctuation else [sentence] for sentence in sentences]
+    spoken = [piece for line in pieces for piece in line if piece and not _is_mark(piece)]
+    separator = Separator(phone=" ", word=f" {WORD_MARK} ")
+    lines = iter(_backend(language, stress).phonemize(spoken, separator=separator, strip=True))
+    phones: list[list[str]] = []
+    for line in pieces:
+        phones.append([])
+        for piece in line:
+            if punctuation and _is_mark(piece):
+                phones[-1].append(piece)
+            elif piece and not _is_mark(piece):
+                flagged = LANGUAGE_FLAG.sub(lambda flag: f" {flag.group()} ", next(lines))
+                phones[-1] += [phone for phone in flagged.split() if phone != WORD_MARK]
     return phones

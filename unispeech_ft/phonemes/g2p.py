@@ -14,6 +14,7 @@ from unispeech_ft.phonemes.normalise import normalise_sentence
 from unispeech_ft.phonemes.notation import PhoneMap, phone_map
 
 Lexicon = Mapping[str, Sequence[str]]
+UNKNOWN_WORDS = "words not in the lexicon: "
 
 
 @dataclass(frozen=True)
@@ -105,29 +106,27 @@ def _finish(phones: Sequence[str], g2p: G2P) -> Pronunciation:
     return Pronunciation(kept, None if kept else "no phones in the sentence")
 
 
-def _by_espeak(sentences: Sequence[str], g2p: G2P) -> list[Pronunciation]:
+def _spoken(sentences: Sequence[str], g2p: G2P) -> list[list[str]]:
     if g2p.language is None:
         raise UserError("no language for espeak-ng", remedy="set phonemes.language or data.language")
-    phones = espeak_phones(sentences, g2p.language, stress=g2p.stress, punctuation=g2p.punctuation)
-    return [_finish(line, g2p) for line in phones]
+    return espeak_phones(sentences, g2p.language, stress=g2p.stress, punctuation=g2p.punctuation)
 
 
 def _by_lexicon(sentences: Sequence[str], g2p: G2P) -> list[Pronunciation]:
     lexicon = g2p.lexicon or {}
     folded = {word.casefold(): phones for word, phones in reversed(lexicon.items())}
     words = [sentence.split() for sentence in sentences]
-    entry = {word: lexicon.get(word) or folded.get(word.casefold()) for word in {w for line in words for w in line}}
-    unknown = sorted(word for word, phones in entry.items() if phones is None)
+    entries = {word: lexicon.get(word) or folded.get(word.casefold()) for word in {w for line in words for w in line}}
+    unknown = sorted(word for word, phones in entries.items() if phones is None)
     if g2p.lexicon_fallback and unknown:
-        for word, pronunciation in zip(unknown, _by_espeak(unknown, g2p), strict=True):
-            entry[word] = pronunciation.phones
+        entries |= {word: phones or None for word, phones in zip(unknown, _spoken(unknown, g2p), strict=True)}
     results = []
     for line in words:
-        missing = [word for word in line if entry[word] is None]
+        missing = [word for word in line if entries[word] is None]
         if missing:
-            results.append(Pronunciation([], f"words not in the lexicon: {' '.join(missing)}"))
+            results.append(Pronunciation([], f"{UNKNOWN_WORDS}{' '.join(missing)}"))
         else:
-            results.append(_finish([phone for word in line for phone in entry[word] or ()], g2p))
+            results.append(_finish([phone for word in line for phone in entries[word] or ()], g2p))
     return results
 
 
@@ -139,13 +138,12 @@ def pronounce(sentences: Sequence[str], g2p: G2P) -> list[Pronunciation]:
         g2p: the rule.
     """
     normalised = [normalise_sentence(sentence, keep_punctuation=g2p.punctuation) for sentence in sentences]
-    return _by_espeak(normalised, g2p) if g2p.lexicon is None else _by_lexicon(normalised, g2p)
+    if g2p.lexicon is not None:
+        return _by_lexicon(normalised, g2p)
+    return [_finish(phones, g2p) for phones in _spoken(normalised, g2p)]
 
 
 def unknown_words(pronunciations: Sequence[Pronunciation]) -> Counter[str]:
     """How often each word that the lexicon lacks occurs."""
-    prefix = "words not in the lexicon: "
-    return Counter(
-        word for item in pronunciations if item.fault and item.fault.startswith(prefix)
-        for word in item.fault.removeprefix(prefix).split()
-    )
+    faults = [item.fault for item in pronunciations if item.fault and item.fault.startswith(UNKNOWN_WORDS)]
+    return Counter(word for fault in faults for word in fault.removeprefix(UNKNOWN_WORDS).split())

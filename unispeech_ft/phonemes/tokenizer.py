@@ -20,6 +20,7 @@ from unispeech_ft.errors import UserError
 HeadLayout = Literal["transformers", "original"]
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
 WORD_DELIMITER = "|"
+UNUSED = "<unused"
 
 
 def inventory(utterances: Iterable[Sequence[str]]) -> list[str]:
@@ -46,7 +47,7 @@ class PhoneTokenizer:
         Raises:
             UserError: a phone is named like a special token, holds white space, or stands twice.
         """
-        clash = [phone for phone in phones if phone in SPECIAL_TOKENS or not phone or phone.split() != [phone]]
+        clash = [phone for phone in phones if phone in SPECIAL_TOKENS or (phone.split() != [phone] and not phone.startswith(UNUSED))]
         clash += sorted({phone for phone in phones if list(phones).count(phone) > 1})
         if clash:
             raise UserError(
@@ -69,7 +70,7 @@ class PhoneTokenizer:
     def special_ids(self) -> frozenset[int]:
         """Rows that never stand for a phone, the blank included."""
         special = {*SPECIAL_TOKENS, self.blank_token, WORD_DELIMITER}
-        return frozenset(row for token, row in self.ids.items() if token in special)
+        return frozenset(row for token, row in self.ids.items() if token in special or token.startswith(UNUSED))
 
     @property
     def phones(self) -> list[str]:
@@ -122,7 +123,7 @@ def load_tokenizer(folder: Path) -> PhoneTokenizer | None:
     blank = json.loads(settings.read_text(encoding="utf-8"))["pad_token"] if settings.is_file() else "<pad>"
     blank = blank["content"] if isinstance(blank, dict) else blank
     size = max(ids.values()) + 1
-    tokens = [f"<unused {row}>" for row in range(size)]
+    tokens = [f"{UNUSED} {row}>" for row in range(size)]
     for token, row in ids.items():
         tokens[row] = token
     if blank not in ids:

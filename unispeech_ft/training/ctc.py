@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from unispeech_ft.data.labels import (
     summarize_rejected,
 )
 from unispeech_ft.data.plan import BatchPlan
-from unispeech_ft.data.prepare import prepare_audio
+from unispeech_ft.data.prepare import PreparedAudio, listed_audio, prepare_audio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
 from unispeech_ft.environment import check_processes
@@ -94,13 +94,22 @@ def model_frames(config: Config) -> PreTrainedConfig | None:
         raise
 
 
+def _audio(corpus: Corpus, split: Split, config: Config, accelerator: Accelerator) -> PreparedAudio:
+    if corpus.listed_samples is not None:
+        return listed_audio(corpus, split)
+    cache_dir = Path(config.data.cache_dir).expanduser()
+    return prepare_audio(
+        corpus, split, cache_dir, num_workers=config.data.num_workers, show_progress=accelerator.is_main_process
+    )
+
+
 def open_data(config: Config, accelerator: Accelerator, model: PreTrainedConfig | None) -> SpeechData:
     """Lists, decodes and labels the speech; the first process does the work, the others read its result.
 
     Raises:
         UserError: no clips, too many bad ones, or a fault of source, language or lexicon.
     """
-    corpus = list_utterances(config.data)
+    corpus = list_utterances(config.data, published_labels=config.phonemes.labels == "published")
     cache_dir = Path(config.data.cache_dir).expanduser()
     splits: dict[Split, LabelledSplit] = {}
     left_out: list[Rejected] = []
@@ -113,9 +122,7 @@ def open_data(config: Config, accelerator: Accelerator, model: PreTrainedConfig 
                 raise UserError("no clips found for training", remedy="check data.root, data.language and data.train")
             continue
         with accelerator.main_process_first():
-            audio = prepare_audio(
-                corpus, split, cache_dir, num_workers=config.data.num_workers, show_progress=accelerator.is_main_process
-            )
+            audio = _audio(corpus, split, config, accelerator)
             labelled, rejected = label_split(corpus, split, audio, config, cache_dir)
         if model is not None and split == "train":
             labelled, infeasible = drop_infeasible(labelled, lambda count: num_frames(model, count), minimum_frames)
@@ -127,11 +134,15 @@ def open_data(config: Config, accelerator: Accelerator, model: PreTrainedConfig 
             splits[split] = labelled
     if "train" not in splits:
         raise UserError("no utterance is left to train on", remedy="; ".join(notes) or "check the data")
+    if corpus.published_split and left_out:
+        corpus = replace(corpus, published_split=False)
     return SpeechData(corpus, splits, left_out, notes)
 
 
 def head_for(data: SpeechData, config: Config) -> PhoneTokenizer:
-    """The head's rows: the phones of the training split."""
+    """The head's rows: the published dictionary where its labels are used, else the phones of the training split."""
+    if config.phonemes.labels == "published" and data.corpus.inventory is not None:
+        return PhoneTokenizer.from_inventory(data.corpus.inventory, config.phonemes.head_layout)
     return PhoneTokenizer.from_inventory(inventory(data.splits["train"].phones), config.phonemes.head_layout)
 
 

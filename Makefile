@@ -1,0 +1,38 @@
+# make demo   sets up .venv and trains the embedded demo
+# make test   sets up .venv and runs the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test slow-test style types clean
+
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(READY)
+
+data/demo/synthetic_corpus.json: $(READY)
+	$(BIN)/python scripts/make_demo_corpus.py data/demo --languages ky
+
+demo: $(READY) data/demo/synthetic_corpus.json
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo.yaml
+
+test: $(READY)
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+slow-test: $(READY)
+	$(BIN)/python -m pytest
+
+style: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(READY)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

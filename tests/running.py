@@ -1,0 +1,107 @@
+"""The recipe as a subprocess on tiny speech, for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RECIPE = REPOSITORY / "recipes" / "ctc_phoneme.py"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
+
+TINY_MODEL: dict[str, Any] = {
+    "model_type": "unispeech",
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "conv_dim": [32, 16],
+    "conv_kernel": [256, 8],
+    "conv_stride": [40, 8],
+    "conv_bias": True,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the nested `changes` in it."""
+    result = deepcopy(dict(base))
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else deepcopy(value)
+    return result
+
+
+def tiny_settings(corpus: Path, folder: Path) -> dict[str, Any]:
+    """A complete configuration of a run of seconds: a tiny UniSpeech with every kind of randomness switched on."""
+    return {
+        "seed": 7,
+        "output_dir": str(folder / "run"),
+        "model": {"from_scratch": True, "config": TINY_MODEL},
+        "data": {
+            "root": str(corpus),
+            "language": "ky",
+            "cache_dir": str(folder.parent / "cache"),
+            "max_duration_s": 6.0,
+            "num_workers": 1,
+            "normalize": True,
+        },
+        "batch": {"seconds_per_update": 24.0, "seconds_per_sub_batch": 6.0},
+        "mask": {"time_prob": 0.3, "time_length": 5, "feature_prob": 0.2, "feature_length": 4},
+        "optimizer": {"lr": 1e-3, "max_grad_norm": 5.0},
+        "schedule": {"name": "constant", "updates": 10, "warmup": 0, "init_scale": 1.0, "freeze_encoder_updates": 0},
+        "evaluation": {"every_updates": 1000, "start_after": 0},
+        "checkpointing": {"every_updates": 1000},
+        "tracking": {"trackers": []},
+    }
+
+
+def write_settings(path: Path, settings: Mapping[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without launchers' leftovers, offline."""
+    foreign = ("ACCELERATE_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "OMP_NUM_THREADS")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+    return kept | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def run_recipe(
+    *arguments: str | Path,
+    processes: int = 1,
+    script: Sequence[str | Path] = (RECIPE,),
+    cwd: Path = REPOSITORY,
+) -> subprocess.CompletedProcess[str]:
+    """Runs the recipe, with torchrun where it is to have several processes."""
+    launcher = (*TORCHRUN, str(processes)) if processes > 1 else ()
+    command = [sys.executable, *launcher, *map(str, script), *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def must_run(*arguments: str | Path, **options: Any) -> str:
+    """Standard output of a recipe that has to succeed."""
+    finished = run_recipe(*arguments, **options)
+    assert finished.returncode == 0, f"{finished.stdout[-3000:]}\n{finished.stderr[-6000:]}"
+    return finished.stdout
+
+
+def events(run: Path, kind: str = "update") -> list[dict[str, Any]]:
+    """The events of one kind in a run's metrics.jsonl."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]

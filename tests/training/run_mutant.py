@@ -1,0 +1,74 @@
+"""The recipe with one named fault in it: `python run_mutant.py FAULT RECIPE ARGUMENT…`. For test_parity.py."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+
+import torch
+from torch import nn
+
+from unispeech_ft.data.plan import Update
+from unispeech_ft.training import step
+
+
+def _divide_by(count) -> None:
+    Update.num_sentences = property(count)
+
+
+def _mean_loss(logits, num_frames, labels, num_labels, blank):
+    log_probs = torch.log_softmax(logits, dim=-1).transpose(0, 1)
+    return nn.functional.ctc_loss(
+        log_probs, labels, num_frames, num_labels, blank=blank, reduction="mean", zero_infinity=True
+    )
+
+
+def mean_of_means() -> None:
+    """CTC's "mean" in every sub-batch, averaged over the sub-batches."""
+    step.ctc_loss_sum = _mean_loss
+    _divide_by(lambda update: len(update.sub_batches))
+
+
+def mean_without_accumulation() -> None:
+    """CTC's "mean" in every sub-batch, the division by their number forgotten."""
+    step.ctc_loss_sum = _mean_loss
+    _divide_by(lambda update: 1)
+
+
+def no_division() -> None:
+    _divide_by(lambda update: 1)
+
+
+def no_clip() -> None:
+    step.nn.utils.clip_grads_with_norm_ = lambda *arguments, **options: None
+
+
+def own_sentences() -> None:
+    """Each process divides by the sentences of its own share."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    _divide_by(lambda update: sum(len(sub_batch.clips) for sub_batch in update.share(rank, world)))
+
+
+def averaged_gradients() -> None:
+    """The processes' gradients and losses averaged instead of summed, as DistributedDataParallel does."""
+    original = step._sum_over_processes
+
+    def averaged(parameters, loss, accelerator):
+        loss = original(parameters, loss, accelerator)
+        for parameter in parameters:
+            parameter.grad /= accelerator.num_processes
+        return loss / accelerator.num_processes
+
+    step._sum_over_processes = averaged
+
+
+def none() -> None:
+    """No fault; the runner itself changes nothing."""
+
+
+if __name__ == "__main__":
+    fault, recipe = sys.argv[1:3]
+    globals()[fault]()
+    sys.argv = [recipe, *sys.argv[3:]]
+    runpy.run_path(recipe, run_name="__main__")

@@ -1,0 +1,183 @@
+"""The published 1-hour split lists, joined to any Common Voice release by clip name.
+
+The lists are those of Rivière et al. (2020) as the UniSpeech authors published them, a folder for each language:
+`*Seqs*_16k.tsv` (clip and samples at 16 kHz), `.text` (id and sentence), `_16k.id` (label ids) line by line alike, and
+`phonesMatches_reduced.json` (phone → id).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from unispeech_ft.config import DataConfig
+from unispeech_ft.data.sources.common_voice import open_release
+from unispeech_ft.data.sources.tables import read_table
+from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance
+from unispeech_ft.errors import UserError
+
+LIST_PATTERNS: dict[Split, str] = {
+    "train": "trainSeqs*_16k.tsv",
+    "validation": "valSeqs*_16k.tsv",
+    "test": "testSeqs*_16k.tsv",
+}
+# Clips of train, validation and test (UniSpeech, data folder of its public repository).
+PUBLISHED_CLIPS: dict[str, tuple[int, int, int]] = {
+    "es": (818, 245, 813),
+    "fr": (844, 254, 851),
+    "it": (720, 223, 706),
+    "ky": (750, 227, 752),
+    "nl": (926, 276, 912),
+    "ru": (697, 202, 688),
+    "sv": (1150, 348, 1182),
+}
+AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".opus")
+LACKS = "the release lacks this clip"
+
+
+@dataclass(frozen=True)
+class ListedClip:
+    """One line of a list: clip, length at 16 kHz, sentence, and the published labels where they are there."""
+
+    id: str
+    num_samples: int
+    text: str
+    phones: tuple[str, ...] | None
+
+
+def list_folder(splits: str, language: str) -> Path:
+    """The folder of one language's lists, from itself or the folder above.
+
+    Raises:
+        UserError: there are none.
+    """
+    root = Path(splits).expanduser()
+    for folder in (root / language, root / language.split("-")[0], root):
+        if any(folder.glob(LIST_PATTERNS["train"])):
+            return folder
+    raise UserError(
+        f"data.splits: no lists for {language} in {root}",
+        remedy=f"fetch them: python scripts/fetch_splits.py {root} --languages {language}; or set data.splits to release",
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"data.splits: no file {path}", remedy="fetch the lists again") from None
+
+
+def read_dictionary(folder: Path) -> list[str]:
+    """Phones in the order of their ids; a row that the published dictionary leaves empty is `<unused ROW>`."""
+    path = folder / "phonesMatches_reduced.json"
+    if not path.is_file():
+        raise UserError(f"data.splits: no file {path}", remedy="fetch the lists again, or set phonemes.labels to espeak")
+    ids: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+    phones = [""] * len(ids)
+    for phone, row in ids.items():
+        phones[row] = phone or f"<unused {row}>"
+    return phones
+
+
+def read_list(folder: Path, split: Split, *, with_labels: bool) -> list[ListedClip]:
+    """The clips of one list, empty where the folder has no list of this split.
+
+    Raises:
+        UserError: a file is missing, or the files do not agree line by line.
+    """
+    tables = sorted(folder.glob(LIST_PATTERNS[split]))
+    if not tables:
+        return []
+    table = tables[0]
+    rows = [line.split("\t") for line in _lines(table)[1:]]
+    texts = [line.split("\t", 1) for line in _lines(table.with_name(table.name.replace("_16k.tsv", ".text")))]
+    phones: list[tuple[str, ...] | None] = [None] * len(rows)
+    if with_labels:
+        dictionary = read_dictionary(folder)
+        labels = _lines(table.with_suffix(".id"))
+        phones = [tuple(dictionary[int(label)] for label in line.split()) for line in labels]
+    names = [PurePosixPath(row[0]).stem for row in rows]
+    if names != [text[0] for text in texts] or len(phones) != len(rows):
+        raise UserError(f"data.splits: the files of {table.stem} do not agree line by line", remedy="fetch the lists again")
+    return [
+        ListedClip(name, int(row[1]), text[-1], labels)
+        for name, row, text, labels in zip(names, rows, texts, phones, strict=True)
+    ]
+
+
+def find_clips(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Where each clip stands below a release's language folder, whatever its ending; those that are not there lack."""
+    found, missing = {}, set()
+    for name in names:
+        path = next((p for suffix in AUDIO_SUFFIXES if (p := folder / "clips" / (name + suffix)).is_file()), None)
+        if path is None:
+            missing.add(name)
+        else:
+            found[name] = path
+    if missing:
+        for path in folder.rglob("*"):
+            if path.stem in missing and path.suffix.lower() in AUDIO_SUFFIXES:
+                found.setdefault(path.stem, path)
+    return found
+
+
+def _speakers(folder: Path, wanted: set[str]) -> dict[str, str]:
+    """client_id by clip, from all TSV files of the release."""
+    speakers: dict[str, str] = {}
+    for tsv in sorted(folder.glob("*.tsv")):
+        with tsv.open(encoding="utf-8", errors="replace") as file:
+            if not {"client_id", "path"} <= set(file.readline().rstrip("\r\n").split("\t")):
+                continue
+        for _, row in read_table(tsv, "data.root").rows:
+            name = PurePosixPath(row["path"]).stem
+            if name in wanted and row["client_id"]:
+                speakers[name] = row["client_id"]
+    return speakers
+
+
+def _listed_only(clips: dict[Split, list[ListedClip]], notes: list[str], data: DataConfig) -> Corpus:
+    splits = {s: [Utterance(c.id, None, c.text, c.phones) for c in clips[s]] for s in SPLITS}
+    samples = {clip.id: clip.num_samples for listed in clips.values() for clip in listed}
+    notes = [*notes, "no data.root: lengths are those in the published lists, no audio was looked at"]
+    return Corpus(splits, listed_samples=samples, notes=notes, inventory=_inventory(data))
+
+
+def _inventory(data: DataConfig) -> tuple[str, ...] | None:
+    folder = list_folder(data.splits, str(data.language))
+    return tuple(read_dictionary(folder)) if (folder / "phonesMatches_reduced.json").is_file() else None
+
+
+def list_published(data: DataConfig, *, with_labels: bool) -> Corpus:
+    """The published lists, joined to the release in `data.root`; without a root, the lists alone (for a dry run).
+
+    Raises:
+        UserError: lists or release are missing.
+    """
+    language = str(data.language)
+    folder = list_folder(data.splits, language)
+    clips = {split: read_list(folder, split, with_labels=with_labels) for split in SPLITS}
+    notes = [f"{split}: the published list is not in {folder}" for split in SPLITS if not clips[split]]
+    if data.root is None:
+        return _listed_only(clips, notes, data)
+    release = open_release(data)
+    names = {clip.id for listed in clips.values() for clip in listed}
+    paths, speakers = find_clips(release, names), _speakers(release, names)
+    splits: dict[Split, list[Utterance]] = {}
+    rejected: list[Rejected] = []
+    for split, listed in clips.items():
+        there = [clip for clip in listed if clip.id in paths]
+        lacking = [clip for clip in listed if clip.id not in paths]
+        splits[split] = [Utterance(c.id, paths[c.id], c.text, c.phones, speakers.get(c.id)) for c in there]
+        rejected += [Rejected(split, clip.id, LACKS) for clip in lacking]
+        if lacking:
+            hours = sum(clip.num_samples for clip in lacking) / 16_000 / 3600
+            notes.append(f"{split}: the release lacks {len(lacking)} of {len(listed)} published clips ({hours:.3f} h)")
+    complete = PUBLISHED_CLIPS.get(language) == tuple(len(clips[split]) for split in SPLITS)
+    synthetic = any((parent / SYNTHETIC_MARK).exists() for parent in (release, release.parent))
+    return Corpus(
+        splits, rejected, synthetic=True if synthetic else None, published_split=complete and not rejected,
+        notes=notes, inventory=_inventory(data),
+    )
