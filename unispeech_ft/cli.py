@@ -10,6 +10,7 @@ import argparse
 import errno
 import json
 import os
+import re
 import select
 import sys
 from collections import Counter
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: the words after `unispeech-ft`; None takes them from the command line.
     """
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     run_command(lambda: _run(arguments))
 
 
@@ -62,13 +63,20 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("reference", metavar="REF", help="file of references")
     score.add_argument("hypothesis", metavar="HYP", help="file of hypotheses")
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
+    _add_transcribe_options(command("transcribe", _transcribe, "Recordings of any format and length in, phones out."))
+    _add_evaluate_options(command("evaluate", _evaluate, "Score a saved model on a split of a configuration."))
     return parser
 
 
 def _run(arguments: Sequence[str] | None) -> int | None:
     try:
         try:
-            options = build_parser().parse_args(arguments)
+            words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
+            parser = build_parser()
+            options = parser.parse_args(words)
+            if overrides and options.run is not _evaluate:
+                parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+            options.overrides = overrides
             status: int | None = options.run(options)
         finally:
             sys.stdout.flush()
@@ -84,6 +92,24 @@ def _run(arguments: Sequence[str] | None) -> int | None:
         if no_space:
             raise UserError("no space is left to write to", remedy="free some, or write elsewhere") from None
         return 0
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Command-line words → those of the command, and the overrides `--section.key VALUE` or `--section.key=VALUE`."""
+    rest: list[str] = []
+    overrides: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--":
+            return [*rest, word, *waiting], overrides
+        if not re.match(r"--[a-z_]+\.[a-z]", word):
+            rest.append(word)
+            continue
+        overrides.append(word)
+        if "=" not in word and waiting and not re.match(r"--[a-z]", waiting[0]):
+            overrides.append(waiting.pop(0))
+    return rest, overrides
 
 
 def _reader_is_gone() -> bool:
@@ -192,6 +218,61 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
         except UnicodeDecodeError:
             raise UserError(f"{name}, line {number} is not UTF-8", remedy="save the text as UTF-8") from None
         yield text.removesuffix("\n").removesuffix("\r")
+
+
+def _add_transcribe_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Prints a line for each file: path<TAB>phones separated by spaces. Recordings longer than 20 s are cut where it"
+        " is quiet. A file that cannot be read does not stop the others; it is reported at the end."
+    )
+    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
+    form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s"}]}'
+    parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
+
+
+def _transcribe(options: argparse.Namespace) -> None:
+    import torch
+
+    from unispeech_ft.models.saved import load_saved
+    from unispeech_ft.transcription.transcripts import as_json, audio_files, transcribe_files
+
+    files, faults = audio_files(options.audio)
+    if files:
+        saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
+        for result in transcribe_files(saved, files):
+            if isinstance(result, UserError):
+                faults.append(result)
+                continue
+            line = f"{result.path}\t{' '.join(item.phone for item in result.phones)}"
+            print(as_json(result) if options.json else line, flush=True)
+    raise_all(faults)
+
+
+def _add_evaluate_options(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [-h] MODEL --config C --split SPLIT [--output DIR] [--section.key VALUE ...]"
+    parser.epilog = (
+        "--section.key VALUE sets a key of the configuration, such as --data.root DIR; its model section counts for"
+        " nothing. Phones that the model lacks stay in the references and count as errors."
+    )
+    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
+    parser.add_argument("--split", required=True, choices=("train", "validation", "test"), help="what to score")
+    output = (
+        "folder of the results; default: eval/SPLIT of the model's run, or eval/NAME/SPLIT for other speech or models"
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help=output)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from unispeech_ft.config_reading import load_config
+    from unispeech_ft.hub.run_folder import evaluate_saved
+
+    of_model = [word for word in options.overrides if word.startswith("--model.")]
+    remedy = "leave it out: MODEL is what is scored"
+    raise_all([UserError(f"{word} has no effect here", remedy=remedy) for word in of_model])
+    given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
+    evaluate_saved(options.model, load_config(given), options.split, options.output)
 
 
 def _batches(lines: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -79,6 +79,12 @@ def check_processes(variables: dict[str, str], num_processes: int) -> None:
     Raises:
         UserError: with the commands that really start several.
     """
+    started = int(variables.get("WORLD_SIZE") or 1)
+    if started > num_processes:
+        raise UserError(
+            f"{started} processes were started, but accelerate sees {num_processes}",
+            remedy="on a machine without a GPU set ACCELERATE_USE_CPU=true; see `accelerate env`",
+        )
     asked = "ACCELERATE_MIXED_PRECISION" in variables and "MASTER_PORT" in variables and "RANK" not in variables
     if asked and num_processes == 1:
         raise UserError(

@@ -54,12 +54,12 @@ class Batch:
 
 
 def pad_features(clips: Sequence[npt.NDArray[Any]]) -> tuple[Tensor, Tensor]:
-    """Clips `[T_i, F]` → `[B, T, F]` float32 with zeros, and `[B]` frames."""
+    """Clips `[T_i, F]` → `[B, T, F]` with zeros, float32 at least, and `[B]` frames."""
     frames = [len(clip) for clip in clips]
-    padded = torch.zeros(len(clips), max(frames), clips[0].shape[1])
+    padded = np.zeros((len(clips), max(frames), clips[0].shape[1]), np.promote_types(clips[0].dtype, np.float32))
     for row, clip in enumerate(clips):
-        padded[row, : len(clip)] = torch.from_numpy(np.asarray(clip, dtype=np.float32))
-    return padded, torch.tensor(frames)
+        padded[row, : len(clip)] = clip
+    return torch.from_numpy(padded), torch.tensor(frames)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ def start(config: Config) -> Accelerator:
 
     try:
         accelerator = Accelerator(
+            # Without a GPU accelerate overlooks torchrun's processes unless it is told that this is a CPU.
+            cpu=not torch.accelerator.is_available(),
             log_with=list(config.tracking.trackers) or None,
             project_dir=config.output_dir,
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
@@ -103,8 +105,13 @@ def _audio(corpus: Corpus, split: Split, config: Config, accelerator: Accelerato
     )
 
 
-def open_data(config: Config, accelerator: Accelerator, model: PreTrainedConfig | None) -> SpeechData:
+def open_data(
+    config: Config, accelerator: Accelerator, model: PreTrainedConfig | None, wanted: Sequence[Split] = SPLITS
+) -> SpeechData:
     """Lists, decodes and labels the speech; the first process does the work, the others read its result.
+
+    Args:
+        wanted: the splits to open; the first of them must not be empty.
 
     Raises:
         UserError: no clips, too many bad ones, or a fault of source, language or lexicon.
@@ -114,12 +121,12 @@ def open_data(config: Config, accelerator: Accelerator, model: PreTrainedConfig 
     splits: dict[Split, LabelledSplit] = {}
     left_out: list[Rejected] = []
     notes = list(corpus.notes)
-    for split in SPLITS:
+    for split in wanted:
         listed = len(corpus.splits[split]) + sum(item.split == split for item in corpus.rejected)
         if not corpus.splits[split]:
             check_bad_fraction([item for item in corpus.rejected if item.split == split], listed, split, 0.0)
-            if split == "train":
-                raise UserError("no clips found for training", remedy="check data.root, data.language and data.train")
+            if split == wanted[0]:
+                raise UserError(f"no clips found for {split}", remedy=f"check data.root, data.language and data.{split}")
             continue
         with accelerator.main_process_first():
             audio = _audio(corpus, split, config, accelerator)
@@ -132,8 +139,8 @@ def open_data(config: Config, accelerator: Accelerator, model: PreTrainedConfig 
         left_out += rejected
         if len(labelled):
             splits[split] = labelled
-    if "train" not in splits:
-        raise UserError("no utterance is left to train on", remedy="; ".join(notes) or "check the data")
+    if wanted[0] not in splits:
+        raise UserError(f"no utterance of {wanted[0]} is left", remedy="; ".join(notes) or "check the data")
     if corpus.published_split and left_out:
         corpus = replace(corpus, published_split=False)
     return SpeechData(corpus, splits, left_out, notes)

@@ -70,6 +70,8 @@ def _mono_blocks(path: Path) -> Iterator[tuple[Waveform, int]]:
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
         reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
         raise UserError(f"{path}: not audio that can be decoded ({reason})", remedy=CONVERT) from None
+    if not num_read:
+        raise UserError(f"{path}: no samples in the file", remedy="give a recording")
     if declared - num_read > max(MISSING_SHARE * declared, MISSING_FRAMES):
         raise _truncated(path)
 

@@ -1,0 +1,170 @@
+"""The run directory: opened before training, filled with model and results after it, and scored again later."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unispeech_ft.config import Config, TrackingConfig
+from unispeech_ft.config_reading import load_config, to_yaml
+from unispeech_ft.data.utterances import Split
+from unispeech_ft.environment import environment
+from unispeech_ft.errors import UserError
+from unispeech_ft.hub.card import model_card
+from unispeech_ft.hub.export import export_model
+from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.saved import load_saved
+from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
+from unispeech_ft.scoring import Summary
+from unispeech_ft.training import ctc
+from unispeech_ft.training.evaluate import warnings_about
+from unispeech_ft.training.results import result_lines, write_evaluation
+from unispeech_ft.training.state import BEST, find_checkpoint, load_weights
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def describe_data(data: ctc.SpeechData, tokenizer: PhoneTokenizer, accelerator: Accelerator) -> None:
+    """Prints what there is, what was left out, and which phones training lacks."""
+    for line in data.notes:
+        accelerator.print(line)
+    for split, labelled in data.splits.items():
+        accelerator.print(f"{split}: {len(labelled)} clips, {labelled.hours:.2f} h")
+    accelerator.print(f"inventory: {len(tokenizer.phones)} phones: {' '.join(tokenizer.phones)}")
+    for split, phones in ctc.phones_only_outside_training(data).items():
+        accelerator.print(f"{split}: phones that training lacks, each a sure error: {' '.join(phones)}")
+
+
+def open_output(config: Config, data: ctc.SpeechData, accelerator: Accelerator) -> None:
+    """Makes the run directory. An earlier run in the same place is moved aside, unless it is resumed."""
+    output = Path(config.output_dir)
+    find_checkpoint(config)
+    if accelerator.is_main_process:
+        if output.exists() and config.resume is False:
+            number = next(n for n in range(1, 10_000) if not output.with_name(f"{output.name}.{n}").exists())
+            output.rename(output.with_name(f"{output.name}.{number}"))
+            accelerator.print(f"an earlier run in {output} was moved to {output}.{number}")
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        described = json.dumps(environment(accelerator), indent=2, ensure_ascii=False)
+        (output / "environment.json").write_text(described + "\n", encoding="utf-8")
+        left_out = (json.dumps(vars(item), ensure_ascii=False) + "\n" for item in data.left_out)
+        (output / "left_out.jsonl").write_text("".join(left_out), encoding="utf-8")
+    accelerator.wait_for_everyone()
+    trackable = {key: str(value) for key, value in config.model_dump(mode="json").items()}
+    accelerator.init_trackers("tensorboard", config=trackable)
+
+
+def score_and_export(
+    config: Config,
+    data: ctc.SpeechData,
+    built: BuiltModel,
+    tokenizer: PhoneTokenizer,
+    features: dict[str, ctc.SplitFeatures],
+    accelerator: Accelerator,
+) -> list[Summary]:
+    """Scores validation and test with the best weights, writes results and model folder, and prints the outcome.
+
+    Returns:
+        The summaries of the scored splits; on other processes than the first, none.
+    """
+    output = Path(config.output_dir)
+    if (output / "checkpoints" / BEST).is_dir():
+        load_weights(output / "checkpoints" / BEST, built.model)
+    summaries: list[Summary] = []
+    for split in ("validation", "test"):
+        if split not in features:
+            continue
+        evaluation = features[split].evaluate(built, tokenizer, accelerator)
+        if accelerator.is_main_process:
+            summary = write_evaluation(
+                output / "eval" / split,
+                evaluation,
+                config,
+                model=str(output / "model"),
+                split=split,
+                synthetic=data.corpus.synthetic,
+                published=data.corpus.published_split,
+            )
+            summaries.append(summary)
+            if split == "test":
+                accelerator.print("\n" + "\n".join(result_lines(evaluation, summary)))
+    if accelerator.is_main_process:
+        train_split = data.splits["train"]
+        card = model_card(config, summaries, train_split.hours, len(train_split))
+        export_model(output / "model", built, tokenizer, config.model.layerdrop, card)
+        accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
+    return summaries
+
+
+def _same_speech(first: Config, second: Config) -> bool:
+    """Whether two configurations name the same clips with the same labels."""
+    handling = {"cache_dir", "num_workers", "normalize", "normalize_eps"}
+    speech = [config.data.model_dump(exclude=handling) for config in (first, second)]
+    return first.phonemes == second.phonemes and speech[0] == speech[1]
+
+
+def default_output(model: str, config: Config, split: Split) -> Path:
+    """Where the results of a saved model go: into its run, if that was configured for the same speech.
+
+    Otherwise, so that a run's own results stay, into `eval/NAME/SPLIT` of the current folder; a model that is the
+    folder `model` of a run has the run's name.
+    """
+    folder = Path(model).expanduser().resolve()
+    run = folder.parent
+    if folder.name != "model" or not (run / "config.yaml").is_file():
+        return Path("eval") / Path(model).name / split
+    try:
+        same = _same_speech(load_config(["--config", str(run / "config.yaml")]), config)
+    except UserError:
+        same = False
+    return Path(model).expanduser().parent / "eval" / split if same else Path("eval") / run.name / split
+
+
+def evaluate_saved(model: str, config: Config, split: Split, output: Path | None = None) -> Summary | None:
+    """Scores a saved model on a split of a configuration, writes the results, and prints the outcome.
+
+    The model's own inventory decodes; what the configuration says on the model counts for nothing. Phones that the
+    model lacks stay in the references and count as errors.
+
+    Args:
+        model: folder or Hub id, see `models.saved.load_saved`.
+        output: folder of the results; see `default_output`.
+
+    Returns:
+        The summary; on other processes than the first, None.
+
+    Raises:
+        UserError: a fault of the model, the source, the language, or the output folder.
+    """
+    accelerator = ctc.start(config.model_copy(update={"tracking": TrackingConfig(trackers=[]), "dry_run": False}))
+    saved = load_saved(model, accelerator.device)
+    data = ctc.open_data(config, accelerator, None, (split,))
+    labelled = data.splits[split]
+    for line in data.notes:
+        accelerator.print(line)
+    accelerator.print(f"{split}: {len(labelled)} clips, {labelled.hours:.2f} h")
+    lacking = sorted(set(inventory(labelled.phones)) - set(saved.tokenizer.phones))
+    if lacking:
+        accelerator.print(f"{split}: phones that the model lacks, each a sure error: {' '.join(lacking)}")
+    cache_dir = Path(config.data.cache_dir).expanduser()
+    features = ctc.split_features(labelled, saved.built.front_end, cache_dir, accelerator)
+    evaluation = features.evaluate(saved.built, saved.tokenizer, accelerator)
+    summary = None
+    if accelerator.is_main_process:
+        folder = output or default_output(model, config, split)
+        summary = write_evaluation(
+            folder,
+            evaluation,
+            config,
+            model=model,
+            split=split,
+            synthetic=data.corpus.synthetic,
+            published=data.corpus.published_split,
+        )
+        warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
+        print("\n".join(["", *result_lines(evaluation, summary), *warnings, f"results: {folder}"]))
+    accelerator.end_training()
+    return summary

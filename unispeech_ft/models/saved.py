@@ -1,0 +1,183 @@
+"""A saved CTC model, ours or any other of the supported families, ready to transcribe and to be scored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unispeech_ft.config import DataConfig
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.build import BuiltModel, make_front_end
+from unispeech_ft.models.families import check_family, normalises_input, reads_waveforms
+from unispeech_ft.models.features import FrontEnd
+from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+STOCK_EPS = 1e-7
+SMALL_FILES = ["*.json", "*.txt"]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained model in evaluation mode.
+
+    Attributes:
+        name: the folder or Hub id that it was loaded from.
+        built: network and front end.
+        tokenizer: what the rows of its head stand for.
+    """
+
+    name: str
+    built: BuiltModel
+    tokenizer: PhoneTokenizer
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:160]
+
+
+def _small_files(name: str) -> Path:
+    """The local folder with configuration and tokenizer; fetched from the Hub, or its cache, where it is an id."""
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "model" / "config.json").is_file():
+        raise UserError(f"{name} is a run, not a model", remedy=f"name its model folder {folder / 'model'}")
+    if folder.exists():
+        raise UserError(
+            f"{name} is not a model folder: it has no config.json", remedy="name a Transformers model folder"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=SMALL_FILES))
+    except Exception as error:
+        raise UserError(
+            f"{name} is neither a local model folder nor a Hub model that can be reached ({_reason(error)})",
+            remedy="check the name, or download the model first and name its folder",
+        ) from None
+
+
+def _read_config(name: str, folder: Path) -> PreTrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{name}: config.json cannot be used ({_reason(error)})", remedy="download it again") from None
+    try:
+        check_family(config, name)
+    except UserError as error:
+        raise UserError(error.what.removeprefix("model.base: "), remedy=error.remedy) from None
+    heads = config.architectures or []
+    if heads and not any(head.endswith("ForCTC") for head in heads):
+        raise _no_head(name, f"it is a {heads[0]}")
+    return config
+
+
+def _no_head(name: str, reason: str) -> UserError:
+    remedy = "fine-tune it first (recipes/ctc_phoneme.py), or name a model that was"
+    return UserError(f"{name} has no CTC head ({reason})", remedy=remedy)
+
+
+def _read_tokenizer(name: str, folder: Path) -> PhoneTokenizer:
+    try:
+        tokenizer = load_tokenizer(folder)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        remedy = "export the model again, or mend vocab.json and tokenizer_config.json"
+        raise UserError(f"{name}: its tokenizer cannot be used ({_reason(error)})", remedy=remedy) from None
+    if tokenizer is None:
+        raise UserError(
+            f"{name} has no tokenizer, so nothing says which phones the rows of its head are",
+            remedy="put the vocab.json and tokenizer_config.json of its phones beside the weights"
+            " (`unispeech-ft convert … --dictionary FILE` writes them from an original dictionary)",
+        )
+    return tokenizer
+
+
+def _load_network(name: str, folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    from transformers import AutoModelForCTC
+
+    local = Path(name).expanduser().is_dir()
+    try:
+        network, info = AutoModelForCTC.from_pretrained(
+            folder if local else name, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{name}: its weights cannot be loaded ({_reason(error)})", remedy="download them again"
+        ) from None
+    missing = sorted(key for key in info["missing_keys"] if "masked_spec_embed" not in key)
+    if any("lm_head" in key for key in missing):
+        raise _no_head(name, "lm_head is not among its weights")
+    if missing:
+        what = f"{name} lacks {len(missing)} tensors of the encoder ({', '.join(missing[:3])} …)"
+        raise UserError(what, remedy="download its weights again, or name another model")
+    return network
+
+
+def _for_head(name: str, tokenizer: PhoneTokenizer, num_rows: int) -> PhoneTokenizer:
+    """The tokenizer with a name for every row; rows that its vocabulary lacks are never phones."""
+    if tokenizer.blank_id >= num_rows:
+        what = f"{name}: the head has {num_rows} rows, but the tokenizer's blank is row {tokenizer.blank_id}"
+        raise UserError(what, remedy="use the tokenizer that the model was trained with")
+    unnamed = range(len(tokenizer.tokens), num_rows)
+    return PhoneTokenizer((*tokenizer.tokens, *(f"{UNUSED} {row}>" for row in unnamed)), tokenizer.blank_token)
+
+
+def _stored_eps(folder: Path) -> float:
+    """The epsilon of the normalisation, stored by our export; the stock extractor has its own."""
+    for file in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / file).is_file():
+            settings: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
+            settings = settings.get("feature_extractor", settings)
+            if "normalize_eps" in settings:
+                return float(settings["normalize_eps"])
+    return STOCK_EPS
+
+
+def _front_end(name: str, folder: Path, network: PreTrainedModel) -> FrontEnd:
+    try:
+        normalize, eps = normalises_input(network.config, folder), _stored_eps(folder)
+    except (ValueError, AttributeError, TypeError) as error:
+        what = f"{name}: preprocessor_config.json or processor_config.json cannot be read ({_reason(error)})"
+        raise UserError(what, remedy="download or export the model again") from None
+    default = make_front_end(network, DataConfig(normalize=normalize, normalize_eps=eps), folder)
+    stored = any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json"))
+    if reads_waveforms(network.config) or not stored:
+        return default
+    from transformers import SeamlessM4TFeatureExtractor
+
+    return FrontEnd(network, False, eps, SeamlessM4TFeatureExtractor.from_pretrained(folder))
+
+
+def load_saved(folder_or_hub_id: str | Path, device: str | torch.device = "cpu") -> SavedModel:
+    """A model folder or Hub id with a CTC head → network in evaluation mode, front end and tokenizer.
+
+    Normalisation is as the folder's `preprocessor_config.json` or `processor_config.json` says, with the epsilon that
+    our export stores there, else the stock extractor's.
+
+    Args:
+        folder_or_hub_id: of any supported family.
+        device: where the network computes.
+
+    Raises:
+        UserError: there is no such model or it cannot be reached, it is of no supported family, or it has no CTC head
+            or no tokenizer.
+    """
+    name = str(folder_or_hub_id)
+    folder = _small_files(name)
+    config = _read_config(name, folder)
+    tokenizer = _read_tokenizer(name, folder)
+    network = _load_network(name, folder, config)
+    num_rows = network.lm_head.out_features
+    network.eval().requires_grad_(False).to(device)
+    built = BuiltModel(network, _front_end(name, folder, network), num_rows, 0)
+    return SavedModel(name, built, _for_head(name, tokenizer, num_rows))

@@ -1,0 +1,1 @@
+"""From audio files of any length to phones with times."""

@@ -1,0 +1,167 @@
+"""Recordings → transcripts: phones with times.
+
+Chunks of all files pass through the model together, sorted by length; transcripts come in the order of the files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, unpack
+from unispeech_ft.data.plan import evaluation_batches
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.families import frame_s
+from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.scoring.greedy import segments
+from unispeech_ft.training.evaluate import BATCH_S, best_rows
+from unispeech_ft.transcription.chunks import Chunk, cut_chunks, waveform_blocks
+
+MAX_CHUNK_S = 20.0
+SEARCH_S = 5.0
+# So much speech is in memory before it passes through the model.
+POOL_S = 120.0
+AUDIO_ENDINGS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav")
+
+
+@dataclass(frozen=True)
+class TimedPhone:
+    """One phone and the frames that emitted it; CTC puts them somewhere in the sound, not around it."""
+
+    phone: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said in one file.
+
+    Attributes:
+        path: as it was given, or found in a folder.
+        duration_s: of the recording.
+        phones: in the order of time.
+    """
+
+    path: str
+    duration_s: float
+    phones: list[TimedPhone]
+
+
+def as_json(transcript: Transcript) -> str:
+    """One line; times in seconds to the millisecond."""
+    phones = [
+        {"phone": item.phone, "start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3)}
+        for item in transcript.phones
+    ]
+    line = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
+    return json.dumps(line, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class _End:
+    path: str
+    num_samples: int
+
+
+def audio_files(names: Iterable[str | Path]) -> tuple[list[Path], list[UserError]]:
+    """Files as named, in place of a folder all audio files below it, sorted; and the folders that hold none."""
+    files: list[Path] = []
+    faults: list[UserError] = []
+    for path in map(Path, names):
+        if not path.is_dir():
+            files.append(path)
+            continue
+        below = (file for file in path.rglob("*") if file.suffix.lower() in AUDIO_ENDINGS and file.is_file())
+        found = sorted(file for file in below if not file.name.startswith("."))
+        files += found
+        if not found:
+            endings = " ".join(AUDIO_ENDINGS)
+            faults.append(UserError(f"{path}: no audio file in this folder", remedy=f"looked for {endings}"))
+    return files, faults
+
+
+def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> list[list[TimedPhone]]:
+    """Phones of each chunk, timed from the start of its recording; none where there is no sound at all.
+
+    Each chunk is treated as evaluation treats a clip, its 16-bit storage included, so that both find the same phones.
+    """
+    front_end, tokenizer = saved.built.front_end, saved.tokenizer
+    phones: list[list[TimedPhone]] = [[] for _ in chunks]
+    heard = [
+        place
+        for place, chunk in enumerate(chunks)
+        if front_end.num_frames(len(chunk.waveform)) and chunk.waveform.any()
+    ]
+    if not heard:
+        return phones
+    num_samples = [len(chunks[place].waveform) for place in heard]
+    step_s = frame_s(saved.built.model.config)
+    for batch in evaluation_batches(num_samples, max(BATCH_S, max(num_samples) / SAMPLE_RATE_HZ)):
+        places = [heard[index] for index in batch]
+        features = [front_end(unpack(*pack(chunks[place].waveform))).cpu().numpy() for place in places]
+        rows = best_rows(saved.built.model, features, nullcontext())
+        for place, frames in zip(places, rows, strict=True):
+            start_s = chunks[place].start_s
+            phones[place] = [
+                TimedPhone(tokenizer.tokens[label], start_s + first * step_s, start_s + end * step_s)
+                for label, first, end in segments(frames, tokenizer.blank_id, tokenizer.special_ids)
+            ]
+    return phones
+
+
+def _chunks_of(paths: Iterable[Path], max_chunk_s: float, search_s: float) -> Iterator[Chunk | _End | UserError]:
+    for path in paths:
+        num_samples = 0
+        try:
+            for chunk in cut_chunks(waveform_blocks(path), max_chunk_s, search_s):
+                num_samples = chunk.start_sample + len(chunk.waveform)
+                yield chunk
+        except UserError as error:
+            yield error
+        else:
+            yield _End(str(path), num_samples)
+
+
+def _pools(items: Iterable[Chunk | _End | UserError]) -> Iterator[list[Chunk | _End | UserError]]:
+    pool: list[Chunk | _End | UserError] = []
+    num_samples = 0
+    for item in items:
+        pool.append(item)
+        num_samples += len(item.waveform) if isinstance(item, Chunk) else 0
+        if num_samples >= POOL_S * SAMPLE_RATE_HZ:
+            yield pool
+            pool, num_samples = [], 0
+    if pool:
+        yield pool
+
+
+def transcribe_files(
+    saved: SavedModel, paths: Iterable[Path], *, max_chunk_s: float = MAX_CHUNK_S, search_s: float = SEARCH_S
+) -> Iterator[Transcript | UserError]:
+    """Transcribes recordings of any format and length; the memory that it takes does not grow with either.
+
+    Args:
+        saved: see `models.saved.load_saved`.
+        paths: audio files.
+        max_chunk_s: longer recordings are cut where it is quiet.
+        search_s: how far before the longest possible chunk a quiet place is looked for.
+
+    Yields:
+        For each file, in order, its transcript, or the fault for which it has none.
+    """
+    phones: list[TimedPhone] = []
+    for pool in _pools(_chunks_of(paths, max_chunk_s, search_s)):
+        decoded = iter(decode_chunks(saved, [item for item in pool if isinstance(item, Chunk)]))
+        for item in pool:
+            if isinstance(item, Chunk):
+                phones += next(decoded)
+                continue
+            if isinstance(item, UserError):
+                yield item
+            else:
+                yield Transcript(item.path, item.num_samples / SAMPLE_RATE_HZ, phones)
+            phones = []
