@@ -25,6 +25,7 @@ from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.espeak import espeak_version
 from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce
+from unispeech_ft.phonemes.notation import phone_map
 
 FILTERED = "filtered: "
 
@@ -99,8 +100,9 @@ def label_utterances(utterances: Sequence[Utterance], config: Config, cache_dir:
         UserError: see `G2P.from_config`.
     """
     if config.phonemes.labels in ("column", "published"):
-        missing = f"no {config.phonemes.labels} labels"
-        return [Pronunciation(list(item.phones or ()), None if item.phones else missing) for item in utterances]
+        missing, mapping = f"no {config.phonemes.labels} labels", phone_map(config.phonemes.map)
+        phones = [[target for phone in item.phones or () for target in mapping(phone)] for item in utterances]
+        return [Pronunciation(line, None if line else missing) for line in phones]
     g2p = G2P.from_config(config.phonemes, config.data.language)
     rule = config.phonemes.model_dump_json() + str(g2p.language)
     for file in (config.phonemes.lexicon, config.phonemes.map):

@@ -33,8 +33,8 @@ def describe_data(data: ctc.SpeechData, tokenizer: PhoneTokenizer, accelerator: 
     for split, labelled in data.splits.items():
         accelerator.print(f"{split}: {len(labelled)} clips, {labelled.hours:.2f} h")
     accelerator.print(f"inventory: {len(tokenizer.phones)} phones: {' '.join(tokenizer.phones)}")
-    for split, phones in ctc.phones_only_outside_training(data).items():
-        accelerator.print(f"{split}: phones that training lacks, each a sure error: {' '.join(phones)}")
+    for name, phones in ctc.phones_only_outside_training(data).items():
+        accelerator.print(f"{name}: phones that training lacks, each a sure error: {' '.join(phones)}")
 
 
 def open_output(config: Config, data: ctc.SpeechData, accelerator: Accelerator) -> None:
@@ -62,7 +62,7 @@ def score_and_export(
     data: ctc.SpeechData,
     built: BuiltModel,
     tokenizer: PhoneTokenizer,
-    features: dict[str, ctc.SplitFeatures],
+    features: dict[Split, ctc.SplitFeatures],
     accelerator: Accelerator,
 ) -> list[Summary]:
     """Scores validation and test with the best weights, writes results and model folder, and prints the outcome.
@@ -74,10 +74,10 @@ def score_and_export(
     if (output / "checkpoints" / BEST).is_dir():
         load_weights(output / "checkpoints" / BEST, built.model)
     summaries: list[Summary] = []
-    for split in ("validation", "test"):
-        if split not in features:
+    for split, scored in features.items():
+        if split == "train":
             continue
-        evaluation = features[split].evaluate(built, tokenizer, accelerator)
+        evaluation = scored.evaluate(built, tokenizer, accelerator)
         if accelerator.is_main_process:
             summary = write_evaluation(
                 output / "eval" / split,

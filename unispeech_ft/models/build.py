@@ -48,10 +48,12 @@ def _not_found(name: str, error: Exception) -> UserError:
 def base_folder(model: ModelConfig) -> Path | None:
     """The local folder of the base model's small files; fetched from the Hub (or its cache) where it is an id.
 
+    None where an inline configuration takes the base model's place.
+
     Raises:
         UserError: there is no such model, or the Hub cannot be reached.
     """
-    if model.base is None:
+    if model.base is None or (model.from_scratch and model.config is not None):
         return None
     path = Path(model.base).expanduser()
     if path.is_dir():
@@ -73,8 +75,9 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
-    if model.from_scratch and model.config is not None:
-        settings: dict[str, Any] = dict(model.config)
+    folder = base_folder(model)
+    if folder is None:
+        settings: dict[str, Any] = dict(model.config or {})
         kind = settings.pop("model_type", None)
         if kind is None:
             raise UserError("model.config.model_type is missing", remedy="for example model_type: unispeech")
@@ -86,7 +89,6 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
         if unknown:
             raise UserError(f"model.config has no key {', '.join(unknown)}", remedy=f"see {type(config).__name__}")
     else:
-        folder = base_folder(model)
         try:
             config = AutoConfig.from_pretrained(folder)
         except Exception as error:

@@ -27,6 +27,9 @@ from unispeech_ft.models.families import backbone, num_frames, reads_waveforms
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# Convolutions on a CPU are compiled for each new length, so lengths are rounded up where frames do not see each other.
+LENGTH_STEP = 8_000
+
 Features = npt.NDArray[np.floating]
 
 
@@ -63,12 +66,14 @@ class FrontEnd:
         if self.filter_banks is not None:
             banks = self.filter_banks(waveform, sampling_rate=16_000, return_tensors="np")["input_features"][0]
             return torch.from_numpy(np.ascontiguousarray(banks, dtype=np.float32)).to(device)
+        if self.model.config.feat_extract_norm == "layer":
+            samples = np.pad(samples, (0, -len(samples) % LENGTH_STEP))
         extractor = backbone(self.model).feature_extractor
         was_training = extractor.training
         extractor.eval()
         features = extractor(torch.from_numpy(samples)[None].to(device))[0].transpose(0, 1)
         extractor.train(was_training)
-        return features.float().contiguous()
+        return features[: self.num_frames(len(waveform))].float().contiguous()
 
     def key(self) -> str:
         """Identifies the features by the extractor's weights and shape, and by the normalisation."""

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from unispeech_ft.errors import UserError
 
 PhoneMap = Callable[[str], Sequence[str]]
 
-# What espeak-ng prints for phones that have no IPA name in its tables (Kirshenbaum-like mnemonics), as IPA.
-# `[` marks a dental, `:` length; ky and other Turkic voices leak them.
-IPA = {
-    "d[": "d̪",
-    "t[": "t̪",
-    "dZ": "dʒ",
-    "tS": "tʃ",
-    "ts": "ts",
+# What espeak-ng prints for phones that have no IPA name in its tables: its own mnemonics, which are Kirshenbaum-like.
+# Seen in 1.52 for ky, uz, chr (d[ tS oe:), et (t^), is (n#), am and qu (k`), ru and ka (u"), ga (A), da (?a) and others.
+WHOLE_PHONES = {"oe": "ø", "oe:": "øː", "r.": "ɽ", "tl#": "tɬ", "l#": "ɬ", 'u"': "ʉ", "ɪ^": "ɪ̽"}
+LETTERS = {
     "S": "ʃ",
     "Z": "ʒ",
     "N": "ŋ",
     "X": "χ",
-    "oe": "ø",
-    "oe:": "øː",
+    "A": "ɑ",
+    "K": "ɬ",
+    "?": "ʔ",
+    "g": "ɡ",
+    ":": "ː",
+    "[": "\u032a",  # dental
+    "^": "ʲ",  # palatalised
+    "`": "ʼ",  # ejective
+    "#": "\u0325",  # voiceless
+    '"': "\u0308",  # centralised
+    ".": "\u0320",  # retracted
+    **dict(zip("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True)),  # tones, by number
 }
 
 
 def ipa_phone(phone: str) -> str:
-    """One phone of espeak-ng in plain IPA; what is IPA already stays as it is."""
-    if phone in IPA:
-        return IPA[phone]
-    if phone.endswith(":"):
-        return ipa_phone(phone[:-1]) + "ː"
-    return phone
+    """One phone of espeak-ng in plain IPA; what is IPA already stays as it is.
+
+    One to one over the phones of ky, fr, es and it; `merged` tells where phones of an inventory fall together.
+    """
+    if phone in WHOLE_PHONES:
+        return WHOLE_PHONES[phone]
+    return "".join(LETTERS.get(letter, letter) for letter in phone)
+
+
+def merged(phones: Iterable[str], mapping: PhoneMap) -> dict[str, list[str]]:
+    """The phones that a map makes alike, by what they become; where it is empty the map can be reversed."""
+    sources: dict[str, list[str]] = {}
+    for phone in sorted(set(phones)):
+        sources.setdefault(" ".join(mapping(phone)), []).append(phone)
+    return {target: names for target, names in sources.items() if len(names) > 1}
 
 
 def phone_map(name: str) -> PhoneMap:

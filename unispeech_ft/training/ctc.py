@@ -32,7 +32,8 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, read_model_config
 from unispeech_ft.models.families import minimum_frames, num_frames
 from unispeech_ft.models.features import FeatureStore, FrontEnd, cache_features, store_size_bytes
-from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
+from unispeech_ft.phonemes.notation import phone_map
+from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, inventory
 from unispeech_ft.training.evaluate import Evaluation, evaluate_split
 from unispeech_ft.training.loop import Task
 
@@ -149,7 +150,9 @@ def open_data(
 def head_for(data: SpeechData, config: Config) -> PhoneTokenizer:
     """The head's rows: the published dictionary where its labels are used, else the phones of the training split."""
     if config.phonemes.labels == "published" and data.corpus.inventory is not None:
-        return PhoneTokenizer.from_inventory(data.corpus.inventory, config.phonemes.head_layout)
+        mapping = phone_map(config.phonemes.map)
+        rows = [row if row.startswith(UNUSED) else " ".join(mapping(row)) for row in data.corpus.inventory]
+        return PhoneTokenizer.from_inventory(rows, config.phonemes.head_layout)
     return PhoneTokenizer.from_inventory(inventory(data.splits["train"].phones), config.phonemes.head_layout)
 
 

@@ -1,0 +1,101 @@
+"""SpecAugment masks: the published sampler's statistics, the stock one's, and independence of everything but names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unispeech_ft.config import MaskConfig
+from unispeech_ft.data.masking import Masks, sample_masks
+
+PUBLISHED = MaskConfig()
+INDEPENDENT = MaskConfig(sampling="independent")
+DRAWS = 1_000
+
+
+def draw(mask: MaskConfig, frames: list[int], epoch: int = 0, *, seed: int = 0, channels: int = 64, **names: object) -> Masks:
+    names = {"sub_batch": 0, "clips": list(range(len(frames)))} | names
+    return sample_masks(frames, channels, mask, seed=seed, epoch=epoch, **names)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(PUBLISHED, (82, 82)), (INDEPENDENT, (163, 82))])
+def test_masked_frames_of_rows_of_300_and_150(mask: MaskConfig, expected: tuple[int, int]) -> None:
+    counts = np.array([draw(mask, [300, 150], epoch).time.sum(axis=1) for epoch in range(DRAWS)])
+    assert counts.mean(axis=0) == pytest.approx(expected, abs=2)
+    if mask is PUBLISHED:
+        assert (counts[:, 0] == counts[:, 1]).all()
+
+
+def runs(row: np.ndarray) -> list[int]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], row.astype(int), [0]))))
+    return (edges[1::2] - edges[::2]).tolist()
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(PUBLISHED, 1.9), (INDEPENDENT, 15.9)])
+def test_length_of_the_runs_in_the_longer_row(mask: MaskConfig, expected: float) -> None:
+    lengths = [run for epoch in range(DRAWS) for run in runs(draw(mask, [300, 150], epoch).time[0])]
+    assert np.mean(lengths) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(("sampling", "expected"), [("original", 0.197), ("independent", 0.226)])
+def test_share_of_channels_in_a_batch_of_four(sampling: str, expected: float) -> None:
+    mask = MaskConfig(time_prob=0.0, sampling=sampling)
+    shares = [draw(mask, [100] * 4, epoch, channels=1024).channels.mean() for epoch in range(2 * DRAWS)]
+    assert np.mean(shares) == pytest.approx(expected, abs=0.005)
+
+
+samplings = st.sampled_from(["original", "independent"])
+frames = st.lists(st.integers(1, 60), min_size=1, max_size=6)
+
+
+@given(frames, samplings, st.floats(0, 1), st.integers(1, 40), st.integers(0, 2**31))
+def test_nothing_beyond_a_row_is_masked(lengths: list[int], sampling: str, prob: float, span: int, seed: int) -> None:
+    mask = MaskConfig(time_prob=prob, time_length=span, feature_prob=prob, feature_length=span, sampling=sampling)
+    masks = draw(mask, lengths, seed=seed, channels=24)
+    if prob == 0:
+        assert masks == Masks(None, None)
+        return
+    assert masks.time.shape == (len(lengths), max(lengths))
+    assert masks.channels.shape == (len(lengths), 24)
+    for row, length in zip(masks.time, lengths, strict=True):
+        assert not row[length:].any()
+    if sampling == "original":
+        assert len(set(masks.time.sum(axis=1).tolist())) == 1
+        assert len(set(masks.channels.sum(axis=1).tolist())) == 1
+
+
+@pytest.mark.parametrize("sampling", ["original", "independent"])
+@pytest.mark.parametrize("length", [1, 2, 5, 9, 10, 11])
+def test_rows_shorter_than_a_span_are_no_error(sampling: str, length: int) -> None:
+    mask = MaskConfig(sampling=sampling)
+    for epoch in range(50):
+        time = draw(mask, [length, 40], epoch).time
+        assert not time[0, length:].any()
+        assert not time[0].all(), "a row that is masked altogether teaches nothing"
+
+
+def same(one: Masks, other: Masks) -> bool:
+    return np.array_equal(one.time, other.time) and np.array_equal(one.channels, other.channels)
+
+
+@pytest.mark.parametrize("mask", [PUBLISHED, INDEPENDENT])
+def test_masks_depend_on_names_alone(mask: MaskConfig) -> None:
+    lengths = [120, 110, 100]
+    before = draw(mask, lengths, 3, seed=5, sub_batch=2, clips=[7, 8, 9], channels=256)
+    np.random.default_rng(0).random(100)
+    np.random.seed(99)
+    assert same(before, draw(mask, lengths, 3, seed=5, sub_batch=2, clips=[7, 8, 9], channels=256))
+    for changed in ({"epoch": 4}, {"seed": 6}):
+        names = {"epoch": 3, "seed": 5} | changed
+        assert not same(before, draw(mask, lengths, sub_batch=2, clips=[7, 8, 9], channels=256, **names))
+    other = {"sub_batch": 3, "clips": [7, 8, 9]} if mask is PUBLISHED else {"sub_batch": 2, "clips": [4, 5, 6]}
+    assert not same(before, draw(mask, lengths, 3, seed=5, channels=256, **other))
+
+
+def test_independent_masks_of_a_clip_do_not_depend_on_its_company() -> None:
+    alone = draw(INDEPENDENT, [90], 3, sub_batch=0, clips=[42])
+    in_company = draw(INDEPENDENT, [120, 90], 3, sub_batch=9, clips=[1, 42])
+    assert np.array_equal(alone.time[0], in_company.time[1, :90])
+    assert np.array_equal(alone.channels[0], in_company.channels[1])

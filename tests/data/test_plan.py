@@ -1,0 +1,137 @@
+"""The batch plan: every clip once an epoch, limits kept, the same plan everywhere, whole sub-batches for each process."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unispeech_ft.data.plan import BatchPlan, SubBatch, Update, evaluation_batches
+from unispeech_ft.errors import UserError
+
+RATE_HZ = 16_000
+LIMIT_S, UPDATE_S = 10.0, 25.0
+
+lengths = st.lists(st.integers(1, int(LIMIT_S * RATE_HZ)), min_size=1, max_size=80)
+seeds = st.integers(0, 2**31)
+epochs = st.integers(0, 2_000)
+
+
+def plan_of(samples: list[int], seed: int = 0, update_s: float = UPDATE_S) -> BatchPlan:
+    return BatchPlan(np.array(samples, dtype=np.int64), update_s, LIMIT_S, seed)
+
+
+def clips_of(update: list[SubBatch]) -> list[int]:
+    return [clip for sub_batch in update for clip in sub_batch.clips]
+
+
+@given(lengths, seeds, epochs)
+def test_every_clip_stands_exactly_once_in_an_epoch(samples: list[int], seed: int, epoch: int) -> None:
+    planned = [clip for update in plan_of(samples, seed).epoch(epoch) for clip in clips_of(update)]
+    assert sorted(planned) == list(range(len(samples)))
+
+
+@given(lengths, seeds, epochs)
+def test_the_limits_hold(samples: list[int], seed: int, epoch: int) -> None:
+    updates = plan_of(samples, seed).epoch(epoch)
+    for update in updates:
+        assert update
+        assert sum(sub_batch.padded_samples for sub_batch in update) <= UPDATE_S * RATE_HZ
+        for sub_batch in update:
+            assert sub_batch.clips
+            assert sub_batch.padded_samples == max(samples[clip] for clip in sub_batch.clips) * len(sub_batch.clips)
+            assert sub_batch.padded_samples <= LIMIT_S * RATE_HZ
+    indices = [sub_batch.index for update in updates for sub_batch in update]
+    assert indices == list(range(len(indices)))
+    assert {sub_batch.epoch for update in updates for sub_batch in update} == {epoch}
+
+
+@given(lengths, seeds, epochs)
+def test_the_plan_is_a_function_of_lengths_seed_and_epoch(samples: list[int], seed: int, epoch: int) -> None:
+    fresh, used = plan_of(samples, seed), plan_of(samples, seed)
+    for other in (epoch + 1, 0, 3):
+        used.epoch(other)
+    assert used.epoch(epoch) == fresh.epoch(epoch)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    samples = np.random.default_rng(0).integers(RATE_HZ, 6 * RATE_HZ, 100).tolist()
+
+    def grouping(seed: int, epoch: int) -> set[frozenset[int]]:
+        return {frozenset(clips_of(update)) for update in plan_of(samples, seed).epoch(epoch)}
+
+    def sub_batches(seed: int, epoch: int) -> set[frozenset[int]]:
+        return {frozenset(item.clips) for update in plan_of(samples, seed).epoch(epoch) for item in update}
+
+    for draw in (grouping, sub_batches):
+        draws = [draw(0, 0), draw(0, 1), draw(0, 2), draw(1, 0)]
+        for one, other in itertools.combinations(draws, 2):
+            assert len(one & other) < 0.7 * len(one)
+
+
+@given(lengths, seeds, st.integers(0, 60), st.integers(0, 20), st.integers(0, 20))
+@settings(max_examples=60)
+def test_updates_from_anywhere_are_a_slice_of_the_run(
+    samples: list[int], seed: int, first: int, until: int, more: int
+) -> None:
+    whole = list(plan_of(samples, seed).updates(0, first + until + more))
+    assert [update.number for update in whole] == list(range(first + until + more))
+    assert list(plan_of(samples, seed).updates(first, first + until)) == whole[first : first + until]
+
+
+@given(lengths, seeds)
+def test_updates_are_the_epochs_one_after_another(samples: list[int], seed: int) -> None:
+    plan = plan_of(samples, seed)
+    expected = [(epoch, tuple(update)) for epoch in range(3) for update in plan.epoch(epoch)]
+    found = [(update.epoch, update.sub_batches) for update in plan.updates(0, len(expected))]
+    assert found == expected
+
+
+@given(lengths, seeds, st.integers(1, 9))
+def test_the_shares_of_all_processes_make_up_the_update(samples: list[int], seed: int, processes: int) -> None:
+    for update in plan_of(samples, seed).updates(0, 4):
+        shares = [update.share(rank, processes) for rank in range(processes)]
+        together = [sub_batch for share in shares for sub_batch in share]
+        assert sorted(together, key=lambda item: item.index) == list(update.sub_batches)
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+        assert update.num_sentences == sum(len(item.clips) for item in update.sub_batches)
+        assert update.padded_s == pytest.approx(sum(item.padded_samples for item in update.sub_batches) / RATE_HZ)
+
+
+def test_a_process_may_have_nothing_to_do() -> None:
+    only = SubBatch(0, 0, (3, 4), 100)
+    update = Update(0, 0, (only,))
+    assert [update.share(rank, 3) for rank in range(3)] == [(only,), (), ()]
+
+
+def test_little_is_padding() -> None:
+    seconds = np.random.default_rng(5).uniform(1.0, 10.6, 750)
+    plan = BatchPlan(np.round(seconds * RATE_HZ).astype(np.int64), 250.0, 62.5, 1337)
+    for epoch in range(5):
+        assert 0 <= plan.padding_share(epoch) <= 0.05
+    padded = [update.padded_s for update in plan.updates(0, 60)]
+    assert np.mean(padded) > 0.75 * 250
+    assert 15 <= len(plan.epoch(0)) <= 24
+
+
+def test_no_clips() -> None:
+    with pytest.raises(UserError, match="no utterance"):
+        plan_of([])
+
+
+def test_a_clip_longer_than_a_sub_batch() -> None:
+    with pytest.raises(UserError, match=r"a clip of 11\.0 s .*seconds_per_sub_batch"):
+        plan_of([RATE_HZ, 11 * RATE_HZ])
+
+
+@given(lengths)
+def test_evaluation_batches_hold_every_clip_once_longest_first(samples: list[int]) -> None:
+    batches = evaluation_batches(samples, LIMIT_S)
+    assert sorted(itertools.chain.from_iterable(batches)) == list(range(len(samples)))
+    longest = [max(samples[clip] for clip in batch) for batch in batches]
+    assert longest == sorted(longest, reverse=True)
+    assert all(top * len(batch) <= LIMIT_S * RATE_HZ for top, batch in zip(longest, batches, strict=True))

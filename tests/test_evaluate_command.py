@@ -1,0 +1,102 @@
+"""`unispeech-ft evaluate`: the results of the run again, whatever the configuration says on the model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unispeech_ft.cli import split_overrides
+from unispeech_ft.scoring import read_hypotheses
+
+
+@pytest.fixture
+def run_copy(small_run, tmp_path) -> Path:
+    run = Path(shutil.copytree(small_run.output_dir, tmp_path / "run"))
+    shutil.rmtree(run / "eval")
+    return run
+
+
+def summary_of(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_the_results_of_the_run_again(command, small_config, small_run, run_copy):
+    status, out, err = command("evaluate", run_copy / "model", "--config", small_config, "--split", "test")
+    assert status == 0, err
+    again, first = run_copy / "eval" / "test", small_run.output_dir / "eval" / "test"
+    assert f"results: {again}" in out
+    assert "test PER" in out
+    for name in ("hypotheses.jsonl", "report.html", "summary.json"):
+        assert (again / name).is_file()
+    assert (again / "hypotheses.jsonl").read_bytes() == (first / "hypotheses.jsonl").read_bytes()
+    differing = {"model", "seconds"}
+    found, expected = summary_of(again), summary_of(first)
+    assert {key for key in expected if found[key] != expected[key]} <= differing
+    assert found["model"] == str(run_copy / "model")
+
+
+def test_only_the_chosen_split_is_decoded(command, small_config, run_copy, tmp_path):
+    cache, output = tmp_path / "cache", tmp_path / "results"
+    overrides = [f"--data.cache_dir={cache}", "--data.num_workers", "0"]
+    words = [*overrides, run_copy / "model", "--split", "validation", "--config", small_config, "--output", output]
+    status, _, err = command("evaluate", *words)
+    assert status == 0, err
+    assert [folder.name.split("-")[0] for folder in (cache / "audio").iterdir()] == ["validation"]
+    assert summary_of(output)["split"] == "validation"
+    assert not (run_copy / "eval").exists()
+
+
+def test_other_speech_leaves_the_results_of_the_run(command, small_config, run_copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--config", small_config, "--split", "test", "--data.max_duration_s", "4.0"]
+    status, out, err = command("evaluate", run_copy / "model", *words)
+    assert status == 0, err
+    assert "results: eval/run/test" in out
+    assert (tmp_path / "eval" / "run" / "test" / "summary.json").is_file()
+    assert not (run_copy / "eval").exists()
+
+
+def test_phones_that_the_model_lacks_stay_in_the_references(command, small_config, small_run, run_copy):
+    vocabulary = json.loads((run_copy / "model" / "vocab.json").read_text(encoding="utf-8"))
+    row = vocabulary.pop("e")
+    (run_copy / "model" / "vocab.json").write_text(json.dumps(vocabulary | {"œ̃": row}), encoding="utf-8")
+    status, out, err = command("evaluate", run_copy / "model", "--config", small_config, "--split", "test")
+    assert status == 0, err
+    assert "phones that the model lacks, each a sure error: e" in out
+    again, first = (run / "eval" / "test" for run in (run_copy, small_run.output_dir))
+    assert summary_of(again)["reference_sha256"] == summary_of(first)["reference_sha256"]
+    assert not any("e" in item.hypothesis for item in read_hypotheses(again / "hypotheses.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--split", "test", "--model.base", "other"], "--model.base has no effect here"),
+        (["--split", "test", "--data.rot", "x"], "did you mean data.root?"),
+        (["--split", "test", "--data.root", "nowhere"], "nowhere"),
+        (["--split", "test", "--data.root"], "--data.root has no value"),
+        (["--split", "dev"], "invalid choice: 'dev'"),
+        (["--split", "test", "--speed", "3"], "unrecognized arguments: --speed 3"),
+    ],
+)
+def test_faults_end_with_2(command, small_config, run_copy, words, reason):
+    status, out, err = command("evaluate", run_copy / "model", "--config", small_config, *words)
+    assert (status, out) == (2, "")
+    assert reason in err
+    assert "Traceback" not in err
+
+
+def test_other_commands_take_no_overrides(command):
+    status, _, err = command("schema", "--data.root", "x")
+    assert status == 2
+    assert "unrecognized arguments: --data.root x" in err
+
+
+def test_split_overrides():
+    words = ["evaluate", "--data.root", "-5", "M", "--a.b=c d", "--config", "C", "--mask.time_prob", "--split", "test"]
+    rest, overrides = split_overrides([*words, "--", "--x.y", "z"])
+    assert rest == ["evaluate", "M", "--config", "C", "--split", "test", "--", "--x.y", "z"]
+    assert overrides == ["--data.root", "-5", "--a.b=c d", "--mask.time_prob"]
