@@ -29,8 +29,13 @@ FILES = ("phonesMatches_reduced.json",) + tuple(
 )
 # Phones of the dictionary and label tokens of the test list.
 PUBLISHED_LABELS = {
-    "es": (41, 26_045), "fr": (42, 24_618), "it": (61, 36_454), "ky": (39, 30_562),
-    "nl": (53, 31_673), "ru": (50, 37_344), "sv": (41, 24_357),
+    "es": (41, 26_045),
+    "fr": (42, 24_618),
+    "it": (61, 36_454),
+    "ky": (39, 30_562),
+    "nl": (53, 31_673),
+    "ru": (50, 37_344),
+    "sv": (41, 24_357),
 }
 
 
@@ -38,7 +43,11 @@ def check_lists(folder: Path, language: str) -> list[str]:
     """What differs from the published counts; nothing where the lists are complete."""
     clips = [read_list(folder, split, with_labels=True) for split in SPLITS]
     phones, tokens = PUBLISHED_LABELS[language]
-    found = (tuple(len(part) for part in clips), len(read_dictionary(folder)), sum(len(c.phones or ()) for c in clips[2]))
+    found = (
+        tuple(len(part) for part in clips),
+        len(read_dictionary(folder)),
+        sum(len(c.phones or ()) for c in clips[2]),
+    )
     expected = (PUBLISHED_CLIPS[language], phones, tokens)
     names = ("clips of train, validation, test", "phones", "test label tokens")
     return [f"{n}: {a}, published {b}" for n, a, b in zip(names, found, expected, strict=True) if a != b]

@@ -45,7 +45,9 @@ class DataConfig(Section):
     """Where the speech is and which of it is used."""
 
     source: Literal["common_voice", "manifest", "hub"] = "common_voice"
-    root: str | None = Field(None, description="release folder or .tar.gz; folder of a manifest; Hub id or parquet folder")
+    root: str | None = Field(
+        None, description="release folder or .tar.gz; folder of a manifest; Hub id or parquet folder"
+    )
     language: str | None = Field(None, description="Common Voice code: ky, fr, es, it, pt …")
     splits: str = Field("release", description="`release`, or a folder of published split lists")
     train: str | None = Field(None, description="split name, or manifest file")

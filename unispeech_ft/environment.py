@@ -17,8 +17,21 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PACKAGES = (
-    "torch", "torchaudio", "transformers", "datasets", "accelerate", "evaluate", "huggingface_hub", "phonemizer",
-    "espeakng-loader", "jiwer", "librosa", "soundfile", "soxr", "numpy", "pydantic",
+    "torch",
+    "torchaudio",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "evaluate",
+    "huggingface_hub",
+    "phonemizer",
+    "espeakng-loader",
+    "jiwer",
+    "librosa",
+    "soundfile",
+    "soxr",
+    "numpy",
+    "pydantic",
 )
 
 

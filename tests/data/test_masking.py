@@ -15,7 +15,9 @@ INDEPENDENT = MaskConfig(sampling="independent")
 DRAWS = 1_000
 
 
-def draw(mask: MaskConfig, frames: list[int], epoch: int = 0, *, seed: int = 0, channels: int = 64, **names: object) -> Masks:
+def draw(
+    mask: MaskConfig, frames: list[int], epoch: int = 0, *, seed: int = 0, channels: int = 64, **names: object
+) -> Masks:
     names = {"sub_batch": 0, "clips": list(range(len(frames)))} | names
     return sample_masks(frames, channels, mask, seed=seed, epoch=epoch, **names)  # type: ignore[arg-type]
 

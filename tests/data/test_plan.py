@@ -57,19 +57,18 @@ def test_the_plan_is_a_function_of_lengths_seed_and_epoch(samples: list[int], se
     assert used.epoch(epoch) == fresh.epoch(epoch)
 
 
+def hour_of_speech(seed: int) -> BatchPlan:
+    seconds = np.random.default_rng(5).uniform(1.0, 10.6, 750)
+    return BatchPlan(np.round(seconds * RATE_HZ).astype(np.int64), 250.0, 62.5, seed)
+
+
 def test_epochs_and_seeds_differ() -> None:
-    samples = np.random.default_rng(0).integers(RATE_HZ, 6 * RATE_HZ, 100).tolist()
+    def company(seed: int, epoch: int) -> set[frozenset[int]]:
+        return {frozenset(item.clips) for update in hour_of_speech(seed).epoch(epoch) for item in update}
 
-    def grouping(seed: int, epoch: int) -> set[frozenset[int]]:
-        return {frozenset(clips_of(update)) for update in plan_of(samples, seed).epoch(epoch)}
-
-    def sub_batches(seed: int, epoch: int) -> set[frozenset[int]]:
-        return {frozenset(item.clips) for update in plan_of(samples, seed).epoch(epoch) for item in update}
-
-    for draw in (grouping, sub_batches):
-        draws = [draw(0, 0), draw(0, 1), draw(0, 2), draw(1, 0)]
-        for one, other in itertools.combinations(draws, 2):
-            assert len(one & other) < 0.7 * len(one)
+    draws = [company(0, 0), company(0, 1), company(0, 2), company(1, 0)]
+    for one, other in itertools.combinations(draws, 2):
+        assert len(one & other) < 0.2 * len(one), "clips should meet other clips in another epoch"
 
 
 @given(lengths, seeds, st.integers(0, 60), st.integers(0, 20), st.integers(0, 20))
@@ -109,13 +108,11 @@ def test_a_process_may_have_nothing_to_do() -> None:
 
 
 def test_little_is_padding() -> None:
-    seconds = np.random.default_rng(5).uniform(1.0, 10.6, 750)
-    plan = BatchPlan(np.round(seconds * RATE_HZ).astype(np.int64), 250.0, 62.5, 1337)
+    plan = hour_of_speech(1337)
     for epoch in range(5):
         assert 0 <= plan.padding_share(epoch) <= 0.05
     padded = [update.padded_s for update in plan.updates(0, 60)]
-    assert np.mean(padded) > 0.75 * 250
-    assert 15 <= len(plan.epoch(0)) <= 24
+    assert np.mean(padded) > 0.75 * 250, "updates should be nearly full"
 
 
 def test_no_clips() -> None:

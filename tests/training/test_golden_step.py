@@ -29,12 +29,22 @@ PHONES = ["a", "b", "d[", "tʃ", "aː"]
 
 def make_config() -> Config:
     none = dict.fromkeys(
-        ("hidden_dropout", "attention_dropout", "activation_dropout", "feature_projection_dropout", "final_dropout"), 0.0
+        ("hidden_dropout", "attention_dropout", "activation_dropout", "feature_projection_dropout", "final_dropout"),
+        0.0,
     )
     shape = {
-        "model_type": "unispeech", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 48, "conv_dim": [16, 16, 16], "conv_kernel": [10, 8, 4], "conv_stride": [5, 8, 8],
-        "conv_bias": True, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_conv_pos_embeddings": 8,
+        "model_type": "unispeech",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "conv_dim": [16, 16, 16],
+        "conv_kernel": [10, 8, 4],
+        "conv_stride": [5, 8, 8],
+        "conv_bias": True,
+        "feat_extract_norm": "layer",
+        "do_stable_layer_norm": True,
+        "num_conv_pos_embeddings": 8,
         "num_conv_pos_embedding_groups": 2,
     }
     return Config.model_validate(
@@ -43,7 +53,12 @@ def make_config() -> Config:
             "model": {**none, "layerdrop": 0.0, "from_scratch": True, "config": shape, "attention": "eager"},
             "data": {"root": "unused", "language": "ky", "max_duration_s": 3.0},
             "batch": {"seconds_per_update": 12.0, "seconds_per_sub_batch": 6.0},
-            "mask": {"time_prob": TIME[0], "time_length": TIME[1], "feature_prob": CHANNELS[0], "feature_length": CHANNELS[1]},
+            "mask": {
+                "time_prob": TIME[0],
+                "time_length": TIME[1],
+                "feature_prob": CHANNELS[0],
+                "feature_length": CHANNELS[1],
+            },
             "optimizer": {"lr": LR, "max_grad_norm": CLIP},
             "schedule": {"updates": UPDATES, "warmup": 0, "hold": 10, "decay": 10, "freeze_encoder_updates": 0},
         }
@@ -169,7 +184,9 @@ def largest_difference(clips, **changes) -> float:
     """Largest relative difference of any loss, gradient norm or parameter tensor."""
     start, log, trained, planned = recipe_run(clips, **changes)
     expected_log, expected = reference_run(start, clips, planned)
-    differences = [abs(a - b) / abs(b) for pair in zip(log, expected_log, strict=True) for a, b in zip(*pair, strict=True)]
+    differences = [
+        abs(a - b) / abs(b) for pair in zip(log, expected_log, strict=True) for a, b in zip(*pair, strict=True)
+    ]
     # The true gradient of a key bias is zero; what is left of it is rounding.
     names = [name for name in expected if "k_proj.bias" not in name]
     differences += [((trained[n] - expected[n]).norm() / expected[n].norm()).item() for n in names]

@@ -128,8 +128,12 @@ CLIPS = 6
 NO_RANDOMNESS = {
     "model": dict.fromkeys(
         (
-            "hidden_dropout", "attention_dropout", "activation_dropout", "feature_projection_dropout",
-            "final_dropout", "layerdrop",
+            "hidden_dropout",
+            "attention_dropout",
+            "activation_dropout",
+            "feature_projection_dropout",
+            "final_dropout",
+            "layerdrop",
         ),
         0.0,
     ),

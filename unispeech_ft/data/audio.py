@@ -115,4 +115,5 @@ def normalise_waveform(waveform: Waveform, eps: float) -> Waveform:
     """
     centred = waveform - waveform.mean(dtype=np.float64).astype(np.float32)
     variance = np.mean(np.square(centred), dtype=np.float64)
-    return centred / np.float32(np.sqrt(variance + eps))
+    normalised: Waveform = centred / np.float32(np.sqrt(variance + eps))
+    return normalised

@@ -83,8 +83,13 @@ class TrainingSet:
         features, num_frames = pad_features([self.clip_features(clip) for clip in sub_batch.clips])
         labels = [self.labels[clip] for clip in sub_batch.clips]
         masks = sample_masks(
-            num_frames.tolist(), self.num_channels, self.mask,
-            seed=self.seed, epoch=sub_batch.epoch, sub_batch=sub_batch.index, clips=sub_batch.clips,
+            num_frames.tolist(),
+            self.num_channels,
+            self.mask,
+            seed=self.seed,
+            epoch=sub_batch.epoch,
+            sub_batch=sub_batch.index,
+            clips=sub_batch.clips,
         )
         return Batch(
             features,
@@ -96,10 +101,12 @@ class TrainingSet:
         )
 
 
-class SubBatchStream(IterableDataset):  # type: ignore[misc]
+class SubBatchStream(IterableDataset[Batch]):
     """The batches of one process, in plan order, from an update on; loader workers take turns."""
 
-    def __init__(self, plan: BatchPlan, training_set: TrainingSet, first: int, last: int, rank: int, world: int) -> None:
+    def __init__(
+        self, plan: BatchPlan, training_set: TrainingSet, first: int, last: int, rank: int, world: int
+    ) -> None:
         self.plan, self.training_set = plan, training_set
         self.first, self.last, self.rank, self.world = first, last, rank, world
 

@@ -111,9 +111,7 @@ def label_utterances(utterances: Sequence[Utterance], config: Config, cache_dir:
     return _cached_pronunciations([item.text or "" for item in utterances], g2p, rule, cache_dir)
 
 
-def _fault(
-    utterance: Utterance, pronunciation: Pronunciation, audio: PreparedAudio, config: Config
-) -> str | None:
+def _fault(utterance: Utterance, pronunciation: Pronunciation, audio: PreparedAudio, config: Config) -> str | None:
     if utterance.id not in audio.rows:
         return audio.faults.get(utterance.id, "not prepared")
     if pronunciation.fault:

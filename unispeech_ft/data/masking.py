@@ -104,12 +104,22 @@ def sample_masks(
     time = channels = None
     if mask.time_prob > 0:
         time = sample_mask(
-            frames, max(frames), mask.time_prob, mask.time_length,
-            sampling=mask.sampling, min_spans=MIN_TIME_SPANS, generators=generators(2),
+            frames,
+            max(frames),
+            mask.time_prob,
+            mask.time_length,
+            sampling=mask.sampling,
+            min_spans=MIN_TIME_SPANS,
+            generators=generators(2),
         )
     if mask.feature_prob > 0:
         channels = sample_mask(
-            [num_channels] * len(clips), num_channels, mask.feature_prob, mask.feature_length,
-            sampling=mask.sampling, min_spans=0, generators=generators(3),
+            [num_channels] * len(clips),
+            num_channels,
+            mask.feature_prob,
+            mask.feature_length,
+            sampling=mask.sampling,
+            min_spans=0,
+            generators=generators(3),
         )
     return Masks(time, channels)

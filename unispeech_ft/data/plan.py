@@ -103,7 +103,7 @@ class BatchPlan:
         longest_s = int(self.num_samples.max()) / SAMPLE_RATE_HZ
         if longest_s > self.seconds_per_sub_batch:
             raise UserError(
-                f"a clip of {longest_s:.1f} s is longer than batch.seconds_per_sub_batch ({self.seconds_per_sub_batch})",
+                f"a clip of {longest_s:.1f} s exceeds batch.seconds_per_sub_batch ({self.seconds_per_sub_batch})",
                 remedy="lower data.max_duration_s or raise batch.seconds_per_sub_batch",
             )
 

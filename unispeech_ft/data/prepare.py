@@ -166,7 +166,9 @@ def prepare_audio(
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
     except OSError as error:
-        raise UserError(f"data.cache_dir: {cache_dir} cannot be written ({error.strerror})", remedy="name another") from None
+        raise UserError(
+            f"data.cache_dir: {cache_dir} cannot be written ({error.strerror})", remedy="name another"
+        ) from None
     (enable_progress_bar if show_progress else disable_progress_bar)()
     try:
         with contextlib.redirect_stdout(io.StringIO()):

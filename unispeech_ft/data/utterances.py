@@ -51,7 +51,6 @@ class Corpus:
         source_key: identifies the audio behind utterances without a path (revision, or files with size and time).
         read_rows: for such sources, the encoded audio of a split: (id, bytes) pairs in order.
         listed_samples: for a dry run on published lists without a release, samples at 16 kHz by id.
-        inventory: the phones of the published dictionary in the order of their ids.
         published_split: all clips of a published split are there; None where the split is no published one.
         synthetic: the source says that its speech is synthetic; None where nothing is known.
         notes: sentences that a user must read, such as how held-out parts were chosen.
@@ -64,7 +63,6 @@ class Corpus:
     synthetic: bool | None = None
     published_split: bool | None = None
     listed_samples: Mapping[str, int] | None = None
-    inventory: tuple[str, ...] | None = None
     notes: Sequence[str] = field(default_factory=tuple)
 
 

@@ -9,7 +9,11 @@ from unispeech_ft.scoring import Summary
 def _result(summary: Summary) -> str:
     per = "unknown" if summary.per is None else f"{100 * summary.per:.2f} %"
     interval = summary.per_ci95
-    spread = f" (95 % interval {100 * interval[0]:.2f}–{100 * interval[1]:.2f}, by {summary.bootstrap_unit})" if interval else ""
+    spread = (
+        f" (95 % interval {100 * interval[0]:.2f}–{100 * interval[1]:.2f}, by {summary.bootstrap_unit})"
+        if interval
+        else ""
+    )
     return f"| {summary.split} | {per}{spread} | {summary.utterances} | {summary.reference_phones} |"
 
 
@@ -21,7 +25,11 @@ def model_card(config: Config, summaries: list[Summary], train_hours: float, tra
         train_hours: speech that the model was fine-tuned on.
     """
     synthetic = any(summary.synthetic for summary in summaries)
-    warning = "\n**Trained and scored on synthetic speech (espeak-ng). It says nothing about human speech.**\n" if synthetic else ""
+    warning = (
+        "\n**Trained and scored on synthetic speech (espeak-ng). It says nothing about human speech.**\n"
+        if synthetic
+        else ""
+    )
     base = config.model.base if not config.model.from_scratch else "random weights"
     rows = "\n".join(_result(summary) for summary in summaries)
     normalisation = (
@@ -37,8 +45,8 @@ tags: [phoneme-recognition, ctc, unispeech]
 
 # Phoneme recogniser for {config.data.language or "an unnamed language"}
 {warning}
-Fine-tuned from {base} on {train_clips} utterances ({train_hours:.2f} h) with unispeech_ft, `config.yaml` beside this folder.
-Labels: {config.phonemes.labels}. It writes phones separated by spaces.
+Fine-tuned from {base} on {train_clips} utterances ({train_hours:.2f} h) with unispeech_ft; `config.yaml` of the
+run holds every setting. Labels: {config.phonemes.labels}. It writes phones separated by spaces.
 
 | split | phone error rate | utterances | reference phones |
 |---|---|---|---|

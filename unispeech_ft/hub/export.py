@@ -22,8 +22,12 @@ def _feature_extractor(built: BuiltModel) -> FeatureExtractionMixin:
     layer_norm = getattr(built.model.config, "feat_extract_norm", "layer") == "layer"
     # The stock extractor's own epsilon is 1e-7; ours is stored for this toolkit's commands.
     return Wav2Vec2FeatureExtractor(
-        feature_size=1, sampling_rate=16_000, padding_value=0.0, do_normalize=built.front_end.normalize,
-        return_attention_mask=layer_norm, normalize_eps=built.front_end.eps,
+        feature_size=1,
+        sampling_rate=16_000,
+        padding_value=0.0,
+        do_normalize=built.front_end.normalize,
+        return_attention_mask=layer_norm,
+        normalize_eps=built.front_end.eps,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config import Config, TrackingConfig
 from unispeech_ft.config_reading import load_config, to_yaml
@@ -115,12 +115,19 @@ def default_output(model: str, config: Config, split: Split) -> Path:
     folder = Path(model).expanduser().resolve()
     run = folder.parent
     if folder.name != "model" or not (run / "config.yaml").is_file():
-        return Path("eval") / Path(model).name / split
+        return Path("eval") / folder.name / split
     try:
         same = _same_speech(load_config(["--config", str(run / "config.yaml")]), config)
     except UserError:
         same = False
-    return Path(model).expanduser().parent / "eval" / split if same else Path("eval") / run.name / split
+    return run / "eval" / split if same else Path("eval") / run.name / split
+
+
+def _original_conventions(config: Config) -> dict[str, Any]:
+    """For published checkpoints, which lack a tokenizer: the head of the lists' dictionary, and layer_norm's eps."""
+    if config.data.splits == "release" or config.phonemes.head_layout != "original":
+        return {}
+    return {"tokenizer": ctc.published_head(config), "eps": config.data.normalize_eps}
 
 
 def evaluate_saved(model: str, config: Config, split: Split, output: Path | None = None) -> Summary | None:
@@ -140,7 +147,7 @@ def evaluate_saved(model: str, config: Config, split: Split, output: Path | None
         UserError: a fault of the model, the source, the language, or the output folder.
     """
     accelerator = ctc.start(config.model_copy(update={"tracking": TrackingConfig(trackers=[]), "dry_run": False}))
-    saved = load_saved(model, accelerator.device)
+    saved = load_saved(model, accelerator.device, **_original_conventions(config))
     data = ctc.open_data(config, accelerator, None, (split,))
     labelled = data.splits[split]
     for line in data.notes:

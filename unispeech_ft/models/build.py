@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from unispeech_ft.config import DataConfig, MaskConfig, ModelConfig
@@ -19,6 +20,7 @@ from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
 
 @dataclass(frozen=True)
 class BuiltModel:
@@ -127,8 +129,12 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
         network, info = AutoModelForCTC.from_pretrained(
             source, revision=model.revision, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
-    except (OSError, EnvironmentError) as error:
+    except OSError as error:
         raise _not_found(str(model.base), error) from None
+    except SafetensorError as error:
+        raise UserError(
+            f"model.base: the weights of {model.base} cannot be read ({error})", remedy="download them again"
+        ) from None
     except (ValueError, ImportError) as error:
         raise UserError(f"model.attention: {str(error).splitlines()[0]}", remedy="use model.attention auto") from None
     missing = set(info["missing_keys"])
@@ -187,6 +193,7 @@ def build_model(
     """
     config = read_model_config(model)
     _regularise(config, model, mask)
+    config.vocab_size = config.vocab_size or len(tokenizer.tokens)
     torch.manual_seed(seed)
     network, missing = _load_weights(model, config)
     folder = base_folder(model)

@@ -26,9 +26,13 @@ def check_family(config: PreTrainedConfig, name: str) -> None:
     """Raises UserError where a configuration is of no family that can be fine-tuned here."""
     families = WAVEFORM_FAMILIES + FILTER_BANK_FAMILIES
     if config.model_type not in families:
-        raise UserError(f"model.base: {name} is of type {config.model_type!r}", remedy=f"use one of {', '.join(families)}")
+        raise UserError(
+            f"model.base: {name} is of type {config.model_type!r}", remedy=f"use one of {', '.join(families)}"
+        )
     if getattr(config, "add_adapter", False):
-        raise UserError(f"model.base: {name} has an adapter after its encoder", remedy="set add_adapter false in its config")
+        raise UserError(
+            f"model.base: {name} has an adapter after its encoder", remedy="set add_adapter false in its config"
+        )
 
 
 def reads_waveforms(config: PreTrainedConfig) -> bool:

@@ -117,7 +117,13 @@ def store_size_bytes(front_end: FrontEnd, num_samples: Sequence[int], dtype: npt
 
 
 def _fill(
-    file: Path, front_end: FrontEnd, audio: PreparedAudio, rows: Sequence[int], frames: int, dtype: npt.DTypeLike, label: str
+    file: Path,
+    front_end: FrontEnd,
+    audio: PreparedAudio,
+    rows: Sequence[int],
+    frames: int,
+    dtype: npt.DTypeLike,
+    label: str,
 ) -> npt.NDArray[np.int64]:
     values = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=(frames, front_end.num_channels))
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 STOCK_EPS = 1e-7
+VOCABULARY = "vocab.json"
 SMALL_FILES = ["*.json", "*.txt"]
 
 
@@ -103,6 +105,7 @@ def _read_tokenizer(name: str, folder: Path) -> PhoneTokenizer:
 
 
 def _load_network(name: str, folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCTC
 
     local = Path(name).expanduser().is_dir()
@@ -110,7 +113,7 @@ def _load_network(name: str, folder: Path, config: PreTrainedConfig) -> PreTrain
         network, info = AutoModelForCTC.from_pretrained(
             folder if local else name, config=config, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{name}: its weights cannot be loaded ({_reason(error)})", remedy="download them again"
         ) from None
@@ -132,7 +135,7 @@ def _for_head(name: str, tokenizer: PhoneTokenizer, num_rows: int) -> PhoneToken
     return PhoneTokenizer((*tokenizer.tokens, *(f"{UNUSED} {row}>" for row in unnamed)), tokenizer.blank_token)
 
 
-def _stored_eps(folder: Path) -> float:
+def _stored_eps(folder: Path, default: float) -> float:
     """The epsilon of the normalisation, stored by our export; the stock extractor has its own."""
     for file in ("preprocessor_config.json", "processor_config.json"):
         if (folder / file).is_file():
@@ -140,12 +143,12 @@ def _stored_eps(folder: Path) -> float:
             settings = settings.get("feature_extractor", settings)
             if "normalize_eps" in settings:
                 return float(settings["normalize_eps"])
-    return STOCK_EPS
+    return default
 
 
-def _front_end(name: str, folder: Path, network: PreTrainedModel) -> FrontEnd:
+def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: float) -> FrontEnd:
     try:
-        normalize, eps = normalises_input(network.config, folder), _stored_eps(folder)
+        normalize, eps = normalises_input(network.config, folder), _stored_eps(folder, default_eps)
     except (ValueError, AttributeError, TypeError) as error:
         what = f"{name}: preprocessor_config.json or processor_config.json cannot be read ({_reason(error)})"
         raise UserError(what, remedy="download or export the model again") from None
@@ -158,7 +161,13 @@ def _front_end(name: str, folder: Path, network: PreTrainedModel) -> FrontEnd:
     return FrontEnd(network, False, eps, SeamlessM4TFeatureExtractor.from_pretrained(folder))
 
 
-def load_saved(folder_or_hub_id: str | Path, device: str | torch.device = "cpu") -> SavedModel:
+def load_saved(
+    folder_or_hub_id: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    tokenizer: PhoneTokenizer | None = None,
+    eps: float = STOCK_EPS,
+) -> SavedModel:
     """A model folder or Hub id with a CTC head → network in evaluation mode, front end and tokenizer.
 
     Normalisation is as the folder's `preprocessor_config.json` or `processor_config.json` says, with the epsilon that
@@ -167,6 +176,8 @@ def load_saved(folder_or_hub_id: str | Path, device: str | torch.device = "cpu")
     Args:
         folder_or_hub_id: of any supported family.
         device: where the network computes.
+        tokenizer: for a folder without one, such as the published UniSpeech checkpoints.
+        eps: of the normalisation, for a folder that does not say.
 
     Raises:
         UserError: there is no such model or it cannot be reached, it is of no supported family, or it has no CTC head
@@ -175,9 +186,9 @@ def load_saved(folder_or_hub_id: str | Path, device: str | torch.device = "cpu")
     name = str(folder_or_hub_id)
     folder = _small_files(name)
     config = _read_config(name, folder)
-    tokenizer = _read_tokenizer(name, folder)
+    found = _read_tokenizer(name, folder) if tokenizer is None or (folder / VOCABULARY).is_file() else tokenizer
     network = _load_network(name, folder, config)
     num_rows = network.lm_head.out_features
     network.eval().requires_grad_(False).to(device)
-    built = BuiltModel(network, _front_end(name, folder, network), num_rows, 0)
-    return SavedModel(name, built, _for_head(name, tokenizer, num_rows))
+    built = BuiltModel(network, _front_end(name, folder, network, eps), num_rows, 0)
+    return SavedModel(name, built, _for_head(name, found, num_rows))

@@ -9,8 +9,9 @@ from unispeech_ft.errors import UserError
 
 PhoneMap = Callable[[str], Sequence[str]]
 
-# What espeak-ng prints for phones that have no IPA name in its tables: its own mnemonics, which are Kirshenbaum-like.
-# Seen in 1.52 for ky, uz, chr (d[ tS oe:), et (t^), is (n#), am and qu (k`), ru and ka (u"), ga (A), da (?a) and others.
+# What espeak-ng prints for phones that have no IPA name in its tables: its own mnemonics, which are
+# Kirshenbaum-like. Seen in 1.52 for ky, uz, chr (d[ tS oe:), et (t^), is (n#), am and qu (k`), ru and ka (u"), ga (A),
+# da (?a) and others.
 WHOLE_PHONES = {"oe": "ø", "oe:": "øː", "r.": "ɽ", "tl#": "tɬ", "l#": "ɬ", 'u"': "ʉ", "ɪ^": "ɪ̽"}
 LETTERS = {
     "S": "ʃ",
@@ -67,7 +68,9 @@ def phone_map(name: str) -> PhoneMap:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"phonemes.map: {path} cannot be read ({error})", remedy="use none, ipa, or a UTF-8 file") from None
+        raise UserError(
+            f"phonemes.map: {path} cannot be read ({error})", remedy="use none, ipa, or a UTF-8 file"
+        ) from None
     mapping: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
         phone, tab, target = line.strip("\r").partition("\t")

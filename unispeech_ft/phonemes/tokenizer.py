@@ -47,7 +47,11 @@ class PhoneTokenizer:
         Raises:
             UserError: a phone is named like a special token, holds white space, or stands twice.
         """
-        clash = [phone for phone in phones if phone in SPECIAL_TOKENS or (phone.split() != [phone] and not phone.startswith(UNUSED))]
+        clash = [
+            phone
+            for phone in phones
+            if phone in SPECIAL_TOKENS or (phone.split() != [phone] and not phone.startswith(UNUSED))
+        ]
         clash += sorted({phone for phone in phones if list(phones).count(phone) > 1})
         if clash:
             raise UserError(
@@ -107,7 +111,11 @@ def save_tokenizer(tokenizer: PhoneTokenizer, folder: Path) -> None:
     vocabulary = folder / "vocab.json"
     vocabulary.write_text(json.dumps(tokenizer.ids, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     Wav2Vec2PhonemeCTCTokenizer(
-        str(vocabulary), do_phonemize=False, pad_token=tokenizer.blank_token, bos_token="<s>", eos_token="</s>",
+        str(vocabulary),
+        do_phonemize=False,
+        pad_token=tokenizer.blank_token,
+        bos_token="<s>",
+        eos_token="</s>",
         unk_token="<unk>",
     ).save_pretrained(folder)
 

@@ -38,9 +38,7 @@ def _speak(language: str, clips: list[ListedClip], voice_number: int, folder: Pa
     return rows
 
 
-def make_stand_in(
-    lists: Path, root: Path, language: str, *, limit: int | None = None, processes: int = 1
-) -> Path:
+def make_stand_in(lists: Path, root: Path, language: str, *, limit: int | None = None, processes: int = 1) -> Path:
     """Speaks the sentences of the published lists under the names of their clips.
 
     Args:
@@ -66,5 +64,7 @@ def make_stand_in(
     with (folder / "validated.tsv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
         writer.writerows([("client_id", "path", "sentence"), *(row for part in spoken for row in part)])
-    (root / SYNTHETIC_MARK).write_text("Spoken by espeak-ng from the published sentences. No human voice.\n", encoding="utf-8")
+    (root / SYNTHETIC_MARK).write_text(
+        "Spoken by espeak-ng from the published sentences. No human voice.\n", encoding="utf-8"
+    )
     return root

@@ -26,6 +26,7 @@ from unispeech_ft.data.labels import (
 from unispeech_ft.data.plan import BatchPlan
 from unispeech_ft.data.prepare import PreparedAudio, listed_audio, prepare_audio
 from unispeech_ft.data.sources import list_utterances
+from unispeech_ft.data.sources.published import list_folder, read_dictionary
 from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
 from unispeech_ft.environment import check_processes
 from unispeech_ft.errors import UserError
@@ -78,7 +79,9 @@ def start(config: Config) -> Accelerator:
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
     except ValueError as error:
-        raise UserError(f"accelerate refuses: {str(error).splitlines()[0]}", remedy="see tracking.trackers and accelerate config") from None
+        raise UserError(
+            f"accelerate refuses: {str(error).splitlines()[0]}", remedy="see tracking.trackers and accelerate config"
+        ) from None
     check_processes(dict(os.environ), accelerator.num_processes)
     if accelerator.device.type == "cpu":
         # accelerate's launcher sets one thread where nothing else was said.
@@ -127,7 +130,9 @@ def open_data(
         if not corpus.splits[split]:
             check_bad_fraction([item for item in corpus.rejected if item.split == split], listed, split, 0.0)
             if split == wanted[0]:
-                raise UserError(f"no clips found for {split}", remedy=f"check data.root, data.language and data.{split}")
+                raise UserError(
+                    f"no clips found for {split}", remedy=f"check data.root, data.language and data.{split}"
+                )
             continue
         with accelerator.main_process_first():
             audio = _audio(corpus, split, config, accelerator)
@@ -147,12 +152,22 @@ def open_data(
     return SpeechData(corpus, splits, left_out, notes)
 
 
+def published_head(config: Config) -> PhoneTokenizer:
+    """The head of the published dictionary, in the order in which the published models were trained.
+
+    Raises:
+        UserError: the lists have no dictionary.
+    """
+    mapping = phone_map(config.phonemes.map)
+    dictionary = read_dictionary(list_folder(config.data.splits, str(config.data.language)))
+    rows = [row if row.startswith(UNUSED) else " ".join(mapping(row)) for row in dictionary]
+    return PhoneTokenizer.from_inventory(rows, config.phonemes.head_layout)
+
+
 def head_for(data: SpeechData, config: Config) -> PhoneTokenizer:
     """The head's rows: the published dictionary where its labels are used, else the phones of the training split."""
-    if config.phonemes.labels == "published" and data.corpus.inventory is not None:
-        mapping = phone_map(config.phonemes.map)
-        rows = [row if row.startswith(UNUSED) else " ".join(mapping(row)) for row in data.corpus.inventory]
-        return PhoneTokenizer.from_inventory(rows, config.phonemes.head_layout)
+    if config.phonemes.labels == "published":
+        return published_head(config)
     return PhoneTokenizer.from_inventory(inventory(data.splits["train"].phones), config.phonemes.head_layout)
 
 

@@ -27,13 +27,14 @@ def plan_lines(config: Config, plan: BatchPlan) -> list[str]:
     first = list(itertools.islice(plan.updates(0, config.schedule.updates), UPDATES_TO_AVERAGE))
     seconds = [update.padded_s for update in first]
     sub_batches = sum(len(update.sub_batches) for update in first) / len(first)
+    schedule, batch = config.schedule, config.batch
     return [
-        f"updates: {config.schedule.updates}, the first {min(config.schedule.freeze_encoder_updates, config.schedule.updates)}"
-        " with a frozen encoder",
+        f"updates: {schedule.updates}, the first {min(schedule.freeze_encoder_updates, schedule.updates)} with a frozen"
+        " encoder",
         f"epochs: about {epochs} ({len(plan.epoch(0))} updates an epoch)",
-        f"seconds an update: {np.mean(seconds):.0f} on average, {max(seconds):.1f} at most (limit {config.batch.seconds_per_update:g}),"
-        f" in {sub_batches:.1f} sub-batches of at most {config.batch.seconds_per_sub_batch:g}; padding"
-        f" {100 * plan.padding_share():.1f} %",
+        f"seconds an update: {np.mean(seconds):.0f} on average, {max(seconds):.1f} at most (limit"
+        f" {batch.seconds_per_update:g}), in {sub_batches:.1f} sub-batches of at most {batch.seconds_per_sub_batch:g};"
+        f" padding {100 * plan.padding_share():.1f} %",
     ]
 
 

@@ -53,7 +53,12 @@ class Task:
 
 def _batches(task: Task, config: Config, accelerator: Accelerator, first: int) -> Iterator[Batch]:
     stream = SubBatchStream(
-        task.plan, task.training_set, first, config.schedule.updates, accelerator.process_index, accelerator.num_processes
+        task.plan,
+        task.training_set,
+        first,
+        config.schedule.updates,
+        accelerator.process_index,
+        accelerator.num_processes,
     )
     on_gpu = accelerator.device.type == "cuda"
     workers = config.data.num_workers if on_gpu else 0
@@ -67,9 +72,7 @@ def _validate(task: Task, progress: Progress, config: Config, journal: Journal, 
     evaluation = task.validate()
     better = progress.best_per is None or evaluation.per < progress.best_per
     if better:
-        progress = replace(
-            progress, best_per=evaluation.per, best_update=progress.updates, evaluations_since_best=0
-        )
+        progress = replace(progress, best_per=evaluation.per, best_update=progress.updates, evaluations_since_best=0)
         if accelerator.is_main_process:
             save_best(Path(config.output_dir) / "checkpoints", task.model, progress)
     else:
@@ -119,7 +122,12 @@ def train(task: Task, config: Config, accelerator: Accelerator) -> Progress:
         stop = 0 < config.evaluation.patience <= progress.evaluations_since_best
         if (progress.updates % config.checkpointing.every_updates == 0 or last or stop) and accelerator.is_main_process:
             save_checkpoint(
-                output / "checkpoints", task.model, optimizer, accelerator.scaler, progress, config.checkpointing.keep_last
+                output / "checkpoints",
+                task.model,
+                optimizer,
+                accelerator.scaler,
+                progress,
+                config.checkpointing.keep_last,
             )
         if stop and not last:
             journal.say(f"stopped: no better validation PER in {config.evaluation.patience} evaluations")

@@ -10,7 +10,14 @@ from unispeech_ft.training.evaluate import Evaluation
 
 
 def write_evaluation(
-    folder: Path, evaluation: Evaluation, config: Config, *, model: str, split: str, synthetic: bool | None, published: bool | None
+    folder: Path,
+    evaluation: Evaluation,
+    config: Config,
+    *,
+    model: str,
+    split: str,
+    synthetic: bool | None,
+    published: bool | None,
 ) -> Summary:
     """Writes hypotheses.jsonl, summary.json and report.html of a scored split.
 

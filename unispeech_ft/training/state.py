@@ -84,7 +84,9 @@ def load_weights(folder: Path, model: PreTrainedModel) -> None:
     missing, unexpected = model.load_state_dict(weights, strict=False)
     missing = [name for name in missing if "feature_extractor.conv_layers" not in name]
     if missing or unexpected:
-        raise UserError(f"{folder} does not fit the model ({(missing + unexpected)[0]})", remedy="resume with its own YAML")
+        raise UserError(
+            f"{folder} does not fit the model ({(missing + unexpected)[0]})", remedy="resume with its own YAML"
+        )
 
 
 def find_checkpoint(config: Config) -> Path | None:

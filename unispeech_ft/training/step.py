@@ -40,7 +40,12 @@ def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> torch.optim.O
     """AdamW over everything that may train, one group; with weight_decay 0 it is Adam."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
-        trainable, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay, fused=True
+        trainable,
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
 
 
@@ -62,8 +67,12 @@ def sub_batch_loss(
     with autocast:
         with torch.set_grad_enabled(not frozen):
             hidden = encode(
-                model, batch.features, batch.num_frames,
-                time_mask=batch.time_mask, channel_mask=batch.channel_mask, layers=kept,
+                model,
+                batch.features,
+                batch.num_frames,
+                time_mask=batch.time_mask,
+                channel_mask=batch.channel_mask,
+                layers=kept,
             )
         logits = head(model, hidden)
     return ctc_loss_sum(logits, batch.num_frames, batch.labels, batch.num_labels, model.config.pad_token_id)

@@ -31,7 +31,11 @@ class Journal:
         self.since = time.perf_counter()
         self.per: float | None = None
         self.bar = tqdm(
-            total=last, initial=first, unit="update", disable=not accelerator.is_main_process, dynamic_ncols=True,
+            total=last,
+            initial=first,
+            unit="update",
+            disable=not accelerator.is_main_process,
+            dynamic_ncols=True,
             mininterval=1.0,
         )
 

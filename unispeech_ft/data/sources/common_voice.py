@@ -28,7 +28,9 @@ def find_language_folder(root: Path, language: str) -> Path:
         UserError: there is none; the languages that are there are named.
     """
     if not root.exists():
-        raise UserError(f"data.root: no such folder or archive {root}", remedy="check the path of the Common Voice release")
+        raise UserError(
+            f"data.root: no such folder or archive {root}", remedy="check the path of the Common Voice release"
+        )
     candidates = [root / language, *sorted(root.glob(f"*/{language}"))]
     if root.name == language or not any(_is_language_folder(folder) for folder in candidates):
         candidates.insert(0, root)
@@ -70,7 +72,8 @@ def unpack_release(archive: Path, language: str, cache_dir: Path) -> Path:
         raise UserError(f"data.root: {archive} holds no folder {language}", remedy="check data.language") from None
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(
-            f"data.root: {archive} cannot be unpacked ({error})", remedy="download the archive again, or free disk space"
+            f"data.root: {archive} cannot be unpacked ({error})",
+            remedy="download the archive again, or free disk space",
         ) from None
     finally:
         if partial.exists():
@@ -108,7 +111,9 @@ def open_release(data: DataConfig) -> Path:
     root = Path(str(data.root)).expanduser()
     if root.is_file():
         if not root.name.endswith(_ARCHIVES):
-            raise UserError(f"data.root: {root} is a file, but not a .tar.gz", remedy="name the release folder or archive")
+            raise UserError(
+                f"data.root: {root} is a file, but not a .tar.gz", remedy="name the release folder or archive"
+            )
         root = unpack_release(root, str(data.language), Path(data.cache_dir).expanduser())
     return find_language_folder(root, str(data.language))
 

@@ -74,7 +74,9 @@ def _read(path: Path, root: Path, data: DataConfig, key: str) -> tuple[list[tupl
     }
     wanted = f"it has {', '.join(table.columns) or 'none'}"
     if columns["path"] is None:
-        raise UserError(f"{key}: {path.name} has no column of audio paths", remedy=f"name it in data.audio_column; {wanted}")
+        raise UserError(
+            f"{key}: {path.name} has no column of audio paths", remedy=f"name it in data.audio_column; {wanted}"
+        )
     if columns["text"] is None and columns["phones"] is None:
         raise UserError(
             f"{key}: {path.name} has neither a column of sentences nor of phones",
@@ -117,13 +119,15 @@ def list_manifest(data: DataConfig) -> Corpus:
     notes: list[str] = []
     if any(name for _, name in by_column):
         unknown = sorted({name for _, name in by_column if name not in SPLIT_NAMES})
-        raise_all([UserError(f"data.train: split {name!r} is unknown", remedy="use train, dev, test") for name in unknown])
+        raise_all(
+            [UserError(f"data.train: split {name!r} is unknown", remedy="use train, dev, test") for name in unknown]
+        )
         splits = {split: [u for u, name in by_column if SPLIT_NAMES[name] == split] for split in SPLITS}
     elif list(named) == ["train"]:
         splits = hold_out(splits["train"])
         notes.append(
-            "one manifest without a split column: 10 % of the sentences each were set aside for validation and test by a"
-            " hash of the sentence; speakers may stand in several parts"
+            "one manifest without a split column: 10 % of the sentences each were set aside for validation and test by"
+            " a hash of the sentence; speakers may stand in several parts"
         )
     unique = {split: unique_ids(utterances) for split, utterances in splits.items()}
     synthetic = True if (root / SYNTHETIC_MARK).exists() else None

@@ -59,7 +59,7 @@ def list_folder(splits: str, language: str) -> Path:
             return folder
     raise UserError(
         f"data.splits: no lists for {language} in {root}",
-        remedy=f"fetch them: python scripts/fetch_splits.py {root} --languages {language}; or set data.splits to release",
+        remedy=f"fetch them (python scripts/fetch_splits.py {root} --languages {language}), or set data.splits release",
     )
 
 
@@ -74,7 +74,9 @@ def read_dictionary(folder: Path) -> list[str]:
     """Phones in the order of their ids; a row that the published dictionary leaves empty is `<unused ROW>`."""
     path = folder / "phonesMatches_reduced.json"
     if not path.is_file():
-        raise UserError(f"data.splits: no file {path}", remedy="fetch the lists again, or set phonemes.labels to espeak")
+        raise UserError(
+            f"data.splits: no file {path}", remedy="fetch the lists again, or set phonemes.labels to espeak"
+        )
     ids: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
     phones = [""] * len(ids)
     for phone, row in ids.items():
@@ -101,7 +103,9 @@ def read_list(folder: Path, split: Split, *, with_labels: bool) -> list[ListedCl
         phones = [tuple(dictionary[int(label)] for label in line.split()) for line in labels]
     names = [PurePosixPath(row[0]).stem for row in rows]
     if names != [text[0] for text in texts] or len(phones) != len(rows):
-        raise UserError(f"data.splits: the files of {table.stem} do not agree line by line", remedy="fetch the lists again")
+        raise UserError(
+            f"data.splits: the files of {table.stem} do not agree line by line", remedy="fetch the lists again"
+        )
     return [
         ListedClip(name, int(row[1]), text[-1], labels)
         for name, row, text, labels in zip(names, rows, texts, phones, strict=True)
@@ -138,16 +142,11 @@ def _speakers(folder: Path, wanted: set[str]) -> dict[str, str]:
     return speakers
 
 
-def _listed_only(clips: dict[Split, list[ListedClip]], notes: list[str], data: DataConfig) -> Corpus:
+def _listed_only(clips: dict[Split, list[ListedClip]], notes: list[str]) -> Corpus:
     splits = {s: [Utterance(c.id, None, c.text, c.phones) for c in clips[s]] for s in SPLITS}
     samples = {clip.id: clip.num_samples for listed in clips.values() for clip in listed}
     notes = [*notes, "no data.root: lengths are those in the published lists, no audio was looked at"]
-    return Corpus(splits, listed_samples=samples, notes=notes, inventory=_inventory(data))
-
-
-def _inventory(data: DataConfig) -> tuple[str, ...] | None:
-    folder = list_folder(data.splits, str(data.language))
-    return tuple(read_dictionary(folder)) if (folder / "phonesMatches_reduced.json").is_file() else None
+    return Corpus(splits, listed_samples=samples, notes=notes)
 
 
 def list_published(data: DataConfig, *, with_labels: bool) -> Corpus:
@@ -161,7 +160,7 @@ def list_published(data: DataConfig, *, with_labels: bool) -> Corpus:
     clips = {split: read_list(folder, split, with_labels=with_labels) for split in SPLITS}
     notes = [f"{split}: the published list is not in {folder}" for split in SPLITS if not clips[split]]
     if data.root is None:
-        return _listed_only(clips, notes, data)
+        return _listed_only(clips, notes)
     release = open_release(data)
     names = {clip.id for listed in clips.values() for clip in listed}
     paths, speakers = find_clips(release, names), _speakers(release, names)
@@ -178,6 +177,9 @@ def list_published(data: DataConfig, *, with_labels: bool) -> Corpus:
     complete = PUBLISHED_CLIPS.get(language) == tuple(len(clips[split]) for split in SPLITS)
     synthetic = any((parent / SYNTHETIC_MARK).exists() for parent in (release, release.parent))
     return Corpus(
-        splits, rejected, synthetic=True if synthetic else None, published_split=complete and not rejected,
-        notes=notes, inventory=_inventory(data),
+        splits,
+        rejected,
+        synthetic=True if synthetic else None,
+        published_split=complete and not rejected,
+        notes=notes,
     )
