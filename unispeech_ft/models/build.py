@@ -39,10 +39,13 @@ class BuiltModel:
     fresh_rows: int
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
 def _not_found(name: str, error: Exception) -> UserError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return UserError(
-        f"model.base: {name} is neither a local model folder nor a Hub model that can be reached ({reason[:160]})",
+        f"model.base: {name} is neither a local model folder nor a Hub model that can be reached ({_first_line(error)})",
         remedy="check the name, download the model first, or set model.from_scratch true with model.config",
     )
 
@@ -96,7 +99,27 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
         except Exception as error:
             raise _not_found(str(model.base), error) from None
     check_family(config, str(model.base or "model.config"))
+    _check_shape(config, model)
     return config
+
+
+def _attention(model: ModelConfig) -> dict[str, Any]:
+    return {} if model.attention == "auto" else {"attn_implementation": model.attention}
+
+
+def _check_shape(config: PreTrainedConfig, model: ModelConfig) -> None:
+    """Builds the model without weights, so that an impossible shape or attention is told before any audio is read."""
+    from transformers import AutoModelForCTC
+
+    config.vocab_size = config.vocab_size or 1
+    try:
+        with torch.device("meta"):
+            AutoModelForCTC.from_config(config, **_attention(model))
+    except ImportError as error:
+        raise UserError(f"model.attention: {_first_line(error)}", remedy="use model.attention auto") from None
+    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+        what = "model.attention" if "attention" in str(error).lower() and model.attention != "auto" else "model.config"
+        raise UserError(f"{what}: no model can be built so ({_first_line(error)})", remedy="mend that key") from None
 
 
 def _regularise(config: PreTrainedConfig, model: ModelConfig, mask: MaskConfig) -> None:
@@ -119,7 +142,7 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
     """The base model with its own head, and the names of tensors that its files lack."""
     from transformers import AutoModelForCTC
 
-    options: dict[str, Any] = {} if model.attention == "auto" else {"attn_implementation": model.attention}
+    options = _attention(model)
     if model.from_scratch:
         network = AutoModelForCTC.from_config(config, **options).float()
         return network, {"lm_head.weight", "lm_head.bias"}
@@ -135,8 +158,6 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
         raise UserError(
             f"model.base: the weights of {model.base} cannot be read ({error})", remedy="download them again"
         ) from None
-    except (ValueError, ImportError) as error:
-        raise UserError(f"model.attention: {str(error).splitlines()[0]}", remedy="use model.attention auto") from None
     missing = set(info["missing_keys"])
     lacking = sorted(name for name in missing if "lm_head" not in name and "masked_spec_embed" not in name)
     if lacking:
@@ -160,7 +181,9 @@ def _new_head(
     with torch.no_grad():
         for row, token in enumerate(tokenizer.tokens):
             name = old.blank_token if old and token == tokenizer.blank_token else token
-            if old is not None and name in old.ids and old.ids[name] < before.out_features:
+            # Two rows that start as the blank would share its probability.
+            second_blank = old is not None and name == old.blank_token and token != tokenizer.blank_token
+            if old is not None and not second_blank and name in old.ids and old.ids[name] < before.out_features:
                 head.weight[row] = before.weight[old.ids[name]]
                 head.bias[row] = before.bias[old.ids[name]]
                 kept += 1
@@ -193,7 +216,6 @@ def build_model(
     """
     config = read_model_config(model)
     _regularise(config, model, mask)
-    config.vocab_size = config.vocab_size or len(tokenizer.tokens)
     torch.manual_seed(seed)
     network, missing = _load_weights(model, config)
     folder = base_folder(model)

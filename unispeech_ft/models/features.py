@@ -65,6 +65,8 @@ class FrontEnd:
         samples = normalise_waveform(waveform, self.eps) if self.normalize else waveform
         if self.filter_banks is not None:
             banks = self.filter_banks(waveform, sampling_rate=16_000, return_tensors="np")["input_features"][0]
+            # The stock extractor fills an odd last frame up with padding; its own attention mask leaves it out.
+            banks = banks[: self.num_frames(len(waveform))]
             return torch.from_numpy(np.ascontiguousarray(banks, dtype=np.float32)).to(device)
         if self.model.config.feat_extract_norm == "layer":
             samples = np.pad(samples, (0, -len(samples) % LENGTH_STEP))

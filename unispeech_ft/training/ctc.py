@@ -33,6 +33,7 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, read_model_config
 from unispeech_ft.models.families import minimum_frames, num_frames
 from unispeech_ft.models.features import FeatureStore, FrontEnd, cache_features, store_size_bytes
+from unispeech_ft.phonemes.g2p import G2P
 from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, inventory
 from unispeech_ft.training.evaluate import Evaluation, evaluate_split
@@ -121,6 +122,8 @@ def open_data(
         UserError: no clips, too many bad ones, or a fault of source, language or lexicon.
     """
     corpus = list_utterances(config.data, published_labels=config.phonemes.labels == "published")
+    if config.phonemes.labels in ("espeak", "lexicon"):
+        G2P.from_config(config.phonemes, config.data.language)
     cache_dir = Path(config.data.cache_dir).expanduser()
     splits: dict[Split, LabelledSplit] = {}
     left_out: list[Rejected] = []

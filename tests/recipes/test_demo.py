@@ -1,0 +1,121 @@
+"""The demo's configuration, shortened, with two gloo processes: a complete run directory, a model that plain
+transformers loads; and the dry run of every configuration."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from running import REPOSITORY, clean_environment, events, must_run
+
+from unispeech_ft.config import Config
+
+CONFIGS = sorted((REPOSITORY / "configs" / "ctc_phoneme").glob("*.yaml"))
+UPDATES = 20
+
+TRANSCRIBE = """
+import json, sys
+import soundfile
+from transformers import pipeline
+
+samples, rate_hz = soundfile.read(sys.argv[2], dtype="float32")
+said = pipeline("automatic-speech-recognition", model=sys.argv[1])({"raw": samples, "sampling_rate": rate_hz})
+print(json.dumps({"text": said["text"], "ours": [name for name in sys.modules if name.startswith("unispeech_ft")]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    overrides = {
+        "output_dir": folder / "run",
+        "data.root": tiny_speech,
+        "data.cache_dir": folder / "cache",
+        "schedule.updates": UPDATES,
+        "schedule.warmup": 2,
+        "evaluation.every_updates": 10,
+        "checkpointing.every_updates": 10,
+    }
+    arguments = [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+    said = must_run("--config", REPOSITORY / "configs" / "ctc_phoneme" / "demo.yaml", *arguments, processes=2)
+    assert said.count("test PER") == 1, "only one process speaks"
+    return folder / "run"
+
+
+def test_two_processes_worked_together(run: Path) -> None:
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    assert environment["processes"] == 2
+    assert environment["backend"] == "gloo"
+    assert environment["device"] == "cpu"
+    assert environment["espeak_ng"]
+    assert environment["packages"]["torch"]
+    assert not run.with_name("run.1").exists(), "two processes that do not know of each other make two runs"
+
+
+def test_the_run_directory_is_complete(run: Path, tiny_speech: Path) -> None:
+    config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    assert config.schedule.updates == UPDATES
+    assert config.data.root == str(tiny_speech)
+    updates = events(run)
+    assert [event["update"] for event in updates] == list(range(1, UPDATES + 1))
+    assert {"loss", "grad_norm", "lr", "epoch", "padded_s"} <= updates[0].keys()
+    assert updates[-1]["loss"] < updates[0]["loss"]
+    assert [event["update"] for event in events(run, "evaluation")] == [10, 20]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "update-000020"]
+    rows = len((tiny_speech / "ky" / "test.tsv").read_text(encoding="utf-8").splitlines()) - 1
+    for split in ("validation", "test"):
+        folder = run / "eval" / split
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        lines = [json.loads(line) for line in (folder / "hypotheses.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert summary["utterances"] == len(lines)
+        errors = sum(summary[kind] for kind in ("substitutions", "deletions", "insertions"))
+        assert summary["per"] == pytest.approx(errors / summary["reference_phones"])
+        assert summary["reference_phones"] == sum(len(line["reference"]) for line in lines)
+        assert len({line["id"] for line in lines}) == len(lines)
+        assert len(summary["per_ci95"]) == 2
+        assert summary["split"] == split
+        assert (folder / "report.html").stat().st_size > 1_000
+    assert summary["utterances"] == rows
+    files = {path.name for path in (run / "model").iterdir()}
+    needed = {"config.json", "model.safetensors", "vocab.json", "tokenizer_config.json", "README.md"}
+    assert needed | {"preprocessor_config.json"} <= files or needed | {"processor_config.json"} <= files
+    assert not [path for path in run.rglob(".*")], "nothing half-written is left"
+
+
+def test_plain_transformers_transcribe_with_the_model(run: Path, tiny_speech: Path) -> None:
+    clip = next((tiny_speech / "ky" / "clips").glob("*.mp3"))
+    finished = subprocess.run(
+        [sys.executable, "-c", TRANSCRIBE, str(run / "model"), str(clip)],
+        cwd=run, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    said = json.loads(finished.stdout.splitlines()[-1])
+    assert said["ours"] == []
+    assert isinstance(said["text"], str)
+    vocabulary = json.loads((run / "model" / "vocab.json").read_text(encoding="utf-8"))
+    assert set(said["text"].split()) <= set(vocabulary) - {"<pad>", "<s>", "</s>", "<unk>"}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_dry_run(config: Path, tiny_speech: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    overrides = {
+        "dry_run": "true",
+        "output_dir": tmp_path / "never",
+        "data.root": tiny_speech,
+        "data.language": "ky",
+        "data.splits": "release",
+        "data.cache_dir": tmp_path.parent / "cache",
+        "data.num_workers": 1,
+    }
+    if settings.get("phonemes", {}).get("labels") not in (None, "espeak"):
+        overrides["phonemes.labels"] = "espeak"
+    arguments = [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+    said = must_run("--config", config, *arguments)
+    for expected in ("train: ", "updates: ", "epochs: ", "seconds an update: ", "nothing was trained"):
+        assert expected in said
+    assert not (tmp_path / "never").exists()

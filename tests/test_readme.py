@@ -1,0 +1,106 @@
+"""Every command and every example of the README, run in a copy of its layout with tiny speech."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from running import TINY_MODEL, clean_environment
+from yaml import safe_dump
+
+from unispeech_ft.testing.stand_in import make_stand_in
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LISTS = Path(os.environ.get("UNISPEECH_FT_SHARED", REPOSITORY.parent / "shared")) / "data" / "unispeech_splits"
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+TINY = ["--model.config", safe_dump(TINY_MODEL, default_flow_style=True, width=10_000).strip()]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+
+
+def command(start: str) -> list[str]:
+    """The README's only command that begins so."""
+    (found,) = [words for words in commands() if " ".join(words).startswith(start)]
+    return found
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A folder that looks like the repository's root to the commands."""
+    for name in ("recipes", "configs", "scripts"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    return tmp_path
+
+
+def run(words: list[str], folder: Path) -> str:
+    environment = clean_environment() | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder)}
+    result = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return result.stdout
+
+
+def test_no_command_is_forgotten():
+    known = ("make demo", "make test", "source", "python scripts/fetch_splits.py", "accelerate launch recipes/ctc_phoneme.py",
+             "python recipes/ctc_phoneme.py", "unispeech-ft transcribe")  # fmt: skip
+    assert [words for words in commands() if not " ".join(words).startswith(known)] == []
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_make_targets_exist(target):
+    assert command(f"make {target}") == ["make", target]
+    assert run(["make", "--dry-run", target], REPOSITORY)
+
+
+@pytest.mark.skipif(not LISTS.is_dir(), reason=f"no published lists in {LISTS}")
+def test_common_voice_command(here):
+    run([*command("python scripts/fetch_splits.py"), "--source", str(LISTS)], here)
+    make_stand_in(here / "data" / "unispeech_splits", here / "cv-corpus-25.0", "ky", limit=3)
+    launch = command("accelerate launch")
+    small = ["--dry_run", "true", "--model.from_scratch", "true", *TINY, "--data.max_bad_fraction", "1.0"]
+    said = run([*launch, *small], here)
+    assert "updates: 20000" in said
+    assert "train: 3 clips" in said
+
+
+def test_own_speech_commands(here, spoken_corpus):
+    clips = sorted((spoken_corpus / "ky" / "clips").glob("*.mp3"))
+    (here / "recordings").mkdir()
+    rows = []
+    for number, clip in enumerate(clips[:30]):
+        samples, rate_hz = soundfile.read(clip, dtype="float32")
+        name = f"clip{number or ''}.wav"
+        soundfile.write(here / "recordings" / name, samples, rate_hz)
+        rows.append(f"{name}\tel perro número {number} come\n")
+    (here / "recordings" / "clips.tsv").write_text("path\tsentence\n" + "".join(rows), encoding="utf-8")
+    run([*command("python recipes/ctc_phoneme.py"), *TINY, "--schedule.updates", "2"], here)
+    assert "clip.wav\t" in run(command("unispeech-ft transcribe"), here)
+
+
+def test_python_examples(here, spoken_corpus, small_run):
+    api, pipeline = blocks("python")
+    (here / "data").mkdir()
+    (here / "data" / "demo").symlink_to(spoken_corpus)
+    tiny = f"{{'model.config': {TINY_MODEL!r}, 'schedule.updates': 2, 'output_dir': 'runs/short'}}"
+    shortened = re.sub(r"\{.schedule.updates.*?\}", lambda _: tiny, api)
+    assert shortened != api
+    said = run([sys.executable, "-c", shortened], here)
+    assert "q ɯ r ʁ ɯ z s t[ ɑ n".split()[-1] in said
+
+    (here / "runs" / "demo").mkdir(parents=True)
+    (here / "runs" / "demo" / "model").symlink_to(small_run.model_dir.resolve())
+    clip = next((spoken_corpus / "ky" / "clips").glob("*.mp3"))
+    soundfile.write(here / "clip.wav", *soundfile.read(clip, dtype="float32"))
+    assert "'text'" in run([sys.executable, "-c", pipeline], here)
