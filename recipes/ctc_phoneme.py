@@ -10,7 +10,6 @@ made and trained; the best model is exported and scored on the test split.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from unispeech_ft.config_reading import load_config
 from unispeech_ft.errors import run_command
@@ -40,15 +39,8 @@ def main() -> None:
     built.model.to(accelerator.device)
     accelerator.print(f"head: {built.kept_rows} rows taken over from the base model, {built.fresh_rows} fresh")
     open_output(config, data, accelerator)
-    cache_dir = Path(config.data.cache_dir).expanduser()
-    if "validation" in data.splits:
-        limited = ctc.limit_validation(data.splits["validation"], config.evaluation.max_utterances, config.seed)
-        data.splits["validation"] = limited
-    features = {
-        split: ctc.split_features(labelled, built.front_end, cache_dir, accelerator)
-        for split, labelled in data.splits.items()
-    }
-    task = ctc.ctc_task(config, built, tokenizer, features["train"], features.get("validation"), accelerator)
+    features = ctc.all_features(data, built.front_end, config, accelerator)
+    task = ctc.ctc_task(config, built, tokenizer, features, accelerator)
     train(task, config, accelerator)
     score_and_export(config, data, built, tokenizer, features, accelerator)
     accelerator.end_training()

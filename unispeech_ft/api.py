@@ -113,15 +113,8 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
     built = build_model(resolved.model, resolved.mask, resolved.data, tokenizer, resolved.seed)
     built.model.to(accelerator.device)
     open_output(resolved, data, accelerator)
-    cache_dir = Path(resolved.data.cache_dir).expanduser()
-    if "validation" in data.splits:
-        limit = resolved.evaluation.max_utterances
-        data.splits["validation"] = ctc.limit_validation(data.splits["validation"], limit, resolved.seed)
-    features = {
-        split: ctc.split_features(labelled, built.front_end, cache_dir, accelerator)
-        for split, labelled in data.splits.items()
-    }
-    task = ctc.ctc_task(resolved, built, tokenizer, features["train"], features.get("validation"), accelerator)
+    features = ctc.all_features(data, built.front_end, resolved, accelerator)
+    task = ctc.ctc_task(resolved, built, tokenizer, features, accelerator)
     run_updates(task, resolved, accelerator)
     summaries = score_and_export(resolved, data, built, tokenizer, features, accelerator)
     accelerator.end_training()

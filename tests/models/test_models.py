@@ -48,7 +48,9 @@ CONVOLUTIONS: dict[str, Any] = {
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 BASE = {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
 FAMILIES = ("unispeech", "unispeech-sat", "wavlm", "wav2vec2", "hubert")
-SHAPES = {f"{family}-{name}": (family, shape) for family in FAMILIES for name, shape in (("large", LARGE), ("base", BASE))}
+SHAPES = {
+    f"{family}-{name}": (family, shape) for family in FAMILIES for name, shape in (("large", LARGE), ("base", BASE))
+}
 KINDS = [*SHAPES, "wav2vec2-bert"]
 LENGTHS = (16_000, 9_321, 4_000)
 OLD_PHONES, NEW_PHONES = ["a", "b", "tʃ", "aː"], ["aː", "b", "d", "ʃ", "tʃ"]
@@ -238,8 +240,12 @@ def test_bases_that_are_not_there_or_not_of_a_family(tmp_path: Path, monkeypatch
 def random_batch(model: BuiltModel, num_channels: int = 16) -> Batch:
     torch.manual_seed(0)
     return Batch(
-        torch.randn(2, 40, num_channels), torch.tensor([40, 30]), torch.tensor([4, 5, 5, 6, 7]), torch.tensor([3, 2]),
-        torch.rand(2, 40) < 0.2, None,
+        torch.randn(2, 40, num_channels),
+        torch.tensor([40, 30]),
+        torch.tensor([4, 5, 5, 6, 7]),
+        torch.tensor([3, 2]),
+        torch.rand(2, 40) < 0.2,
+        None,
     )
 
 
@@ -248,11 +254,15 @@ def test_gradients_reach_all_but_the_extractor(kind: str, base_of: Callable[[str
     model = built(base_of(kind), model={"hidden_dropout": 0.0, "layerdrop": 0.0})
     network = model.model.train()
     batch = random_batch(model, 160 if kind == "wav2vec2-bert" else 16)
-    assert not any(parameter.requires_grad for name, parameter in network.named_parameters() if "feature_extractor" in name)
+    assert not any(
+        parameter.requires_grad for name, parameter in network.named_parameters() if "feature_extractor" in name
+    )
 
     def reached(frozen: bool) -> set[str]:
         network.zero_grad(set_to_none=True)
-        loss = step.sub_batch_loss(network, batch, frozen=frozen, kept=None, autocast=torch.autocast("cpu", enabled=False))
+        loss = step.sub_batch_loss(
+            network, batch, frozen=frozen, kept=None, autocast=torch.autocast("cpu", enabled=False)
+        )
         loss.backward()
         return {name for name, parameter in network.named_parameters() if parameter.grad is not None}
 
@@ -417,7 +427,14 @@ def test_the_export_is_the_trained_model_and_says_how_it_was_trained(
     export_model(tmp_path / "model", model, tokenizer, 0.16, "# card\n")
     loaded = AutoModelForCTC.from_pretrained(tmp_path / "model").eval()
     config = loaded.config
-    names = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout", "layerdrop")
+    names = (
+        "hidden_dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "feat_proj_dropout",
+        "final_dropout",
+        "layerdrop",
+    )
     assert [getattr(config, name) for name in names] == list(REGULARISATION.values())
     masks = ("mask_time_prob", "mask_time_length", "mask_feature_prob", "mask_feature_length")
     assert [getattr(config, name) for name in masks] == list(MASKS.values())

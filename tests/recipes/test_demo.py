@@ -90,7 +90,12 @@ def test_plain_transformers_transcribe_with_the_model(run: Path, tiny_speech: Pa
     clip = next((tiny_speech / "ky" / "clips").glob("*.mp3"))
     finished = subprocess.run(
         [sys.executable, "-c", TRANSCRIBE, str(run / "model"), str(clip)],
-        cwd=run, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False,
+        cwd=run,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     said = json.loads(finished.stdout.splitlines()[-1])

@@ -14,7 +14,8 @@ def _result(summary: Summary) -> str:
         if interval
         else ""
     )
-    return f"| {summary.split} | {per}{spread} | {summary.utterances} | {summary.reference_phones} |"
+    split = f"{summary.split} (published split)" if summary.published_split else summary.split
+    return f"| {split} | {per}{spread} | {summary.utterances} | {summary.reference_phones} |"
 
 
 def model_card(config: Config, summaries: list[Summary], train_hours: float, train_clips: int) -> str:

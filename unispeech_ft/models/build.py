@@ -45,7 +45,7 @@ def _first_line(error: Exception) -> str:
 
 def _not_found(name: str, error: Exception) -> UserError:
     return UserError(
-        f"model.base: {name} is neither a local model folder nor a Hub model that can be reached ({_first_line(error)})",
+        f"model.base: {name} is neither a local folder nor a Hub model that can be reached ({_first_line(error)})",
         remedy="check the name, download the model first, or set model.from_scratch true with model.config",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -214,12 +214,17 @@ def split_features(
     return SplitFeatures(labelled, store)
 
 
-def limit_validation(labelled: LabelledSplit, limit: int | None, seed: int) -> LabelledSplit:
-    """At most so many utterances, a random choice that depends on the seed alone."""
-    if limit is None or limit >= len(labelled):
-        return labelled
-    places = np.random.default_rng([seed, 6]).choice(len(labelled), limit, replace=False)
-    return labelled.subset(sorted(places.tolist()))
+def all_features(
+    data: SpeechData, front_end: FrontEnd, config: Config, accelerator: Accelerator
+) -> dict[Split, SplitFeatures]:
+    """The features of every split; of validation at most `evaluation.max_utterances`, chosen by the seed alone."""
+    splits, limit = dict(data.splits), config.evaluation.max_utterances
+    if "validation" in splits and limit is not None and limit < len(splits["validation"]):
+        random = np.random.default_rng([config.seed, 6])
+        places = random.choice(len(splits["validation"]), limit, replace=False)
+        splits["validation"] = splits["validation"].subset(sorted(places.tolist()))
+    cache_dir = Path(config.data.cache_dir).expanduser()
+    return {split: split_features(labelled, front_end, cache_dir, accelerator) for split, labelled in splits.items()}
 
 
 def _identity(config: Config, train: LabelledSplit) -> str:
@@ -233,11 +238,11 @@ def ctc_task(
     config: Config,
     built: BuiltModel,
     tokenizer: PhoneTokenizer,
-    train: SplitFeatures,
-    validation: SplitFeatures | None,
+    features: Mapping[Split, SplitFeatures],
     accelerator: Accelerator,
 ) -> Task:
     """What `loop.train` needs, from labelled features and a model."""
+    train, validation = features["train"], features.get("validation")
     labelled = train.labelled
     return Task(
         model=built.model,
