@@ -58,6 +58,13 @@ def git_revision(folder: Path) -> str | None:
     return head + ("+changes" if status else "")
 
 
+def available_cores() -> int:
+    """Cores that this process may use: fewer than the machine has where it was pinned to some."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def environment(accelerator: Accelerator) -> dict[str, Any]:
     """Everything that could explain a difference between two runs of the same configuration."""
     import torch
@@ -75,7 +82,7 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
         "packages": package_versions(),
         "espeak_ng": espeak_version(),
         "device": torch.cuda.get_device_name(accelerator.device) if on_gpu else "cpu",
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
         "backend": torch.distributed.get_backend() if distributed else None,

@@ -1,4 +1,4 @@
-"""The batch plan: every clip once an epoch, limits kept, the same plan everywhere, whole sub-batches for each process."""
+"""The batch plan: every clip once an epoch, limits kept, the same plan everywhere, whole sub-batches a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong ends the recipe with status 2, one line for each fault with its remedy, and nothing left."""
+"""What a user can get wrong ends the recipe with status 2, one line for each fault with its remedy, nothing left."""
 
 from __future__ import annotations
 

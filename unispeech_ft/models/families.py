@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
-WAVEFORM_FAMILIES = ("unispeech", "unispeech-sat", "wavlm", "wav2vec2", "hubert")
+# ILS-SSL Large; plain Transformers, which does not know these types, repeats them in its message.
+ILS_HUBERT, ILS_WAVLM = "ils-hubert (import unispeech_ft)", "ils-wavlm (import unispeech_ft)"
+WAVEFORM_FAMILIES = ("unispeech", "unispeech-sat", "wavlm", "wav2vec2", "hubert", ILS_HUBERT, ILS_WAVLM)
+SHARED_BIAS_FAMILIES = ("wavlm", ILS_WAVLM)
 FILTER_BANK_FAMILIES = ("wav2vec2-bert",)
 FILTER_BANK_RATE_HZ = 50
 
@@ -37,6 +40,11 @@ def check_family(config: PreTrainedConfig, name: str) -> None:
 
 def reads_waveforms(config: PreTrainedConfig) -> bool:
     return config.model_type in WAVEFORM_FAMILIES
+
+
+def shares_position_bias(config: PreTrainedConfig) -> bool:
+    """Whether the first encoder layer makes the position bias that the others use, so that it cannot be left out."""
+    return config.model_type in SHARED_BIAS_FAMILIES
 
 
 def backbone(model: PreTrainedModel) -> nn.Module:

@@ -28,7 +28,7 @@ from unispeech_ft.data.prepare import PreparedAudio, listed_audio, prepare_audio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.sources.published import list_folder, read_dictionary
 from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
-from unispeech_ft.environment import check_processes
+from unispeech_ft.environment import available_cores, check_processes
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, read_model_config
 from unispeech_ft.models.families import minimum_frames, num_frames
@@ -87,7 +87,7 @@ def start(config: Config) -> Accelerator:
     if accelerator.device.type == "cpu":
         # accelerate's launcher sets one thread where nothing else was said.
         local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+        torch.set_num_threads(max(1, available_cores() // local))
     return accelerator
 
 

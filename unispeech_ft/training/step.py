@@ -112,9 +112,9 @@ def run_update(
         batches: yields this process's sub-batches in plan order.
     """
     frozen = is_frozen(update.number, config.schedule)
-    wavlm = model.config.model_type == "wavlm"
     num_layers = len(backbone(model).encoder.layers)
-    kept = kept_layers(config.seed, update.number, num_layers, config.model.layerdrop, keep_first=wavlm)
+    keep_first = shares_position_bias(model.config)
+    kept = kept_layers(config.seed, update.number, num_layers, config.model.layerdrop, keep_first=keep_first)
     lr = config.optimizer.lr * lr_scale(update.number, config.schedule)
     for group in optimizer.param_groups:
         group["lr"] = lr

@@ -1,0 +1,72 @@
+"""ILS-SSL Large: an encoder that never applies `encoder.layer_norm` at its output, pre-norm layers before it.
+
+`B` clips, `T` frames, `C` hidden channels. Everything else is the stock classes' own: Hubert without relative
+positions; with them WavLM, whose gate is held at 1 by its weights. `AutoModel` and `AutoModelForCTC` know these classes
+once a configuration of theirs exists (`ils_config`), and that they know once `unispeech_ft` is imported.
+Source: src/fairseq/models/hubert/ils_hubert.py and wav2vec/wav2vec2.py of microsoft/UniSpeech.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import AutoModel, AutoModelForCTC
+from transformers.models.hubert.modeling_hubert import HubertForCTC, HubertModel
+from transformers.models.wavlm.modeling_wavlm import WavLMForCTC, WavLMModel
+
+from unispeech_ft.models.ils_config import IlsHubertConfig, IlsWavLMConfig
+
+
+def _without_final_norm(model: HubertModel | WavLMModel) -> None:
+    if not model.config.do_stable_layer_norm:
+        raise ValueError("ILS-SSL Base is a stock model; these classes are for pre-norm encoders (Large)")
+    model.encoder.layer_norm = nn.Identity()
+
+
+class IlsHubertModel(HubertModel):
+    """`[B, samples]` → `[B, T, C]`, the last layer's output as it is."""
+
+    config_class = IlsHubertConfig
+
+    def __init__(self, config: IlsHubertConfig) -> None:
+        super().__init__(config)
+        _without_final_norm(self)
+
+
+class IlsHubertForCTC(HubertForCTC):
+    """`IlsHubertModel` with a CTC head."""
+
+    config_class = IlsHubertConfig
+
+    def __init__(self, config: IlsHubertConfig) -> None:
+        super().__init__(config)
+        _without_final_norm(self.hubert)
+
+
+class IlsWavLMModel(WavLMModel):
+    """`[B, samples]` → `[B, T, C]`, with a relative position bias; the last layer's output as it is."""
+
+    config_class = IlsWavLMConfig
+
+    def __init__(self, config: IlsWavLMConfig) -> None:
+        super().__init__(config)
+        _without_final_norm(self)
+
+
+class IlsWavLMForCTC(WavLMForCTC):
+    """`IlsWavLMModel` with a CTC head."""
+
+    config_class = IlsWavLMConfig
+
+    def __init__(self, config: IlsWavLMConfig) -> None:
+        super().__init__(config)
+        _without_final_norm(self.wavlm)
+
+
+def register_models() -> None:
+    """Tells Transformers' Auto classes of these; a second time changes nothing."""
+    for config, model, with_head in (
+        (IlsHubertConfig, IlsHubertModel, IlsHubertForCTC),
+        (IlsWavLMConfig, IlsWavLMModel, IlsWavLMForCTC),
+    ):
+        AutoModel.register(config, model, exist_ok=True)
+        AutoModelForCTC.register(config, with_head, exist_ok=True)
