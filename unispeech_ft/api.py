@@ -159,3 +159,15 @@ def transcribe(model: SavedModel | str | Path, *paths: str | Path, device: str =
             transcripts.append(result)
     raise_all(faults)
     return transcripts
+
+
+def align(model: SavedModel | str | Path, path: str | Path, phones: Sequence[str]) -> Transcript:
+    """When each of the given phones was said in a recording, by torchaudio's forced alignment.
+
+    Raises:
+        UserError: the model or the recording cannot be used, or the phones do not fit them.
+    """
+    from unispeech_ft.models.saved import SavedModel, load_saved
+    from unispeech_ft.transcription.alignment import align_file
+
+    return align_file(model if isinstance(model, SavedModel) else load_saved(model), path, phones)

@@ -227,7 +227,7 @@ def test_a_base_that_lacks_tensors_of_the_encoder(base_of: Callable[[str], Path]
 
 def test_bases_that_are_not_there_or_not_of_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match="neither a local model folder nor"):
+    with pytest.raises(UserError, match="neither a local folder nor"):
         built(tmp_path / "nothing")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}))
     with pytest.raises(UserError, match="type 'bert'"):

@@ -142,7 +142,12 @@ def dry_runs(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     }
     finished = subprocess.run(
         [sys.executable, "-c", EACH_IN_TURN, str(RECIPE), json.dumps(commands)],
-        cwd=REPOSITORY, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     said = {part.split("\n", 1)[0].strip(): part for part in finished.stdout.split("=== ")[1:]}

@@ -177,8 +177,12 @@ def prepare_audio(
         finished.mkdir()
         for number, file in enumerate(files):
             shutil.move(file, finished / f"clips-{number:05d}.arrow")
-        with contextlib.suppress(FileExistsError, OSError):
+        try:
             finished.rename(folder)
+        except OSError:
+            # Another run may have finished the same folder first.
+            if not folder.is_dir():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         enable_progress_bar()

@@ -20,7 +20,7 @@ from unispeech_ft.scoring import Summary
 from unispeech_ft.training import ctc
 from unispeech_ft.training.evaluate import warnings_about
 from unispeech_ft.training.results import result_lines, write_evaluation
-from unispeech_ft.training.state import BEST, find_checkpoint, load_weights
+from unispeech_ft.training.state import BEST, find_checkpoint, load_weights, read_progress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -38,9 +38,15 @@ def describe_data(data: ctc.SpeechData, tokenizer: PhoneTokenizer, accelerator: 
 
 
 def open_output(config: Config, data: ctc.SpeechData, accelerator: Accelerator) -> None:
-    """Makes the run directory. An earlier run in the same place is moved aside, unless it is resumed."""
+    """Makes the run directory. An earlier run in the same place is moved aside, unless it is resumed.
+
+    Raises:
+        UserError: the checkpoint to resume from is missing or of another task; nothing is written then.
+    """
     output = Path(config.output_dir)
-    find_checkpoint(config)
+    checkpoint = find_checkpoint(config)
+    if checkpoint is not None:
+        read_progress(checkpoint, ctc.identity(config, data.splits["train"]))
     if accelerator.is_main_process:
         if output.exists() and config.resume is False:
             number = next(n for n in range(1, 10_000) if not output.with_name(f"{output.name}.{n}").exists())

@@ -228,6 +228,8 @@ def build_model(
     network.config.bos_token_id, network.config.eos_token_id = tokenizer.ids.get("<s>"), tokenizer.ids.get("</s>")
     # Layers are left out by name (training.randomness), not by the stock encoder's own draws.
     network.config.layerdrop = 0.0
+    if model.gradient_checkpointing:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if reads_waveforms(config):
         backbone(network).feature_extractor._freeze_parameters()
     return BuiltModel(network, make_front_end(network, data, folder), kept, fresh)

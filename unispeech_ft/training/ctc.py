@@ -227,7 +227,8 @@ def all_features(
     return {split: split_features(labelled, front_end, cache_dir, accelerator) for split, labelled in splits.items()}
 
 
-def _identity(config: Config, train: LabelledSplit) -> str:
+def identity(config: Config, train: LabelledSplit) -> str:
+    """Identifies data, labels, batches, seed and model of a run; only its own checkpoints continue it."""
     sections = [config.model, config.batch, config.mask, config.phonemes]
     said: Sequence[object] = [config.seed, *(section.model_dump(mode="json") for section in sections)]
     digest = hashlib.sha256(json.dumps([said, train.ids, train.phones, train.num_samples.tolist()]).encode())
@@ -256,7 +257,7 @@ def ctc_task(
         ),
         validate=None if validation is None else lambda: validation.evaluate(built, tokenizer, accelerator),
         inventory=tokenizer.phones,
-        identity=_identity(config, labelled),
+        identity=identity(config, labelled),
     )
 
 

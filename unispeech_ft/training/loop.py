@@ -92,6 +92,10 @@ def _is_due(progress: Progress, config: Config) -> bool:
     return progress.updates > settings.start_after and progress.updates % settings.every_updates == 0
 
 
+def _has_converged(progress: Progress, config: Config) -> bool:
+    return 0 < config.evaluation.patience <= progress.evaluations_since_best
+
+
 def train(task: Task, config: Config, accelerator: Accelerator) -> Progress:
     """Trains to the last update, or until the validation PER has stopped falling (`evaluation.patience`).
 
@@ -113,25 +117,19 @@ def train(task: Task, config: Config, accelerator: Accelerator) -> Progress:
     batches = _batches(task, config, accelerator, progress.updates)
     journal = Journal(output / "metrics.jsonl", accelerator, progress.updates, config.schedule.updates)
     for update in task.plan.updates(progress.updates, config.schedule.updates):
+        if _has_converged(progress, config):
+            journal.say(f"stopped: no better validation PER in {config.evaluation.patience} evaluations")
+            break
         result = run_update(task.model, optimizer, update, batches, config, accelerator)
         progress = replace(progress, updates=update.number + 1)
         journal.update(progress.updates, update.epoch, update.padded_s, result)
         last = progress.updates == config.schedule.updates
         if _is_due(progress, config) or last:
             progress = _validate(task, progress, config, journal, accelerator)
-        stop = 0 < config.evaluation.patience <= progress.evaluations_since_best
-        if (progress.updates % config.checkpointing.every_updates == 0 or last or stop) and accelerator.is_main_process:
-            save_checkpoint(
-                output / "checkpoints",
-                task.model,
-                optimizer,
-                accelerator.scaler,
-                progress,
-                config.checkpointing.keep_last,
-            )
-        if stop and not last:
-            journal.say(f"stopped: no better validation PER in {config.evaluation.patience} evaluations")
-            break
+        due = progress.updates % config.checkpointing.every_updates == 0
+        if (due or last or _has_converged(progress, config)) and accelerator.is_main_process:
+            keep = config.checkpointing.keep_last
+            save_checkpoint(output / "checkpoints", task.model, optimizer, accelerator.scaler, progress, keep)
     journal.close()
     accelerator.wait_for_everyone()
     return progress

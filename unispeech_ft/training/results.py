@@ -6,6 +6,7 @@ from pathlib import Path
 
 from unispeech_ft.config import Config
 from unispeech_ft.scoring import GREEDY_RULE, Summary, align, report_html, summarize, write_results
+from unispeech_ft.scoring.cross_check import jiwer_errors
 from unispeech_ft.training.evaluate import Evaluation
 
 
@@ -36,6 +37,9 @@ def write_evaluation(
         published_split=published,
         scoring=GREEDY_RULE,
     )
+    counted = summary.substitutions + summary.deletions + summary.insertions
+    if jiwer_errors(evaluation.scores) != counted:
+        raise AssertionError(f"jiwer does not count {counted} errors in {split}")
     write_results(folder, evaluation.scores, summary)
     title = f"{config.data.language or 'unknown language'}, {split}"
     (folder / "report.html").write_text(report_html(evaluation.scores, summary, title), encoding="utf-8")

@@ -6,6 +6,7 @@ Random numbers are drawn by name (`training.randomness`), so weights, optimiser 
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,22 +111,35 @@ def find_checkpoint(config: Config) -> Path | None:
     return checkpoints[-1]
 
 
-def load_checkpoint(folder: Path, model: PreTrainedModel, optimizer: Any, scaler: Any, task: str) -> Progress:
-    """Restores model, optimiser and counters.
+def read_progress(folder: Path, task: str) -> Progress:
+    """Where the run of a checkpoint stood.
 
     Raises:
-        UserError: the checkpoint belongs to other data, labels, batches or another model.
+        UserError: it cannot be read, or belongs to other data, labels, batches or another model.
     """
     try:
         progress = Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
-        state = torch.load(folder / "state.pt", map_location=model.device, weights_only=True)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"resume: {folder} cannot be read ({error})", remedy="name an older checkpoint") from None
     if progress.task != task:
         raise UserError(
             f"resume: {folder} was made with other data, labels, batches, seed or model",
             remedy="resume with the config.yaml of its run, or start afresh with another output_dir",
         )
+    return progress
+
+
+def load_checkpoint(folder: Path, model: PreTrainedModel, optimizer: Any, scaler: Any, task: str) -> Progress:
+    """Restores model, optimiser and counters.
+
+    Raises:
+        UserError: see `read_progress`; or a file of the checkpoint is damaged.
+    """
+    progress = read_progress(folder, task)
+    try:
+        state = torch.load(folder / "state.pt", map_location=model.device, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"resume: {folder} cannot be read ({error})", remedy="name an older checkpoint") from None
     load_weights(folder, model)
     optimizer.load_state_dict(state["optimizer"])
     if scaler and state["scaler"]:

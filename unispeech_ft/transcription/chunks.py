@@ -109,9 +109,10 @@ def quietest_sample(waveform: Waveform) -> int:
     window, hop = round(QUIET_WINDOW_S * SAMPLE_RATE_HZ), round(QUIET_HOP_S * SAMPLE_RATE_HZ)
     if len(waveform) <= window:
         return len(waveform) // 2
-    hops = np.square(waveform[: len(waveform) // hop * hop], dtype=np.float64).reshape(-1, hop).sum(axis=1)
-    energy = np.convolve(hops, np.ones(window // hop), mode="valid")
-    last = len(energy) - 1 - int(np.argmin(energy[::-1]))
+    import librosa
+
+    level = librosa.feature.rms(y=waveform, frame_length=window, hop_length=hop, center=False)[0]
+    last = len(level) - 1 - int(np.argmin(level[::-1]))
     return last * hop + window // 2
 
 

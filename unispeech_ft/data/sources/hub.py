@@ -71,6 +71,14 @@ class HubReader:
                 remedy="check the id and the network, or name a local folder of parquet files",
             ) from None
 
+    def has(self, split: Split) -> bool:
+        """Whether the dataset has a split; one that it lacks matters only where the configuration names it."""
+        if self.folder.is_dir():
+            return self.names[split] in _parquet_files(self.folder)
+        from datasets import get_dataset_split_names
+
+        return self.names[split] in get_dataset_split_names(self.root)
+
     def key(self) -> str:
         """Identifies the audio: files with size and time, or the Hub revision."""
         if self.folder.is_dir():
@@ -154,5 +162,7 @@ def list_hub(data: DataConfig) -> Corpus:
         UserError: dataset, split or column is missing.
     """
     reader = HubReader(data)
-    splits: dict[Split, list[Utterance]] = {split: _list_split(reader, split, data) for split in SPLITS}
+    wanted = [split for split in SPLITS if split == "train" or getattr(data, split) or reader.has(split)]
+    splits: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
+    splits |= {split: _list_split(reader, split, data) for split in wanted}
     return Corpus(splits, source_key=reader.key(), read_rows=reader.read_rows)

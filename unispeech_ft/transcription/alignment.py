@@ -1,0 +1,64 @@
+"""Phones that are known, placed in time: torchaudio's forced alignment on the model's posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, pack, read_audio, unpack
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.families import frame_s, minimum_frames
+from unispeech_ft.models.forward import encode, head
+from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.transcription.transcripts import TimedPhone, Transcript
+
+
+@torch.no_grad()
+def log_posteriors(saved: SavedModel, path: Path) -> tuple[torch.Tensor, float]:
+    """An audio file → log posteriors `[1, T, V]` on the CPU, and its duration in seconds.
+
+    Raises:
+        UserError: the file is missing or not audio.
+    """
+    try:
+        waveform = unpack(*pack(read_audio(path)))
+    except BadClip as reason:
+        raise UserError(f"{path}: {reason}", remedy="give a recording of the sentence") from None
+    model = saved.built.model
+    features = saved.built.front_end(waveform)[None]
+    hidden = encode(model, features, torch.tensor([features.shape[1]], device=features.device))
+    return torch.log_softmax(head(model, hidden), dim=-1).cpu(), len(waveform) / SAMPLE_RATE_HZ
+
+
+def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Transcript:
+    """When each of the given phones was said.
+
+    Args:
+        saved: see `models.saved.load_saved`.
+        path: a recording that fits into memory, of one sentence or a few.
+        phones: what was said, for example from `unispeech_ft.phonemize`.
+
+    Raises:
+        UserError: the recording cannot be read or is too short for the phones, or the model lacks a phone.
+    """
+    import torchaudio
+
+    labels = saved.tokenizer.encode(phones)
+    posteriors, duration_s = log_posteriors(saved, Path(path))
+    needed, there = minimum_frames(labels), posteriors.shape[1]
+    if not labels or needed > there:
+        raise UserError(
+            f"{path}: {len(labels)} phones cannot be aligned with {there} frames",
+            remedy="check that the text is this clip's",
+        )
+    path_labels, scores = torchaudio.functional.forced_align(
+        posteriors, torch.tensor([labels], dtype=torch.int32), blank=saved.tokenizer.blank_id
+    )
+    spans = torchaudio.functional.merge_tokens(path_labels[0], scores[0], blank=saved.tokenizer.blank_id)
+    step_s = frame_s(saved.built.model.config)
+    timed = [
+        TimedPhone(phone, span.start * step_s, span.end * step_s) for phone, span in zip(phones, spans, strict=True)
+    ]
+    return Transcript(str(path), duration_s, timed)
