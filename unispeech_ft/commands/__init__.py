@@ -1,0 +1,1 @@
+"""Commands of `unispeech-ft` that are more than a few lines; `cli` names them all."""

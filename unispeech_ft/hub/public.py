@@ -1,0 +1,99 @@
+"""What of a run may leave the machine: no local paths, no secrets; pure, and the same when applied twice.
+
+Relative paths stay, since they lie in the folder that the command was given in. Of an absolute path, or one that
+leads out of that folder, only the last name stays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from unispeech_ft.config import Config, DataConfig
+from unispeech_ft.hub.evidence import Environment
+
+TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}|hf_oauth_[\w.-]{8,}")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_DATA_PATHS = ("root", "splits", "train", "validation", "test")
+_PHONEME_PATHS = ("lexicon", "map")
+
+
+def without_tokens(text: str) -> str:
+    """The text with everything that looks like a token of the Hub replaced."""
+    return TOKEN.sub("hf_…", text)
+
+
+def public_path(text: str, names: int = 1) -> str:
+    """A path without the folders of this machine; what is no path comes back as it is.
+
+    Args:
+        names: how many of the last names of an absolute path stay.
+    """
+    parts = PurePosixPath(text.replace("\\", "/")).parts
+    local = text.startswith(("/", "~", "\\")) or ".." in parts or re.match(r"[A-Za-z]:[\\/]", text) is not None
+    if not local or "://" in text:
+        return without_tokens(text)
+    kept = [part for part in parts if part not in ("/", "..", "~") and not part.endswith(":")]
+    return without_tokens("/".join(kept[-names:]) or ".")
+
+
+def public_command(command: Sequence[str] | None) -> list[str] | None:
+    """The recipe with its arguments; None where something else than a recipe trained, whose arguments are not ours."""
+    if not command or PurePosixPath(command[0]).parent.name != "recipes":
+        return None
+    words = [f"recipes/{PurePosixPath(command[0]).name}"]
+    for word in command[1:]:
+        key, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        words.append(f"{key}{equals}{public_path(value)}")
+    return words
+
+
+def public_data(data: DataConfig) -> DataConfig:
+    """The data section; of a release's language folder, two names stay (`cv-corpus-25.0/ky`)."""
+    changes: dict[str, str | None] = {"cache_dir": DataConfig().cache_dir}
+    for key in _DATA_PATHS:
+        value = getattr(data, key)
+        if value is not None:
+            language_folder = key == "root" and PurePosixPath(value).name == data.language
+            changes[key] = public_path(value, 2 if language_folder else 1)
+    return data.model_copy(update=changes)
+
+
+def public_config(
+    config: Config, *, local_base: bool, repo: str | None, private: bool, license_name: str | None
+) -> Config:
+    """The configuration as it is published.
+
+    Args:
+        local_base: `model.base` is a folder, not a Hub id.
+        repo: where it is published.
+        license_name: identifier of the model's licence.
+    """
+    base = config.model.base
+    phonemes = {key: public_path(getattr(config.phonemes, key) or "") or None for key in _PHONEME_PATHS}
+    return config.model_copy(
+        update={
+            "output_dir": public_path(config.output_dir),
+            "resume": config.resume is not False,
+            "model": config.model.model_copy(
+                update={"base": PurePosixPath(base).name if base and local_base else base and public_path(base)}
+            ),
+            "data": public_data(config.data),
+            "phonemes": config.phonemes.model_copy(update=phonemes),
+            "hub": config.hub.model_copy(
+                update={"push": False, "repo": repo, "private": private, "license": license_name}
+            ),
+        }
+    )
+
+
+def public_environment(environment: Environment) -> Environment:
+    """Versions and hardware as they are, the command without local paths."""
+    return replace(environment, command=public_command(environment.command))
+
+
+def hub_id(base: str | None) -> str | None:
+    """The base model's Hub id; None for a folder."""
+    return base if base and HUB_ID.fullmatch(base) and base.count("/") == 1 else None
