@@ -148,6 +148,7 @@ class HubConfig(Section):
     push: bool = False
     repo: str | None = None
     private: bool = True
+    license: str | None = Field(None, description="of the model, as the Hub names it (apache-2.0); null: none is named")
 
 
 class Config(Section):

@@ -28,7 +28,7 @@ def conversion_card(
     normalize: bool,
     notes: Sequence[str],
     unused: Mapping[str, str],
-    added: Sequence[str],
+    added: Mapping[str, str],
 ) -> str:
     """Markdown with the Hub's metadata header.
 
@@ -38,13 +38,18 @@ def conversion_card(
         normalize: whether the model reads normalised waveforms.
         notes: what was decided on the way.
         unused: original tensors that were left out, with the reason.
-        added: tensors that the original has not.
+        added: tensors that the original has not, with where their values come from.
     """
     ours = target.model_type in (ILS_HUBERT, ILS_WAVLM)
     task = "\npipeline_tag: automatic-speech-recognition" if target.kind == "fine-tuned CTC" else ""
     first = "import unispeech_ft  # registers the model class\n" if ours else ""
     loader = "AutoModelForCTC" if target.kind == "fine-tuned CTC" else "AutoModel"
     waves = "normalised to zero mean and unit variance (eps 1e-5)" if normalize else "as they are, not normalised"
+    lists = (
+        _listed("Decided on the way", notes),
+        _listed("Tensors left out", grouped(unused)),
+        _listed("Tensors added", grouped(added)),
+    )
     return f"""---
 library_name: transformers{task}
 tags: [speech, {target.family.lower().replace(" ", "-")}]
@@ -63,4 +68,4 @@ It reads waveforms at 16 kHz, {waves}.
 
 model = {loader}.from_pretrained("path/to/this/folder")
 ```
-{_listed("Decided on the way", notes)}{_listed("Tensors left out", grouped(unused))}{_listed("Tensors added", added)}"""
+{"".join(lists)}"""

@@ -42,8 +42,8 @@ def _regularisation(settings: Mapping[str, Any], notes: list[str]) -> dict[str, 
 
 def _architecture(settings: Mapping[str, Any]) -> dict[str, Any]:
     activation = settings.get("activation_fn", "gelu")
-    if activation not in ACTIVATIONS:
-        raise UserError(f"activation_fn {activation!r} is not known", remedy="use a model with gelu or relu")
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise UserError("its activation_fn is not known", remedy=f"use a model with one of {', '.join(ACTIVATIONS)}")
     channels, kernels, strides = zip(*settings["convolutions"], strict=True)
     return {
         "hidden_size": settings["encoder_embed_dim"],

@@ -56,10 +56,10 @@ class Plan:
     notes: Sequence[str]
 
     @property
-    def added(self) -> list[str]:
-        """Tensors of the class that the original has not, in words."""
-        filled = [f"`{name}`, at values that change nothing" for name in self.filled]
-        return filled + [f"`{name}`, not in the file: starts at random" for name in self.random]
+    def added(self) -> dict[str, str]:
+        """Tensors of the class that the original has not → where their values come from."""
+        filled = dict.fromkeys(self.filled, "not in the original, at values that change nothing")
+        return filled | dict.fromkeys(self.random, "not in the file, so they start at random")
 
 
 def _normalises(said: bool | None, config: PreTrainedConfig, notes: list[str]) -> bool:
@@ -138,11 +138,13 @@ def write_folder(plan: Plan, out: Path) -> None:
     Raises:
         UserError: `out` exists or cannot be made, or the original ends too early.
     """
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    above = next(folder for folder in out.absolute().parents if folder.is_dir())
+    partial = above / f".{out.name}.partial-{os.getpid()}"
     try:
         _refuse_existing(out)
-        partial.mkdir(parents=True)
+        partial.mkdir()
         _write(plan, partial)
+        out.parent.mkdir(parents=True, exist_ok=True)
         _refuse_existing(out)
         partial.rename(out)
     except OSError as error:

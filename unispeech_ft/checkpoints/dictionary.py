@@ -22,6 +22,7 @@ SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 BLANK = "<s>"
 # fairseq fills up dictionaries with these.
 FILLER = re.compile(r"madeupword\d{4}|\s*")
+LARGEST_DICTIONARY_BYTES = 16 * 2**20
 DICTIONARY_REMEDY = "give the dictionary that the model was trained with"
 
 
@@ -88,11 +89,13 @@ def read_dictionary(path: Path, family: Family) -> PhoneTokenizer:
         UserError: it cannot be read or is malformed.
     """
     try:
+        if path.stat().st_size > LARGEST_DICTIONARY_BYTES:
+            raise UserError(f"--dictionary: {path} is too large for a dictionary", remedy=DICTIONARY_REMEDY)
         text = path.read_text(encoding="utf-8-sig")
         symbols = _symbols_of_json(text, path) if text.lstrip().startswith("{") else _symbols_of_lines(text, path)
     except OSError as error:
         raise UserError(f"--dictionary: {path} cannot be read ({error.strerror})", remedy="name a file") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"--dictionary: {path} is neither text nor JSON", remedy=DICTIONARY_REMEDY) from None
     lacking = [token for token in SPECIALS if token not in symbols]
     symbols = [*symbols, *lacking] if family == "UniSpeech" else [*lacking, *symbols]

@@ -13,7 +13,7 @@ LONGEST_EXPRESSION = 2000
 
 def _fault(text: object) -> UserError:
     return UserError(
-        f"conv_feature_layers is {str(text)[:80]!r}, no list of (channels, kernel, stride)",
+        f"conv_feature_layers is {ascii(text[:80]) if isinstance(text, str) else 'no text'}, no list of (channels, kernel, stride)",
         remedy="use the original file as its authors published it",
     )
 

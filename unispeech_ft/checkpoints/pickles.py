@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 from unispeech_ft.errors import UserError
 
+LARGEST_NUMBER = 2**48
+MOST_DIMENSIONS = 8
 SCALARS = (str, int, float, bool, bytes, type(None))
 STORAGE_DTYPES = {
     "FloatStorage": "float32",
@@ -82,8 +84,9 @@ class StoredTensor:
 
 def refused(name: str) -> UserError:
     """The fault of a pickle that names what no original checkpoint needs."""
+    shown = ascii(name if len(name) <= 120 else name[:120] + "…")
     return UserError(
-        f"the checkpoint names {name!r}, which no original checkpoint needs; nothing of it was executed",
+        f"the checkpoint names {shown}, which no original checkpoint needs; nothing of it was executed",
         remedy="do not open this file with torch.load; get the checkpoint from its authors again",
     )
 
@@ -126,7 +129,9 @@ def _name(text: str) -> Name:
 
 
 def _naturals(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, tuple) or any(type(value) is not int or value < 0 for value in values):
+    if not isinstance(values, tuple) or len(values) > MOST_DIMENSIONS:
+        raise damaged("a tensor with an impossible shape")
+    if any(type(value) is not int or not 0 <= value <= LARGEST_NUMBER for value in values):
         raise damaged("a tensor with an impossible shape")
     return values
 
@@ -134,7 +139,8 @@ def _naturals(values: Any) -> tuple[int, ...]:
 def _storage(identity: Any) -> Storage:
     """`('storage', type, key, location, count[, view])` → where a tensor's numbers lie."""
     kind, type_name, key, _, count, *view = identity
-    if kind != "storage" or not isinstance(type_name, Name) or any(part is not None for part in view):
+    known = kind == "storage" and isinstance(type_name, Name) and type(key) in (str, int)
+    if not known or any(part is not None for part in view):
         raise damaged("a tensor stored in an unknown way")
     _naturals((count,))
     return Storage(str(key), STORAGE_DTYPES[type_name.text.removeprefix("torch.")], count)
@@ -285,7 +291,7 @@ class _Machine:
         first, second = self._pop(2)
         two: dict[str, Callable[[], Any]] = {
             "APPEND": lambda: _with_elements(first, [second]),
-            "STACK_GLOBAL": lambda: _name(f"{first} {second}"),
+            "STACK_GLOBAL": lambda: _name(" ".join((first, second))),
             "REDUCE": lambda: _reduce(first, second),
             "NEWOBJ": lambda: _reduce(first, second),
             "BUILD": lambda: _with_state(first, second),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import stat
 import struct
@@ -29,7 +30,18 @@ LEGACY_PROTOCOL = 1001
 LARGEST_PICKLE_BYTES = 16 * 2**20
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 ITEM_BYTES = {"bfloat16": 2}
-CHUNK_BYTES = 2**20
+# What zipfile, struct and the machine raise at broken structures.
+BROKEN = (
+    zipfile.BadZipFile,
+    struct.error,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -186,14 +198,20 @@ def _read_legacy(stream: BinaryIO, file_bytes: int) -> tuple[Any, dict[str, tupl
     return content, spans
 
 
-def _checked_starts(content: Any, spans: dict[str, tuple[int, int]]) -> dict[str, int]:
+def _checked_starts(content: Any, spans: dict[str, tuple[int, int]], file_bytes: int) -> dict[str, int]:
+    """First byte of each storage, where the model's tensors lie within them and the storages within the file."""
+    total = 0
     for key, tensor in content["model"].items():
         if not isinstance(key, str) or not isinstance(tensor, StoredTensor):
             raise damaged("its model holds more than named tensors")
-        storage = tensor.storage
-        held = spans[storage.key][1] if storage.key in spans else 0
-        if storage.count * item_bytes(storage.dtype) > held:
-            raise damaged(f"{key} claims {storage.count} numbers, and the file holds {held} bytes of them")
+        storage, size = tensor.storage, item_bytes(tensor.storage.dtype)
+        start, held = spans[storage.key] if storage.key in spans else (0, 0)
+        held = min(held, max(0, file_bytes - start))
+        if storage.count * size > held:
+            raise damaged(f"a tensor claims {storage.count} numbers, and the file holds {held} bytes of them")
+        total += math.prod(tensor.shape) * size
+    if total > file_bytes:
+        raise damaged("its tensors are made of the same numbers, more of them than the file has")
     return {key: start for key, (start, _) in spans.items()}
 
 
@@ -225,14 +243,15 @@ def open_original(path: Path) -> OriginalFile:
     """
     try:
         with _open(path) as stream:
-            content, spans = _read(stream, os.fstat(stream.fileno()).st_size)
+            file_bytes = os.fstat(stream.fileno()).st_size
+            content, spans = _read(stream, file_bytes)
         if not isinstance(content, dict) or not isinstance(content.get("model"), dict) or not content["model"]:
             raise damaged("a torch file, but without the tensors of a model under 'model'")
-        return OriginalFile(path, content, _checked_starts(content, spans))
+        return OriginalFile(path, content, _checked_starts(content, spans, file_bytes))
     except UserError as error:
         named = str(path) in error.what
         raise UserError(error.what if named else f"{path}: {error.what}", remedy=error.remedy) from None
-    except (zipfile.BadZipFile, struct.error, KeyError, ValueError, TypeError, NotImplementedError, OSError) as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split())[:80]
         fault = damaged(f"cut off or broken: {reason}")
         raise UserError(f"{path}: {fault.what}", remedy=fault.remedy) from None

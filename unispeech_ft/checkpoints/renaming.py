@@ -53,8 +53,8 @@ SPEAKER: Renames = (
     (r"encoder\.layer_norm_for_extract\.(weight|bias)", r"layer_norm_for_extract.\1"),
 )
 PRETRAINING_HEAD = (
-    r"quantizer\..*|project_q\..*|final_proj\..*|spk_proj\..*|label_embs_concat|encoder\.layer_norm_for_extract\..*"
-    r"|post_layer_norm\..*|weights"
+    r"(quantizer|project_q|final_proj|spk_proj|encoder\.layer_norm_for_extract|post_layer_norm)\.[\w.]+"
+    r"|label_embs_concat|weights"
 )
 FINAL_NORM = r"encoder\.layer_norm\.(weight|bias)"
 

@@ -6,6 +6,7 @@ Namespaces, dictionaries and omegaconf's containers all become plain dictionarie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ def as_mapping(value: Any) -> dict[str, Any]:
     """A dictionary, Namespace or DictConfig, one level of it; empty for anything else."""
     if isinstance(value, StandIn):
         state = value.state if isinstance(value.state, dict) else {}
-        value = state["_content"] if "_content" in state else {**state, **value.items}
+        value = state.get("_content", {**state, **value.items})
     if not isinstance(value, dict):
         return {}
     plain = {key: _plain(item) for key, item in value.items() if isinstance(key, str)}
@@ -79,7 +80,8 @@ def _sections(value: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any
 
 
 def _architecture(model: Mapping[str, Any]) -> str | None:
-    names = [model[key] for key in ("_name", "arch") if isinstance(model.get(key), str)]
+    named = [model.get(key) for key in ("_name", "arch")]
+    names = [name for name in named if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,64}", name)]
     return names[0] if names else None
 
 

@@ -107,7 +107,8 @@ def _with_strides(convolutions: Sequence[tuple[int, int]], said: object, notes: 
 
 
 def _disagreement(key: str, said: object, found: object) -> str:
-    return f"{key}: the configuration says {said}, the tensors {found}; taken from the tensors"
+    shown = said if isinstance(said, (int, float, list)) else ascii(said)[:80] if isinstance(said, str) else "otherwise"
+    return f"{key}: the configuration says {shown}, the tensors {found}; taken from the tensors"
 
 
 def settle(said: Mapping[str, Any], facts: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
@@ -120,12 +121,9 @@ def settle(said: Mapping[str, Any], facts: Mapping[str, Any], notes: list[str]) 
     Raises:
         UserError: what the tensors cannot show is missing.
     """
-    lacking = [
-        key
-        for key in ("encoder_attention_heads", "layer_norm_first", "conv_feature_layers", "max_distance")
-        if said.get(key) is None and facts.get(key) is None
-        if key != "max_distance" or facts["relative_position_embedding"]
-    ]
+    needed = {"encoder_attention_heads": int, "layer_norm_first": bool, "conv_feature_layers": str}
+    needed |= {"max_distance": int} if facts["relative_position_embedding"] else {}
+    lacking = [key for key, kind in needed.items() if key not in facts and type(said.get(key)) is not kind]
     if lacking:
         raise UserError(
             f"the configuration lacks {', '.join(lacking)}, which no tensor shows",
@@ -137,9 +135,10 @@ def settle(said: Mapping[str, Any], facts: Mapping[str, Any], notes: list[str]) 
             notes.append(_disagreement(key, said[key], facts[key]))
     convolutions = _with_strides(facts["convolutions"], said["conv_feature_layers"], notes)
     settled = {**said, **facts, "convolutions": convolutions}
-    if settled["encoder_embed_dim"] % settled["encoder_attention_heads"]:
+    heads, channels = settled["encoder_attention_heads"], settled["encoder_embed_dim"]
+    if heads < 1 or channels % heads:
         raise UserError(
-            f"{settled['encoder_attention_heads']} attention heads do not divide {settled['encoder_embed_dim']} channels",
+            f"{heads} attention heads do not divide {channels} channels",
             remedy="use the original file as its authors published it",
         )
     return settled

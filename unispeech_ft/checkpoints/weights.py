@@ -113,7 +113,8 @@ def check(target: Target, renamed: Renamed, filled: Mapping[str, Array], expecte
 
 
 def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
+    shown = [name if name.isprintable() else ascii(name) for name in names[:4]]
+    return ", ".join(name[:120] for name in shown) + (" …" if len(names) > 4 else "")
 
 
 def write_safetensors(path: Path, shapes: Shapes, read: Reader) -> None:

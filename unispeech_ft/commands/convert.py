@@ -11,8 +11,8 @@ SUMMARY = "Original fairseq and WavLM checkpoints in, Transformers folders out."
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Reads UniSpeech, UniSpeech-SAT, WavLM, ILS-SSL, HuBERT and wav2vec 2.0 files, pre-trained or fine-tuned, without"
-        " executing anything in them. OUT appears whole or not at all."
+        "Reads UniSpeech, UniSpeech-SAT, WavLM, ILS-SSL, HuBERT and wav2vec 2.0 files, pre-trained or fine-tuned,"
+        " without executing anything in them. OUT appears whole or not at all."
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="original .pt file")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; it must not exist")
@@ -32,8 +32,8 @@ def run(options: argparse.Namespace) -> None:
     print(f"tensors: {len(plan.renamed.names)} taken over")
     for line in grouped(plan.renamed.unused):
         print(f"tensors left out, {line}")
-    for line in plan.added:
-        print(f"tensor added: {line}")
+    for line in grouped(plan.added):
+        print(f"tensors added, {line}")
     if plan.tokenizer is not None:
         print(f"dictionary: {len(plan.tokenizer.phones)} phones, blank {plan.tokenizer.blank_id}")
     print(f"{plan.target.class_name}: {options.out}")

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from unispeech_ft.config import Config
-from unispeech_ft.config_reading import load_config
+from unispeech_ft.config_reading import read_yaml
 from unispeech_ft.data.utterances import SPLITS, Split
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.scoring import Summary, UtteranceScore, read_hypotheses
 
 CARD, CONFIG, ENVIRONMENT, TRAINING, ONNX = "README.md", "config.yaml", "environment.json", "training.json", "onnx.json"
@@ -112,7 +112,7 @@ class Evidence:
     onnx: OnnxFacts | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fault:
     """Something that does not hold: the name of the check, and what was found."""
 
@@ -120,7 +120,7 @@ class Fault:
     found: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Found:
     """What could be read of a folder, and the faults of the rest."""
 
@@ -145,19 +145,33 @@ def read_json(path: Path, kind: type[Read]) -> Read:
     Raises:
         UserError: it is missing or unreadable, or its keys or types are others.
     """
+    remedy = "restore it, or score or train again"
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
+        text = path.read_bytes()
+        value = TypeAdapter(kind).validate_json(text)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})", remedy="score or train again") from None
+        raise UserError(f"{path} cannot be read ({error.strerror})", remedy=remedy) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        what = f"{path}: {key + ': ' if key else ''}{first['msg']}"
-        raise UserError(what, remedy="restore it, or score or train again") from None
+        raise UserError(f"{path}: {_first(error)}", remedy=remedy) from None
+    if kind is not Environment and json.loads(text) != to_plain(value):
+        raise UserError(f"{path} holds other keys or types than a {kind.__name__}", remedy=remedy)
+    return value
+
+
+def _first(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"]))
+    return f"{key}: {fault['msg']}" if key else str(fault["msg"])
 
 
 def _read_config(path: Path) -> Config:
-    return load_config(["--config", str(path)])
+    """A resolved configuration, whether or not the files that it names are here."""
+    values, repeated = read_yaml(path)
+    raise_all(repeated)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first(error)}", remedy="restore it") from None
 
 
 def read_found(folder: Path, wanted: Sequence[Split] = ()) -> Found:
@@ -224,6 +238,11 @@ def read_evidence(folder: Path) -> Evidence:
     return evidence
 
 
-def to_json(values: Any) -> str:
+def to_plain(value: Any) -> Any:
+    """A dataclass as what JSON can hold."""
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def to_json(value: Any) -> str:
     """A dataclass as indented JSON."""
-    return json.dumps(TypeAdapter(type(values)).dump_python(values), ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(to_plain(value), ensure_ascii=False, indent=2) + "\n"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from unispeech_ft.config import Config, DataConfig
-from unispeech_ft.hub.evidence import Environment
+from unispeech_ft.hub.evidence import Environment, Evidence
 
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}|hf_oauth_[\w.-]{8,}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -76,7 +76,7 @@ def public_config(
     return config.model_copy(
         update={
             "output_dir": public_path(config.output_dir),
-            "resume": config.resume is not False,
+            "resume": False,
             "model": config.model.model_copy(
                 update={"base": PurePosixPath(base).name if base and local_base else base and public_path(base)}
             ),
@@ -86,6 +86,24 @@ def public_config(
                 update={"push": False, "repo": repo, "private": private, "license": license_name}
             ),
         }
+    )
+
+
+def public_evidence(
+    evidence: Evidence, *, local_base: bool, repo: str | None, private: bool = True, license_name: str | None = None
+) -> Evidence:
+    """The evidence of a run as it is published; arguments as of `public_config`.
+
+    Args:
+        license_name: None for the one of the configuration.
+    """
+    license_name = license_name or evidence.config.hub.license
+    config = public_config(
+        evidence.config, local_base=local_base, repo=repo, private=private, license_name=license_name
+    )
+    summaries = {split: replace(summary, model=repo or "model") for split, summary in evidence.summaries.items()}
+    return replace(
+        evidence, config=config, environment=public_environment(evidence.environment), summaries=summaries
     )
 
 

@@ -2,7 +2,7 @@
 
 Transformers takes seconds to import, so it is not imported here. Where its table of configurations stands already, ours
 are put into it at once; otherwise this waits, with a finder that stands aside for the one import that makes the table.
-The networks follow when a configuration of ours is made (`ils_config`), so plain users of Transformers never pay for them.
+The networks follow when a configuration of ours is made (`ils_config`), so users of other models never pay for them.
 """
 
 from __future__ import annotations
