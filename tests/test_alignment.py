@@ -7,6 +7,7 @@ import soundfile
 
 import unispeech_ft
 from unispeech_ft.errors import UserError
+from unispeech_ft.phonemes.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +32,17 @@ def test_impossible_alignments_say_why(small_model, clip):
         unispeech_ft.align(small_model, clip, ["no such phone"])
     with pytest.raises(UserError, match="no such file"):
         unispeech_ft.align(small_model, clip.with_name("none.mp3"), small_model.tokenizer.phones[:2])
+
+
+def test_command_prints_a_line_for_each_phone(command, small_run, clip):
+    phones = small_run_phones(small_run)
+    status, out, _ = command("align", small_run.model_dir, clip, "--phones", " ".join(phones))
+    assert status == 0
+    assert [line.split("\t")[2] for line in out.splitlines()] == phones
+    status, _, err = command("align", small_run.model_dir, clip, "--text", "ата")
+    assert status == 2
+    assert "--language" in err
+
+
+def small_run_phones(run):
+    return load_tokenizer(run.model_dir).phones[:4]

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from unispeech_ft.commands import convert
+from unispeech_ft.commands import align, convert
 from unispeech_ft.errors import UserError, raise_all, run_command
 from unispeech_ft.version import VERSION
 
@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
     _add_transcribe_options(command("transcribe", _transcribe, "Recordings of any format and length in, phones out."))
     _add_evaluate_options(command("evaluate", _evaluate, "Score a saved model on a split of a configuration."))
+    align.add_options(command("align", align.run, align.SUMMARY))
     convert.add_options(command("convert", convert.run, convert.SUMMARY))
     return parser
 

@@ -119,6 +119,7 @@ def model_config(
     Raises:
         UserError: the architecture is one that Transformers cannot express.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     values = _architecture(settled) | _regularisation(settled, notes) | _head(settings, target, shapes, tokenizer)
@@ -130,9 +131,12 @@ def model_config(
     values["mask_feature_min_masks"] = 0
     try:
         config = AutoConfig.for_model(target.model_type, **values)
-    except (ValueError, TypeError) as error:
+    except (StrictDataclassError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"no {target.class_name} has such a configuration ({reason})", remedy="") from None
+        raise UserError(
+            f"no {target.class_name} has such a configuration ({reason})",
+            remedy="use the original file as its authors published it",
+        ) from None
     config.architectures = [target.class_name]
     config.dtype = "float32"
     return config

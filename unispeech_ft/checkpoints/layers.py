@@ -12,8 +12,9 @@ LONGEST_EXPRESSION = 2000
 
 
 def _fault(text: object) -> UserError:
+    shown = ascii(text[:80]) if isinstance(text, str) else "no text"
     return UserError(
-        f"conv_feature_layers is {ascii(text[:80]) if isinstance(text, str) else 'no text'}, no list of (channels, kernel, stride)",
+        f"conv_feature_layers is {shown}, no list of (channels, kernel, stride)",
         remedy="use the original file as its authors published it",
     )
 

@@ -205,7 +205,7 @@ def _checked_starts(content: Any, spans: dict[str, tuple[int, int]], file_bytes:
         if not isinstance(key, str) or not isinstance(tensor, StoredTensor):
             raise damaged("its model holds more than named tensors")
         storage, size = tensor.storage, item_bytes(tensor.storage.dtype)
-        start, held = spans[storage.key] if storage.key in spans else (0, 0)
+        start, held = spans.get(storage.key, (0, 0))
         held = min(held, max(0, file_bytes - start))
         if storage.count * size > held:
             raise damaged(f"a tensor claims {storage.count} numbers, and the file holds {held} bytes of them")

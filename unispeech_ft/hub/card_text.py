@@ -221,13 +221,14 @@ def commonest_errors(scores: Sequence[UtteranceScore], shown: int = SHOWN_ERRORS
 
 def _limits(evidence: Evidence) -> str:
     config, training = evidence.config, evidence.training
-    split = _order(evidence)[0]
-    errors = ", ".join(f"`{name}` {count} ×" for name, count in commonest_errors(evidence.scores[split]))
-    reference_phones = {phone for item in evidence.scores[split] for phone in item.reference}
+    split = next(iter(_order(evidence)), None)
+    scores = evidence.scores[split] if split else []
+    errors = ", ".join(f"`{name}` {count} ×" for name, count in commonest_errors(scores))
+    reference_phones = {phone for item in scores for phone in item.reference}
     unknown = sorted(reference_phones - set(training.phones))
     lines = [
         _references(evidence),
-        f"What fails most often on {split}: {errors or 'nothing'}.",
+        f"What fails most often on {split}: {errors or 'nothing'}." if split else "Nothing was scored.",
         f"It writes these {len(training.phones)} phones and no others: `{' '.join(training.phones)}`."
         + (f" The references of {split} also hold `{' '.join(unknown)}`, each a sure error." if unknown else ""),
         f"It was trained on clips of {config.data.min_duration_s:g} to {config.data.max_duration_s:g} s in one language;"

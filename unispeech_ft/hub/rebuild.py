@@ -11,19 +11,15 @@ from unispeech_ft.config import Config, TrackingConfig
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub.evidence import Evidence, Fault, SplitFacts
+from unispeech_ft.hub.evidence import Evidence, Fault
+from unispeech_ft.hub.training_facts import split_facts
 from unispeech_ft.hub.verify import Verdict, differing
 from unispeech_ft.phonemes.espeak import espeak_version
-from unispeech_ft.scoring import reference_sha256, summarize
+from unispeech_ft.scoring import summarize
 from unispeech_ft.training import ctc
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
-
-
-def split_facts(labelled: LabelledSplit) -> SplitFacts:
-    """What a card says of a split's speech."""
-    return SplitFacts(len(labelled), round(labelled.hours, 4), reference_sha256(labelled.references))
 
 
 def model_config(folder: Path) -> PreTrainedConfig | None:

@@ -12,11 +12,15 @@ from unispeech_ft.data.utterances import Split
 from unispeech_ft.environment import environment
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.card import model_card
+from unispeech_ft.hub.evidence import ENVIRONMENT, TRAINING, Environment, Evidence, read_json, to_json
 from unispeech_ft.hub.export import export_model
+from unispeech_ft.hub.public import public_evidence
+from unispeech_ft.hub.stage import local_base
+from unispeech_ft.hub.training_facts import training_facts
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.saved import load_saved
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
-from unispeech_ft.scoring import Summary
+from unispeech_ft.scoring import Summary, UtteranceScore
 from unispeech_ft.training import ctc
 from unispeech_ft.training.evaluate import warnings_about
 from unispeech_ft.training.results import result_lines, write_evaluation
@@ -79,13 +83,15 @@ def score_and_export(
     output = Path(config.output_dir)
     if (output / "checkpoints" / BEST).is_dir():
         load_weights(output / "checkpoints" / BEST, built.model)
-    summaries: list[Summary] = []
+    summaries: dict[Split, Summary] = {}
+    scores: dict[Split, list[UtteranceScore]] = {}
     for split, scored in features.items():
         if split == "train":
             continue
         evaluation = scored.evaluate(built, tokenizer, accelerator)
         if accelerator.is_main_process:
-            summary = write_evaluation(
+            scores[split] = evaluation.scores
+            summaries[split] = summary = write_evaluation(
                 output / "eval" / split,
                 evaluation,
                 config,
@@ -94,15 +100,17 @@ def score_and_export(
                 synthetic=data.corpus.synthetic,
                 published=data.corpus.published_split,
             )
-            summaries.append(summary)
             if split == "test":
                 accelerator.print("\n" + "\n".join(result_lines(evaluation, summary)))
     if accelerator.is_main_process:
-        train_split = data.splits["train"]
-        card = model_card(config, summaries, train_split.hours, len(train_split))
+        facts = training_facts(config, data, built, tokenizer)
+        (output / TRAINING).write_text(to_json(facts), encoding="utf-8")
+        known = read_json(output / ENVIRONMENT, Environment)
+        evidence = Evidence(config, known, facts, summaries, scores)
+        card = model_card(public_evidence(evidence, local_base=local_base(evidence), repo=None))
         export_model(output / "model", built, tokenizer, config.model.layerdrop, card)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
-    return summaries
+    return list(summaries.values())
 
 
 def _same_speech(first: Config, second: Config) -> bool:

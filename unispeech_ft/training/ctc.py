@@ -214,15 +214,22 @@ def split_features(
     return SplitFeatures(labelled, store)
 
 
+def validation_sample(labelled: LabelledSplit, config: Config) -> LabelledSplit:
+    """What a run scores of the validation split: at most `evaluation.max_utterances`, chosen by the seed alone."""
+    limit = config.evaluation.max_utterances
+    if limit is None or limit >= len(labelled):
+        return labelled
+    random = np.random.default_rng([config.seed, 6])
+    return labelled.subset(sorted(random.choice(len(labelled), limit, replace=False).tolist()))
+
+
 def all_features(
     data: SpeechData, front_end: FrontEnd, config: Config, accelerator: Accelerator
 ) -> dict[Split, SplitFeatures]:
-    """The features of every split; of validation at most `evaluation.max_utterances`, chosen by the seed alone."""
-    splits, limit = dict(data.splits), config.evaluation.max_utterances
-    if "validation" in splits and limit is not None and limit < len(splits["validation"]):
-        random = np.random.default_rng([config.seed, 6])
-        places = random.choice(len(splits["validation"]), limit, replace=False)
-        splits["validation"] = splits["validation"].subset(sorted(places.tolist()))
+    """The features of every split; of validation those of `validation_sample`."""
+    splits = dict(data.splits)
+    if "validation" in splits:
+        splits["validation"] = validation_sample(splits["validation"], config)
     cache_dir = Path(config.data.cache_dir).expanduser()
     return {split: split_features(labelled, front_end, cache_dir, accelerator) for split, labelled in splits.items()}
 
