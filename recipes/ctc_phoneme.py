@@ -13,6 +13,7 @@ import sys
 
 from unispeech_ft.config_reading import load_config
 from unispeech_ft.errors import run_command
+from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.hub.run_folder import describe_data, open_output, score_and_export
 from unispeech_ft.models.build import build_model
 from unispeech_ft.training import ctc
@@ -22,6 +23,7 @@ from unispeech_ft.training.loop import train
 
 def main() -> None:
     config = load_config(sys.argv[1:])
+    check_hub(config)
     accelerator = ctc.start(config)
     model_config = ctc.model_frames(config)
     data = ctc.open_data(config, accelerator, model_config)
@@ -44,6 +46,7 @@ def main() -> None:
     train(task, config, accelerator)
     score_and_export(config, data, built, tokenizer, features, accelerator)
     accelerator.end_training()
+    push_if_asked(config, accelerator.is_main_process)
 
 
 if __name__ == "__main__":

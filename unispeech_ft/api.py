@@ -96,8 +96,10 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
         overrides: by dotted key, such as `{"schedule.updates": 100}`; only with a YAML.
 
     Raises:
-        UserError: a fault of the configuration, the data or the base model.
+        UserError: a fault of the configuration, the data or the base model; or, with the run complete on disk, of the
+            push that `hub.push` asks for.
     """
+    from unispeech_ft.hub.push import check_hub, push_if_asked
     from unispeech_ft.hub.run_folder import describe_data, open_output, score_and_export
     from unispeech_ft.models.build import build_model
     from unispeech_ft.training import ctc
@@ -106,6 +108,7 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
     resolved = _resolve(config, overrides)
     if resolved.dry_run:
         raise UserError("dry_run is true, and train trains", remedy="set it false, or run the recipe for a dry run")
+    check_hub(resolved)
     accelerator = ctc.start(resolved)
     data = ctc.open_data(resolved, accelerator, ctc.model_frames(resolved))
     tokenizer = ctc.head_for(data, resolved)
@@ -118,6 +121,7 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
     run_updates(task, resolved, accelerator)
     summaries = score_and_export(resolved, data, built, tokenizer, features, accelerator)
     accelerator.end_training()
+    push_if_asked(resolved, accelerator.is_main_process)
     output = Path(resolved.output_dir)
     return RunResult(output, output / "model", summaries)
 

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from unispeech_ft.commands import align, convert
+from unispeech_ft.commands import align, convert, export, push, verify
 from unispeech_ft.errors import UserError, raise_all, run_command
 from unispeech_ft.version import VERSION
 
@@ -68,6 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate_options(command("evaluate", _evaluate, "Score a saved model on a split of a configuration."))
     align.add_options(command("align", align.run, align.SUMMARY))
     convert.add_options(command("convert", convert.run, convert.SUMMARY))
+    push.add_options(command("push", push.run, push.SUMMARY))
+    verify.add_options(command("verify", verify.run, verify.SUMMARY))
+    export.add_options(command("export", export.run, export.SUMMARY))
     return parser
 
 
@@ -77,7 +80,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
             parser = build_parser()
             options = parser.parse_args(words)
-            if overrides and options.run is not _evaluate:
+            if overrides and options.run not in (_evaluate, verify.run):
                 parser.error(f"unrecognized arguments: {' '.join(overrides)}")
             options.overrides = overrides
             status: int | None = options.run(options)

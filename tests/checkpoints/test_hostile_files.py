@@ -71,7 +71,7 @@ def _cut(path: Path, share: float, *, legacy: bool) -> Path:
 
 def _nested_key() -> bytes:
     """A dictionary whose key takes 2^60 steps to hash."""
-    return b"\x80\x02})q\x00" + b"".join(b"h\x000h\x00h\x00\x86q\x00" for _ in range(60)) + b"K\x01s."
+    return b"\x80\x02})q\x00" + b"0h\x00h\x00\x86q\x00" * 60 + b"K\x01s."
 
 
 def _legacy_claim(path: Path, count: int) -> Path:
@@ -102,6 +102,7 @@ HOSTILE: dict[str, Callable[[Path, Path], Path]] = {
     "a view outside": lambda path, marker: zip_around(one_tensor(16, (4, 4), (10**9, 1)), path, data=bytes(64)),
     "a tensor of endless rank": lambda path, marker: zip_around(one_tensor(16, (2,) * 10**5, (0,) * 10**5), path),
     "a huge storage, legacy": lambda path, marker: _legacy_claim(path, 10**15),
+    "a storage beyond the end, legacy": lambda path, marker: _legacy_claim(path, 10**9),
     "a negative storage, legacy": lambda path, marker: _legacy_claim(path, -1),
     "a huge memo": lambda path, marker: zip_around(b"\x80\x02Nr\xff\xff\xff\x7f.", path),
     "a key without end": lambda path, marker: zip_around(_nested_key(), path),

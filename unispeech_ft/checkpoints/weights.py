@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 FLOAT_BYTES = 4
+MOST_SHOWN = 8
 Array = npt.NDArray[np.float32]
 
 
@@ -103,7 +104,7 @@ def check(target: Target, renamed: Renamed, filled: Mapping[str, Array], expecte
         "are missing": [name for name in lacking if name not in random],
         "have the wrong shape": misshaped,
     }
-    found = [f"{len(names)} tensors {what} ({_shown(names)})" for what, names in faults.items() if names]
+    found = [f"these tensors {what}: {_shown(names)}" for what, names in faults.items() if names]
     if found:
         raise UserError(
             f"as a {target.class_name}, {'; '.join(found)}",
@@ -113,8 +114,9 @@ def check(target: Target, renamed: Renamed, filled: Mapping[str, Array], expecte
 
 
 def _shown(names: Sequence[str]) -> str:
-    shown = [name if name.isprintable() else ascii(name) for name in names[:4]]
-    return ", ".join(name[:120] for name in shown) + (" …" if len(names) > 4 else "")
+    shown = [name if name.isprintable() else ascii(name) for name in names[:MOST_SHOWN]]
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return ", ".join(name[:120] for name in shown) + more
 
 
 def write_safetensors(path: Path, shapes: Shapes, read: Reader) -> None:

@@ -58,6 +58,18 @@ def snippets(evidence: Evidence) -> list[str]:
     return [text.format(model=model_name(evidence)) for text in (PIPELINE, BY_HAND)]
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would use."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+
+
+def hours(value: float) -> str:
+    """Hours of speech; small amounts in minutes or seconds."""
+    return f"{value:.2f} h" if value >= 0.1 else duration(3600 * value)
+
+
 def _order(evidence: Evidence) -> list[Split]:
     return sorted(evidence.summaries, key=lambda split: split != "test")
 
@@ -72,7 +84,7 @@ def _title(evidence: Evidence) -> str:
     model = evidence.config.model
     start = f"fine-tuned from `{model.base}`" if not model.from_scratch else "trained from random weights"
     train = evidence.training.splits.get("train")
-    amount = f" on {train.hours:.2f} h of speech ({train.clips} clips)" if train else ""
+    amount = f" on {hours(train.hours)} of speech ({train.clips} clips)" if train else ""
     language = evidence.config.data.language or "an unnamed language"
     return (
         f"# Phoneme recogniser for {language}\n{warning}\nSpeech in, phones out, separated by spaces. It was {start}"
@@ -100,6 +112,8 @@ def _results(evidence: Evidence) -> str:
         if summary.per_shuffled is not None
     ]
     guessing = f" Guessing (hypotheses against other utterances' references) scores {', '.join(guesses)}."
+    selected = evidence.training.best_update is not None and "validation" in evidence.summaries
+    chosen = " The weights were chosen by the figure of validation, which flatters it." if selected else ""
     repo = evidence.config.hub.repo or "."
     return f"""## Result
 
@@ -107,7 +121,7 @@ def _results(evidence: Evidence) -> str:
 |---|---|---|---|---|---|
 {rows}
 
-{" ".join(rules)} The interval is a percentile bootstrap of 10,000 draws.{guessing if guesses else ""}
+{" ".join(rules)} The interval is a percentile bootstrap of 10,000 draws.{guessing if guesses else ""}{chosen}
 
 Every scored utterance lies in `eval/SPLIT/hypotheses.jsonl`. This computes the figures again from them, and the
 references from the speech:
@@ -121,7 +135,7 @@ unispeech-ft verify {repo} --config config.yaml --data.root DIR
 def _data(evidence: Evidence) -> str:
     facts = evidence.training.splits
     rows = "\n".join(
-        f"| {split} | {facts[split].clips} | {facts[split].hours:.2f} | `{facts[split].reference_sha256}` |"
+        f"| {split} | {facts[split].clips} | {hours(facts[split].hours)} | `{facts[split].reference_sha256}` |"
         for split in SPLITS
         if split in facts
     )
@@ -132,17 +146,10 @@ def _data(evidence: Evidence) -> str:
 Source: `{data.source}`, `{data.root}`, language `{data.language}`; {lists}. The hash is the SHA-256 of the UTF-8 lines
 `id<TAB>phones<LF>`, sorted by id.
 
-| split | clips | hours | SHA-256 of the references |
+| split | clips | duration | SHA-256 of the references |
 |---|---|---|---|
 {rows}
 """
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that people would use."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _making(evidence: Evidence) -> str:

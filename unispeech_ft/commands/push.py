@@ -1,0 +1,30 @@
+"""`unispeech-ft push RUN REPO [--public] [--license NAME] [--onnx] [--sentences]`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "Publish a run on the Hub: model, configuration, results and a card that can be verified."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Private unless --public. The token is huggingface_hub's: `hf auth login`, or HF_TOKEN. Pushing again updates"
+        " the same repository. The run is only read."
+    )
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run directory, such as runs/ky_1h")
+    parser.add_argument("repo", metavar="REPO", help="name on the Hub, such as you/ky-phones")
+    parser.add_argument("--public", action="store_true", help="let everybody read it")
+    parser.add_argument("--license", metavar="NAME", help="of the model, as the Hub names it, such as apache-2.0")
+    parser.add_argument("--onnx", action="store_true", help="publish an ONNX graph as well")
+    sentences = "publish the sentences of the scored utterances as well (they may be personal, or protected)"
+    parser.add_argument("--sentences", action="store_true", help=sentences)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Publishes, and prints where."""
+    from unispeech_ft.hub.push import PushOptions, push
+
+    wanted = PushOptions(options.repo, not options.public, options.license, options.sentences, options.onnx)
+    print(f"published: {push(options.run_folder, wanted)}")
