@@ -54,7 +54,7 @@ def test_tensors_are_read_as_torch_reads_them(tmp_path: Path, dtype: torch.dtype
     tensors["parameter"] = torch.nn.Parameter(storage[:4].clone())
     original = open_original(save({"model": tensors}, tmp_path / "checkpoint.pt", legacy=legacy))
     for name, tensor in tensors.items():
-        read = torch.from_numpy(original.read(original.content["model"][name]))
+        read = torch.tensor(original.read(original.content["model"][name]))
         assert torch.equal(read, tensor.detach().float()), name
 
 

@@ -83,7 +83,7 @@ class OriginalFile:
         view = np.lib.stride_tricks.as_strided(values, tensor.shape, strides, writeable=False)
         if dtype == "bfloat16":
             return (view.astype(np.uint32) << 16).view(np.float32)
-        return np.ascontiguousarray(view, dtype=np.float32)
+        return np.ascontiguousarray(view, dtype=np.float32).reshape(tensor.shape)
 
 
 def item_bytes(dtype: str) -> int:

@@ -138,4 +138,4 @@ def write_safetensors(path: Path, shapes: Shapes, read: Reader) -> None:
     with path.open("wb") as stream:
         stream.write(struct.pack("<Q", len(text)) + text)
         for name in shapes:
-            stream.write(memoryview(np.ascontiguousarray(read(name), dtype="<f4")).cast("B"))
+            stream.write(np.ascontiguousarray(read(name), dtype="<f4").reshape(-1).data)

@@ -22,13 +22,14 @@ from tqdm import tqdm
 
 from unispeech_ft.data.audio import Waveform, normalise_waveform
 from unispeech_ft.data.prepare import PreparedAudio
+from unispeech_ft.models.conv import conv_features
 from unispeech_ft.models.families import backbone, num_frames, reads_waveforms
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Convolutions on a CPU are compiled for each new length, so lengths are rounded up where frames do not see each other.
-LENGTH_STEP = 8_000
+# Changes whenever features change by more than rounding to 16 bits.
+FORM = 2
 
 Features = npt.NDArray[np.floating]
 
@@ -68,18 +69,14 @@ class FrontEnd:
             # The stock extractor fills an odd last frame up with padding; its own attention mask leaves it out.
             banks = banks[: self.num_frames(len(waveform))]
             return torch.from_numpy(np.ascontiguousarray(banks, dtype=np.float32)).to(device)
-        if self.model.config.feat_extract_norm == "layer":
-            samples = np.pad(samples, (0, -len(samples) % LENGTH_STEP))
         extractor = backbone(self.model).feature_extractor
-        was_training = extractor.training
-        extractor.eval()
-        features = extractor(torch.from_numpy(samples)[None].to(device))[0].transpose(0, 1)
-        extractor.train(was_training)
-        return features[: self.num_frames(len(waveform))].float().contiguous()
+        if device.type == "cpu":
+            return conv_features(extractor, torch.from_numpy(samples))
+        return extractor(torch.from_numpy(samples)[None].to(device))[0].T.float().contiguous()
 
     def key(self) -> str:
         """Identifies the features by the extractor's weights and shape, and by the normalisation."""
-        digest = hashlib.sha256(f"{self.normalize} {self.eps} {self.model.config.model_type}".encode())
+        digest = hashlib.sha256(f"{FORM} {self.normalize} {self.eps} {self.model.config.model_type}".encode())
         if self.filter_banks is not None:
             digest.update(str(self.filter_banks).encode())
             return digest.hexdigest()

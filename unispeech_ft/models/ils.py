@@ -1,19 +1,31 @@
 """ILS-SSL Large: an encoder that never applies `encoder.layer_norm` at its output, pre-norm layers before it.
 
 `B` clips, `T` frames, `C` hidden channels. Everything else is the stock classes' own: Hubert without relative
-positions; with them WavLM, whose gate is held at 1 by its weights. `AutoModel` and `AutoModelForCTC` know these classes
-once a configuration of theirs exists (`ils_config`), and that they know once `unispeech_ft` is imported.
+positions; with them WavLM, whose gate is held at 1 by its weights. Importing this module registers the classes with
+`AutoConfig`, `AutoModel` and `AutoModelForCTC`; `registration` sees to that as soon as one of them is asked for.
 Source: src/fairseq/models/hubert/ils_hubert.py and wav2vec/wav2vec2.py of microsoft/UniSpeech.
 """
 
 from __future__ import annotations
 
 from torch import nn
-from transformers import AutoModel, AutoModelForCTC
+from transformers import AutoConfig, AutoModel, AutoModelForCTC, HubertConfig, WavLMConfig
 from transformers.models.hubert.modeling_hubert import HubertForCTC, HubertModel
 from transformers.models.wavlm.modeling_wavlm import WavLMForCTC, WavLMModel
 
-from unispeech_ft.models.ils_config import IlsHubertConfig, IlsWavLMConfig
+from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM
+
+
+class IlsHubertConfig(HubertConfig):
+    """ILS-SSL Large without relative positions; the keys are Hubert's."""
+
+    model_type = ILS_HUBERT
+
+
+class IlsWavLMConfig(WavLMConfig):
+    """ILS-SSL Large with relative positions; the keys are WavLM's."""
+
+    model_type = ILS_WAVLM
 
 
 def _without_final_norm(model: HubertModel | WavLMModel) -> None:
@@ -62,11 +74,10 @@ class IlsWavLMForCTC(WavLMForCTC):
         _without_final_norm(self.wavlm)
 
 
-def register_models() -> None:
-    """Tells Transformers' Auto classes of these; a second time changes nothing."""
-    for config, model, with_head in (
-        (IlsHubertConfig, IlsHubertModel, IlsHubertForCTC),
-        (IlsWavLMConfig, IlsWavLMModel, IlsWavLMForCTC),
-    ):
-        AutoModel.register(config, model, exist_ok=True)
-        AutoModelForCTC.register(config, with_head, exist_ok=True)
+for _config, _model, _with_head in (
+    (IlsHubertConfig, IlsHubertModel, IlsHubertForCTC),
+    (IlsWavLMConfig, IlsWavLMModel, IlsWavLMForCTC),
+):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModel.register(_config, _model, exist_ok=True)
+    AutoModelForCTC.register(_config, _with_head, exist_ok=True)
