@@ -192,7 +192,7 @@ def _phonemize(options: argparse.Namespace) -> None:
         for sentences in _batches(read_lines(stream, options.file), size):
             pronunciations = pronounce(sentences, g2p)
             sys.stdout.writelines(" ".join(item.phones) + "\n" for item in pronunciations)
-            words.update(unknown_words(pronunciations))
+            words.update(unknown_words(item.fault for item in pronunciations))
             reasons.update(_reasons(sentences, pronunciations))
     _report_unpronounced(words, reasons)
 

@@ -136,7 +136,7 @@ def test_words_that_the_lexicon_lacks(lexicon):
     rule = G2P(None, lexicon=read_lexicon(lexicon))
     results = pronounce(["go xu", "go", "xu ga xu", ""], rule)
     assert [item.phones for item in results] == [[], ["g", "oː"], [], []]
-    assert unknown_words(results) == {"xu": 3, "ga": 1}
+    assert unknown_words(item.fault for item in results) == {"xu": 3, "ga": 1}
 
 
 def test_lexicon_fallback(lexicon):

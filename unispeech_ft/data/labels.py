@@ -24,7 +24,7 @@ from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.espeak import espeak_version
-from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce
+from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce, unknown_words
 from unispeech_ft.phonemes.notation import phone_map
 
 FILTERED = "filtered: "
@@ -184,7 +184,16 @@ def summarize_rejected(rejected: Sequence[Rejected], num_listed: int, split: str
     for kind, ids in sorted(by_kind.items(), key=lambda pair: -len(pair[1])):
         more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
         lines.append(f"  {len(ids)} × {kind}: {', '.join(ids[:3])}{more}")
-    return lines
+    missed = _missed_words(rejected)
+    return [*lines, f"  {missed}"] if missed else lines
+
+
+def _missed_words(rejected: Sequence[Rejected]) -> str:
+    unknown = unknown_words([item.reason for item in rejected])
+    if not unknown:
+        return ""
+    shown = ", ".join(f"{word} ({count})" for word, count in unknown.most_common(10))
+    return f"{len(unknown)} words are not in the lexicon, most often {shown}"
 
 
 def check_bad_fraction(rejected: Sequence[Rejected], num_listed: int, split: str, limit: float) -> None:
@@ -196,10 +205,11 @@ def check_bad_fraction(rejected: Sequence[Rejected], num_listed: int, split: str
     bad = [item for item in rejected if not item.reason.startswith(FILTERED)]
     if not num_listed or len(bad) <= limit * num_listed:
         return
-    reason, count = Counter(item.reason for item in bad).most_common(1)[0]
-    example = next(item.id for item in bad if item.reason == reason)
+    kind, count = Counter(_kind(item) for item in bad).most_common(1)[0]
+    example = next(item.id for item in bad if _kind(item) == kind)
+    missed = _missed_words(bad)
     raise UserError(
         f"{split}: {len(bad)} of {num_listed} utterances are bad, more than data.max_bad_fraction ({limit:g});"
-        f" most often ({count} ×): {reason}, for example {example}",
-        remedy="mend the data, or raise data.max_bad_fraction",
+        f" most often ({count} ×): {kind}, for example {example}" + (f"; {missed}" if missed else ""),
+        remedy="mend the data or the lexicon, or raise data.max_bad_fraction",
     )

@@ -8,33 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import os
+import importlib.util
+import logging
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.evidence import OnnxFacts
 from unispeech_ft.models.families import backbone, reads_waveforms
 from unispeech_ft.models.forward import encode, frame_mask, head
 from unispeech_ft.models.saved import SavedModel, load_saved
 
-if TYPE_CHECKING:
-    from unispeech_ft.data.audio import Waveform
-
 OPSET = 18
 TOLERANCE = 1e-4
 # Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
 LARGEST_FILE_BYTES = 1_900_000_000
-SAMPLE_RATE_HZ = 16_000
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime")
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+Logits = npt.NDArray[np.float32]
 INPUTS, OUTPUTS = ["waveforms", "num_samples"], ["logits", "num_frames"]
 # Lengths in seconds of the batches that are compared: alone, alike, ragged.
 COMPARED_S = ((1.0,), (0.7, 0.7), (2.0, 0.5, 1.3), (0.6, 3.1))
@@ -78,10 +78,147 @@ class WaveformToLogits(nn.Module):
             elif norm is not None:
                 hidden = norm(hidden.transpose(1, 2)).transpose(1, 2)
             hidden = layer.activation(hidden)
-        return hidden.transpose(1, 2), length
+        return hidden.transpose(1, 2), length.clamp(min=0)
 
     def forward(self, waveforms: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """`[B, S]` float32 and `[B]` int64 → logits `[B, T, V]` and frames `[B]`; logits beyond a clip mean nothing."""
         mask = frame_mask(num_samples, waveforms.shape[1]).to(waveforms.dtype)
         features, num_frames = self.features(self.normalised(waveforms, mask), num_samples)
         return head(self.network, encode(self.network, features, num_frames)), num_frames
+
+
+def check_installed() -> None:
+    """Raises UserError where a package that export and comparison need is missing."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"ONNX export needs {', '.join(missing)}, not installed here",
+            remedy=f"pip install {' '.join(missing)} (the extra `onnx` of unispeech-ft)",
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages that it does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def write_graph(path: WaveformToLogits, file: Path) -> None:
+    """Writes the graph; batch and samples may have any size. Weights of 2 GiB and more go into `FILE.data`."""
+    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=SAMPLE_RATE_HZ // 10)
+    example = torch.zeros(2, SAMPLE_RATE_HZ), torch.tensor([SAMPLE_RATE_HZ, SAMPLE_RATE_HZ // 2])
+    size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in path.state_dict().values())
+    with torch.no_grad(), _quiet():
+        torch.onnx.export(
+            path,
+            example,
+            file,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes={"waveforms": {0: batch, 1: samples}, "num_samples": {0: batch}},
+            external_data=size_bytes > LARGEST_FILE_BYTES,
+            verbose=False,
+        )
+
+
+@torch.no_grad()
+def pytorch_logits(saved: SavedModel, waveform: Waveform) -> Logits:
+    """Logits `[T, V]` of one clip alone, unpadded, by the path that training and scoring take."""
+    features = saved.built.front_end(waveform)
+    hidden = encode(saved.built.model, features[None], torch.tensor([len(features)]))
+    logits: Logits = head(saved.built.model, hidden)[0].numpy()
+    return logits
+
+
+def onnx_logits(file: Path, batches: Sequence[Sequence[Waveform]]) -> list[list[Logits]]:
+    """Logits `[T, V]` of each clip, batch by batch, clips padded to the longest of their batch."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    results = []
+    for clips in batches:
+        num_samples = np.array([len(clip) for clip in clips], dtype=np.int64)
+        # Padding is no silence here, so that any influence of it would show.
+        waveforms = np.full((len(clips), num_samples.max()), 0.5, dtype=np.float32)
+        for row, clip in zip(waveforms, clips, strict=True):
+            row[: len(clip)] = clip
+        logits, num_frames = session.run(OUTPUTS, {"waveforms": waveforms, "num_samples": num_samples})
+        results.append([clip[:count] for clip, count in zip(logits, num_frames, strict=True)])
+    return results
+
+
+def compared_batches() -> list[list[Waveform]]:
+    """Noise of different loudness and offset in batches of one, of equal and of unequal lengths."""
+    random = np.random.default_rng(0)
+    return [
+        [
+            random.normal(0.01, random.uniform(0.02, 0.3), round(length_s * SAMPLE_RATE_HZ)).astype(np.float32)
+            for length_s in batch
+        ]
+        for batch in COMPARED_S
+    ]
+
+
+def largest_difference(saved: SavedModel, file: Path, batches: Sequence[Sequence[Waveform]]) -> float:
+    """Largest difference of a logit between the graph and PyTorch; infinite where they disagree on the frames."""
+    largest = 0.0
+    for clips, found in zip(batches, onnx_logits(file, batches), strict=True):
+        for clip, logits in zip(clips, found, strict=True):
+            wanted = pytorch_logits(saved, clip)
+            same_shape = wanted.shape == logits.shape
+            largest = max(largest, float(np.abs(wanted - logits).max()) if same_shape else float("inf"))
+    return largest
+
+
+def _refuse_filter_banks(saved: SavedModel) -> None:
+    if not reads_waveforms(saved.built.model.config):
+        raise UserError(
+            f"{saved.name} reads filter banks ({saved.built.model.config.model_type}), which the graph cannot compute",
+            remedy="leave ONNX out, or fine-tune a model that reads waveforms",
+        )
+
+
+def export_onnx(model: Path, file: Path) -> OnnxFacts:
+    """Writes a model folder as an ONNX graph, whole or not at all, once its logits are those of PyTorch.
+
+    Args:
+        model: Transformers folder of any family that reads waveforms.
+        file: to write; with weights of 2 GiB and more, `FILE.data` comes beside it.
+
+    Raises:
+        UserError: packages are missing, the model cannot be used or exported, the logits differ by more than 1e-4,
+            or the file cannot be written.
+    """
+    check_installed()
+    saved = load_saved(model)
+    _refuse_filter_banks(saved)
+    saved.built.model.set_attn_implementation("eager")
+    batches = compared_batches()
+    if not file.parent.is_dir():
+        raise UserError(f"there is no folder {file.parent}", remedy="make it, or name another file")
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".onnx-") as place:
+            written = Path(place) / file.name
+            write_graph(WaveformToLogits(saved).eval(), written)
+            difference = largest_difference(saved, written, batches)
+            if not difference <= TOLERANCE:
+                raise UserError(
+                    f"the logits of the ONNX graph differ from PyTorch's by {difference:.1e}, more than {TOLERANCE:g}",
+                    remedy="nothing was written; report it with the versions of `unispeech-ft doctor`",
+                )
+            for part in sorted(Path(place).iterdir()):
+                shutil.move(part, file.parent / part.name)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror})", remedy="name a file on a disk with room") from None
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return OnnxFacts(difference, [[len(clip) for clip in clips] for clips in batches], OPSET, versions)

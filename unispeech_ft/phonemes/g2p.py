@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,7 +143,7 @@ def pronounce(sentences: Sequence[str], g2p: G2P) -> list[Pronunciation]:
     return [_finish(phones, g2p) for phones in _spoken(normalised, g2p)]
 
 
-def unknown_words(pronunciations: Sequence[Pronunciation]) -> Counter[str]:
-    """How often each word that the lexicon lacks occurs."""
-    faults = [item.fault for item in pronunciations if item.fault and item.fault.startswith(UNKNOWN_WORDS)]
-    return Counter(word for fault in faults for word in fault.removeprefix(UNKNOWN_WORDS).split())
+def unknown_words(faults: Iterable[str | None]) -> Counter[str]:
+    """How often each word that the lexicon lacks occurs, from the faults of pronunciations."""
+    lines = [fault.removeprefix(UNKNOWN_WORDS) for fault in faults if fault and fault.startswith(UNKNOWN_WORDS)]
+    return Counter(word for line in lines for word in line.split())
