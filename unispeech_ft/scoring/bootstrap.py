@@ -45,10 +45,12 @@ def bootstrap_per(scores: Sequence[UtteranceScore], draws: int = 10_000, seed: i
     Returns:
         The interval, or None when there are no reference phones.
     """
-    unit, counts = _units(scores)
+    unit, groups = bootstrap_units(scores)
+    counts = np.array([[sum(u.errors for u in group), sum(len(u.reference) for u in group)] for group in groups])
+    counts = counts.astype(np.int64).reshape(-1, 2)
     if not counts[:, 1].any():
         return None
-    totals = _draw_totals(counts, draws, seed)
+    totals = draw_totals(counts, draws, seed)
     totals = totals[totals[:, 1] > 0]
     if not len(totals):
         return None
@@ -56,29 +58,26 @@ def bootstrap_per(scores: Sequence[UtteranceScore], draws: int = 10_000, seed: i
     return Interval(float(low), float(high), unit)
 
 
-def _units(scores: Sequence[UtteranceScore]) -> tuple[BootstrapUnit, npt.NDArray[np.int64]]:
-    """`[U, 2]`: errors and reference phones of each unit, in the order of the units' names."""
+def bootstrap_units(scores: Sequence[UtteranceScore]) -> tuple[BootstrapUnit, list[list[UtteranceScore]]]:
+    """The utterances of each unit `U`, in the order of the units' names."""
     speakers = {utterance.speaker for utterance in scores if utterance.speaker}
     by_speaker = len(speakers) >= MIN_SPEAKERS
-    sums: dict[tuple[bool, str], list[int]] = {}
+    groups: dict[tuple[bool, str], list[UtteranceScore]] = {}
     for utterance in scores:
         speaker = utterance.speaker if by_speaker else None
-        total = sums.setdefault((bool(speaker), speaker or utterance.id), [0, 0])
-        total[0] += utterance.errors
-        total[1] += len(utterance.reference)
-    counts = np.array([sums[name] for name in sorted(sums)], dtype=np.int64).reshape(-1, 2)
-    return ("speaker" if by_speaker else "utterance"), counts
+        groups.setdefault((bool(speaker), speaker or utterance.id), []).append(utterance)
+    return ("speaker" if by_speaker else "utterance"), [groups[name] for name in sorted(groups)]
 
 
-def _draw_totals(counts: npt.NDArray[np.int64], draws: int, seed: int) -> npt.NDArray[np.int64]:
-    """`[D, 2]`: errors and reference phones of each draw, in chunks so that memory does not grow with `D × U`."""
+def draw_totals(counts: npt.NDArray[np.int64], draws: int, seed: int) -> npt.NDArray[np.int64]:
+    """Sums of the units' counts `[U, K]` over each draw: `[D, K]`, made in chunks to bound the memory."""
     rng = np.random.default_rng(seed)
-    errors, phones = np.ascontiguousarray(counts.T)
+    columns = np.ascontiguousarray(counts.T)
     rows = max(1, ITEMS_PER_CHUNK // len(counts))
-    totals = np.empty((draws, 2), dtype=np.int64)
+    totals = np.empty((draws, len(columns)), dtype=np.int64)
     for start in range(0, draws, rows):
         stop = min(start + rows, draws)
         drawn = rng.integers(len(counts), size=(stop - start, len(counts)))
-        totals[start:stop, 0] = errors[drawn].sum(axis=1)
-        totals[start:stop, 1] = phones[drawn].sum(axis=1)
+        for place, column in enumerate(columns):
+            totals[start:stop, place] = column[drawn].sum(axis=1)
     return totals

@@ -7,6 +7,7 @@ from pathlib import Path
 from unispeech_ft.config import Config
 from unispeech_ft.scoring import GREEDY_RULE, Summary, align, report_html, summarize, write_results
 from unispeech_ft.scoring.cross_check import jiwer_errors
+from unispeech_ft.scoring.ladder import ladder_lines
 from unispeech_ft.training.evaluate import Evaluation
 
 
@@ -58,6 +59,7 @@ def result_lines(evaluation: Evaluation, summary: Summary, examples: int = 3) ->
     ]
     if summary.per_shuffled is not None:
         lines.append(f"  guessing (hypotheses against shuffled references): {100 * summary.per_shuffled:.2f} %")
+    lines += [f"  {line}" for line in ladder_lines(evaluation.scores)]
     step = max(1, len(evaluation.scores) // examples)
     for item in evaluation.scores[::step][:examples]:
         pairs = align(item.reference, item.hypothesis).pairs

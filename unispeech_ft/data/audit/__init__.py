@@ -1,0 +1,1 @@
+"""What is wrong with speech and labels, found before any device is used."""
