@@ -16,7 +16,7 @@ import torch
 
 PHONES = ("a", "tʃ", "o:")
 DICTIONARY = (*PHONES, "<s>", "<pad>", "</s>", "<unk>")
-CONVOLUTIONS = "[(8, 10, 5)] + [(8, 3, 2)] * 2"
+CONVOLUTIONS = "[(8, 10, 10)] + [(8, 3, 4)] * 2"
 
 
 def _linear(name: str, rows: int, columns: int) -> dict[str, tuple[int, ...]]:

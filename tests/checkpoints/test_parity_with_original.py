@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from checkpoints.golden import TOLERANCE, Golden, load_converted, outputs_of
+from transformers import AutoFeatureExtractor, AutoProcessor
 
 from unispeech_ft.data.audio import normalise_waveform
 from unispeech_ft.models.saved import load_saved
@@ -83,5 +84,9 @@ def test_the_folder_says_how_waveforms_are_read_and_where_it_comes_from(
     folder = converted(golden)
     if "normalize" in golden.meta:
         assert _settings(folder, "preprocessor_config.json")["do_normalize"] == golden.meta["normalize"]
+    assert AutoFeatureExtractor.from_pretrained(folder).do_normalize in (True, False)
+    if "dictionary" in golden.meta:
+        processor = AutoProcessor.from_pretrained(folder)
+        assert processor.tokenizer.pad_token_id == golden.meta["blank"]
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert hashlib.sha256(golden.checkpoint.read_bytes()).hexdigest() in card

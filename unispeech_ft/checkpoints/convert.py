@@ -65,7 +65,7 @@ class Plan:
 def _normalises(said: bool | None, config: PreTrainedConfig, notes: list[str]) -> bool:
     if said is not None:
         return said
-    normalize = config.feat_extract_norm == "layer"
+    normalize = bool(config.feat_extract_norm == "layer")
     kind = "layer-normed" if normalize else "group-normed"
     notes.append(
         f"the configuration does not say whether waveforms were normalised; they are {'' if normalize else 'not '}for"

@@ -93,14 +93,16 @@ def facts_of(originals: Shapes) -> dict[str, Any]:
 
 def _with_strides(convolutions: Sequence[tuple[int, int]], said: object, notes: list[str]) -> list[tuple[int, ...]]:
     """The extractor's layers; channels and kernels from the tensors, strides from the configuration."""
-    layers = conv_layers(said)
+    layers: list[tuple[int, ...]] = [*conv_layers(said)]
     if len(layers) != len(convolutions):
         raise UserError(
             f"the configuration names {len(layers)} conv layers, the tensors {len(convolutions)}, and only the former"
             " could know their strides",
             remedy="use the original file as its authors published it",
         )
-    found = [(*layer, stride) for layer, (_, _, stride) in zip(convolutions, layers, strict=True)]
+    found: list[tuple[int, ...]] = [
+        (*layer, stride) for layer, (_, _, stride) in zip(convolutions, layers, strict=True)
+    ]
     if found != layers:
         notes.append(_disagreement("conv_feature_layers", layers, found))
     return found
