@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from hub.loopback import LoopbackHub
 from running import TINY_MODEL, clean_environment
 from yaml import safe_dump
 
@@ -45,11 +46,9 @@ def here(tmp_path):
     return tmp_path
 
 
-def run(words: list[str], folder: Path) -> str:
-    environment = clean_environment() | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(folder),
-    }
+def run(words: list[str], folder: Path, **variables: str) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = clean_environment() | {"PATH": path, "HOME": str(folder)} | variables
     result = subprocess.run(
         words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -67,6 +66,7 @@ def test_no_command_is_forgotten():
         recipe,
         launch,
         "unispeech-ft transcribe",
+        *("unispeech-ft push", "unispeech-ft verify", "unispeech-ft export"),
     )
     assert [words for words in commands() if not " ".join(words).startswith(known)] == []
 
@@ -117,3 +117,17 @@ def test_python_examples(here, spoken_corpus, small_run):
     clip = next((spoken_corpus / "ky" / "clips").glob("*.mp3"))
     soundfile.write(here / "clip.wav", *soundfile.read(clip, dtype="float32"))
     assert "'text'" in run([sys.executable, "-c", pipeline], here)
+
+
+def test_publish_commands(here, spoken_corpus, small_config, small_run):
+    (here / "runs").mkdir()
+    (here / "runs" / "ky_1h").symlink_to(small_run.output_dir.resolve())
+    (here / "cv-corpus-25.0").symlink_to(spoken_corpus)
+    with LoopbackHub("hf_a_token") as server:
+        online = {"HF_ENDPOINT": server.address, "HF_TOKEN": "hf_a_token", "HF_HUB_DISABLE_XET": "1"}
+        online |= {"HF_HUB_OFFLINE": "0", "HF_HOME": str(here / "hf")}
+        assert "/you/ky-phones (private)" in run(command("unispeech-ft push"), here, **online)
+        verify = [str(small_config) if word.startswith("configs/") else word for word in command("unispeech-ft verify")]
+        assert run(verify, here, **online) == "true\n"
+    run(command("unispeech-ft export"), here)
+    assert (here / "ky.onnx").is_file()

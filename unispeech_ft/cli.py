@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from unispeech_ft.commands import align, convert, export, push, verify
+from unispeech_ft.commands import align, audit, compare, convert, export, push, verify
 from unispeech_ft.errors import UserError, raise_all, run_command
 from unispeech_ft.version import VERSION
 
@@ -66,7 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
     _add_transcribe_options(command("transcribe", _transcribe, "Recordings of any format and length in, phones out."))
     _add_evaluate_options(command("evaluate", _evaluate, "Score a saved model on a split of a configuration."))
+    audit.add_options(command("audit", audit.run, audit.SUMMARY))
     align.add_options(command("align", align.run, align.SUMMARY))
+    compare.add_options(command("compare", compare.run, compare.SUMMARY))
     convert.add_options(command("convert", convert.run, convert.SUMMARY))
     push.add_options(command("push", push.run, push.SUMMARY))
     verify.add_options(command("verify", verify.run, verify.SUMMARY))
@@ -80,7 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
             parser = build_parser()
             options = parser.parse_args(words)
-            if overrides and options.run not in (_evaluate, verify.run):
+            if overrides and options.run not in (_evaluate, verify.run, audit.run):
                 parser.error(f"unrecognized arguments: {' '.join(overrides)}")
             options.overrides = overrides
             status: int | None = options.run(options)
@@ -144,9 +146,13 @@ def _schema(_: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     from unispeech_ft.scoring.files import format_summary, score_files
+    from unispeech_ft.scoring.ladder import ladder_lines
 
-    _, summary = score_files(options.reference, options.hypothesis)
-    print(json.dumps(asdict(summary), ensure_ascii=False, indent=2) if options.json else format_summary(summary))
+    scores, summary = score_files(options.reference, options.hypothesis)
+    if options.json:
+        print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join([format_summary(summary), *ladder_lines(scores)]))
 
 
 def _add_phonemize_options(parser: argparse.ArgumentParser) -> None:

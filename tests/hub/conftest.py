@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,18 +8,26 @@ from pathlib import Path
 
 import pytest
 from hub.loopback import LoopbackHub
+from hub.publishing import REPO, TOKEN
 from running import clean_environment
 
 import unispeech_ft
 
-# Huggingface_hub takes anything for a token; this one has the form of a real one.
-TOKEN = "hf_" + "LoopbackTokenThatMustNeverLeak123"
+# Overloaded servers are asked again; a test need not wait for it.
+PROGRAM = """
+import sys
+import huggingface_hub.utils._http as http
+http.time.sleep = lambda seconds: None
+{setup}
+from unispeech_ft.cli import main
+main(sys.argv[1:])
+"""
 
 
 @pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    with LoopbackHub(TOKEN) as server:
-        yield server
+def server() -> Iterator[LoopbackHub]:
+    with LoopbackHub(TOKEN) as running:
+        yield running
 
 
 @pytest.fixture
@@ -33,11 +39,11 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def online(hub: LoopbackHub, home: Path) -> dict[str, str]:
+def online(server: LoopbackHub, home: Path) -> dict[str, str]:
     """The environment of a client of the loopback Hub, logged in by HF_TOKEN."""
     kept = {key: value for key, value in clean_environment().items() if key != "HF_HUB_OFFLINE"}
     return kept | {
-        "HF_ENDPOINT": hub.address,
+        "HF_ENDPOINT": server.address,
         "HF_TOKEN": TOKEN,
         "HF_HOME": str(home / "hf"),
         "HF_HUB_DISABLE_XET": "1",
@@ -47,20 +53,14 @@ def online(hub: LoopbackHub, home: Path) -> dict[str, str]:
     }
 
 
-Client = Callable[..., subprocess.CompletedProcess[str]]
-
-
 @pytest.fixture
-def client(online: dict[str, str]) -> Client:
-    """Runs `unispeech-ft` in a process of its own against the loopback Hub."""
+def client(online: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `unispeech-ft` in a process of its own against the loopback Hub; `setup` is executed before it."""
 
-    def run(*words: object, env: dict[str, str] | None = None, setup: str = "") -> subprocess.CompletedProcess[str]:
-        # Overloaded servers are asked again; a test need not wait for it.
-        patient = "import huggingface_hub.utils._http as h; h.time.sleep = lambda s: None\n"
-        program = f"import sys\n{patient}{setup}\nfrom unispeech_ft.cli import main\nmain(sys.argv[1:])"
+    def run(*words: object, setup: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", program, *map(str, words)],
-            env=online | (env or {}),
+            [sys.executable, "-c", PROGRAM.format(setup=setup), *map(str, words)],
+            env=online | variables,
             capture_output=True,
             text=True,
             timeout=300,
@@ -76,7 +76,7 @@ def published(small_run: unispeech_ft.RunResult, tmp_path_factory: pytest.TempPa
     from unispeech_ft.hub.stage import stage
 
     folder = tmp_path_factory.mktemp("staged")
-    stage(small_run.output_dir, folder, repo="someone/ky-phones")
+    stage(small_run.output_dir, folder, repo=REPO)
     return Path(shutil.copytree(folder, tmp_path_factory.mktemp("published") / "folder"))
 
 
@@ -84,14 +84,3 @@ def published(small_run: unispeech_ft.RunResult, tmp_path_factory: pytest.TempPa
 def folder(published: Path, tmp_path: Path) -> Path:
     """A copy of the published folder to tamper with."""
     return Path(shutil.copytree(published, tmp_path / "folder"))
-
-
-def edit_json(file: Path, **changes: object) -> None:
-    values = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps(values | changes, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Everything in a folder, to see whether anything was touched."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): (os.stat(path).st_mtime_ns, path.read_bytes()) for path in files}

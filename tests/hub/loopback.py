@@ -39,7 +39,7 @@ class State:
     Attributes:
         fail: kind of request (create, preupload, batch, put, commit) → status it is answered with.
         tokens: every bearer token that came.
-        bodies: every body that came, by path.
+        requests: method and path of every request.
     """
 
     token: str
@@ -209,7 +209,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         content = found.files.get(name)
         if content is None:
-            self.answer(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": found.sha})
+            self.answer(
+                404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": found.sha}
+            )
             return
         headers = {"X-Repo-Commit": found.sha, "ETag": f'"{remote_oid(name, content)}"'}
         if is_large(name):

@@ -74,6 +74,12 @@ def eval_result(evidence: Evidence, split: Split, summary: Summary) -> EvalResul
     )
 
 
+def claimed(evidence: Evidence) -> list[Split]:
+    """The splits with a PER, which the Hub requires of a result, test first."""
+    known = [split for split, summary in evidence.summaries.items() if summary.per is not None]
+    return sorted(known, key=lambda split: split != "test")
+
+
 def metadata(evidence: Evidence) -> dict[str, Any]:
     """The card's header, as the Hub reads it."""
     from huggingface_hub import ModelCardData
@@ -82,7 +88,6 @@ def metadata(evidence: Evidence) -> dict[str, Any]:
     synthetic = any(summary.synthetic for summary in evidence.summaries.values())
     language = (config.data.language or "und").split("-")[0]
     tags = ["phoneme-recognition", "ctc", "unispeech", *(["synthetic-speech"] if synthetic else [])]
-    order: list[Split] = sorted(evidence.summaries, key=lambda split: split != "test")
     card = ModelCardData(
         language=language,
         license=config.hub.license or UNKNOWN_LICENSE,
@@ -93,7 +98,7 @@ def metadata(evidence: Evidence) -> dict[str, Any]:
         base_model=None if config.model.from_scratch else hub_id(config.model.base),
         datasets=[str(config.data.root)] if config.data.source == "hub" and hub_id(config.data.root) else None,
         model_name=(config.hub.repo or f"phonemes-{language}").rsplit("/", 1)[-1],
-        eval_results=[eval_result(evidence, split, evidence.summaries[split]) for split in order],
+        eval_results=[eval_result(evidence, split, evidence.summaries[split]) for split in claimed(evidence)],
     )
     header: dict[str, Any] = card.to_dict()
     return header

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.hub.evidence import Evidence
+from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM
 from unispeech_ft.scoring import Summary, UtteranceScore, align
 
 SHOWN_ERRORS = 8
@@ -15,7 +16,7 @@ HERE = "path/to/this/folder"
 
 PIPELINE = """\
 import librosa
-from transformers import pipeline
+{imports}from transformers import pipeline
 
 samples, _ = librosa.load("clip.wav", sr=16_000)
 print(pipeline("automatic-speech-recognition", model="{model}")(samples)["text"])
@@ -24,7 +25,7 @@ print(pipeline("automatic-speech-recognition", model="{model}")(samples)["text"]
 BY_HAND = """\
 import librosa
 import torch
-from transformers import AutoModelForCTC, AutoProcessor
+{imports}from transformers import AutoModelForCTC, AutoProcessor
 
 model = AutoModelForCTC.from_pretrained("{model}")
 processor = AutoProcessor.from_pretrained("{model}")
@@ -53,9 +54,15 @@ def model_name(evidence: Evidence) -> str:
     return evidence.config.hub.repo or HERE
 
 
-def snippets(evidence: Evidence) -> list[str]:
-    """The programs of the section `Use`, without ONNX's."""
-    return [text.format(model=model_name(evidence)) for text in (PIPELINE, BY_HAND)]
+def snippets(evidence: Evidence, model: str) -> list[str]:
+    """The programs of the section `Use`, without ONNX's.
+
+    Args:
+        model: repository or folder that they load.
+    """
+    ours = evidence.training.model_type in (ILS_HUBERT, ILS_WAVLM)
+    imports = "import unispeech_ft  # Transformers lacks this encoder\n" if ours else ""
+    return [text.format(model=model, imports=imports) for text in (PIPELINE, BY_HAND)]
 
 
 def duration(seconds: float) -> str:
@@ -170,6 +177,7 @@ def _making(evidence: Evidence) -> str:
 ```
 {used}
 - Device: {environment.device}{cores}; {processes}; precision: {environment.mixed_precision}
+- Architecture: {training.model_type}
 - Updates: {training.updates}{best}
 - Wall time, audio preparation excluded: {took}
 - unispeech_ft {environment.unispeech_ft}{revision}, Python {environment.python}
@@ -178,20 +186,25 @@ def _making(evidence: Evidence) -> str:
 
 
 def _use(evidence: Evidence) -> str:
-    first, second = snippets(evidence)
+    first, second = snippets(evidence, model_name(evidence))
+    packages = "transformers torch librosa"
+    enough = f"`pip install {packages}` is enough; unispeech_ft is not needed."
+    if "unispeech_ft" in first:
+        enough = f"Transformers lacks this encoder: beside `pip install {packages}`, unispeech_ft is needed."
     ran = " Before it was published, the first program ran on this folder in a fresh interpreter."
     onnx = ""
     if evidence.onnx is not None:
         onnx = f"""
-`model.onnx` reads raw 16 kHz waveforms, padded at their ends to one length, and their numbers of samples; it normalises
-them itself. Its logits differ from PyTorch's by at most {evidence.onnx.max_difference:.1e} (ragged batches, `onnx.json`).
+`model.onnx` reads raw 16 kHz waveforms, padded at their ends to one length, and their numbers of samples; it
+normalises them itself. On ragged batches its logits differ from PyTorch's by {evidence.onnx.max_difference:.1e} at
+most (`onnx.json`).
 
 ```python
 {ONNX_USE}```
 """
     return f"""## Use
 
-`pip install transformers torch librosa` is enough; unispeech_ft is not needed.{ran if evidence.config.hub.repo else ""}
+{enough}{ran if evidence.config.hub.repo else ""}
 
 ```python
 {first}```
@@ -238,15 +251,15 @@ def _limits(evidence: Evidence) -> str:
         f"What fails most often on {split}: {errors or 'nothing'}." if split else "Nothing was scored.",
         f"It writes these {len(training.phones)} phones and no others: `{' '.join(training.phones)}`."
         + (f" The references of {split} also hold `{' '.join(unknown)}`, each a sure error." if unknown else ""),
-        f"It was trained on clips of {config.data.min_duration_s:g} to {config.data.max_duration_s:g} s in one language;"
-        " cut longer recordings where it is quiet (`unispeech-ft transcribe` does). Other languages, styles and"
-        " microphones were not measured.",
+        f"It was trained on clips of {config.data.min_duration_s:g} to {config.data.max_duration_s:g} s in one"
+        " language; cut longer recordings where it is quiet (`unispeech-ft transcribe` does). Other languages, styles"
+        " and microphones were not measured.",
         "Greedy decoding, no language model, no word boundaries.",
     ]
     if config.data.normalize is not False and not training.group_norm:
         lines.append(
-            f"Waveforms were normalised with eps {config.data.normalize_eps:g}; the stock feature extractor uses 1e-7, so"
-            " very quiet clips may be transcribed differently by plain transformers."
+            f"Waveforms were normalised with eps {config.data.normalize_eps:g}; the stock feature extractor uses 1e-7,"
+            " so very quiet clips may be transcribed differently by plain transformers."
         )
     if training.group_norm:
         lines.append("Padding changes what its extractor makes of a clip: transcribe clips one by one, unpadded.")

@@ -43,6 +43,7 @@ class TrainingFacts:
     """What `training.json` holds.
 
     Attributes:
+        model_type: Transformers' name of the family.
         splits: the speech by split.
         phones: the inventory of the head.
         updates: that were made.
@@ -51,6 +52,7 @@ class TrainingFacts:
         group_norm: the extractor normalises over a whole clip, so that padding changes what it makes of it.
     """
 
+    model_type: str
     splits: dict[Split, SplitFacts]
     phones: list[str]
     updates: int

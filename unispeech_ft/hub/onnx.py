@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,8 @@ class WaveformToLogits(nn.Module):
     def features(self, samples: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """`[B, S]` → `[B, T, F]` and the frames of each clip."""
         hidden, length = samples[:, None], num_samples
-        for layer in backbone(self.network).feature_extractor.conv_layers:
+        extractor: Any = backbone(self.network).feature_extractor
+        for layer in extractor.conv_layers:
             hidden = layer.conv(hidden)
             length = torch.div(length - layer.conv.kernel_size[0], layer.conv.stride[0], rounding_mode="floor") + 1
             norm = getattr(layer, "layer_norm", None)
@@ -219,6 +221,8 @@ def export_onnx(model: Path, file: Path) -> OnnxFacts:
             for part in sorted(Path(place).iterdir()):
                 shutil.move(part, file.parent / part.name)
     except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror})", remedy="name a file on a disk with room") from None
+        raise UserError(
+            f"{file} cannot be written ({error.strerror})", remedy="name a file on a disk with room"
+        ) from None
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return OnnxFacts(difference, [[len(clip) for clip in clips] for clips in batches], OPSET, versions)

@@ -7,7 +7,7 @@ leads out of that folder, only the last name stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -50,7 +50,7 @@ def public_command(command: Sequence[str] | None) -> list[str] | None:
     return words
 
 
-def public_data(data: DataConfig) -> DataConfig:
+def public_data(data: DataConfig, local: Collection[str]) -> DataConfig:
     """The data section; of a release's language folder, two names stay (`cv-corpus-25.0/ky`)."""
     changes: dict[str, str | None] = {"cache_dir": DataConfig().cache_dir}
     for key in _DATA_PATHS:
@@ -58,16 +58,18 @@ def public_data(data: DataConfig) -> DataConfig:
         if value is not None:
             language_folder = key == "root" and PurePosixPath(value).name == data.language
             changes[key] = public_path(value, 2 if language_folder else 1)
+    if data.root and data.source == "hub" and "data.root" in local:
+        changes["root"] = PurePosixPath(data.root).name
     return data.model_copy(update=changes)
 
 
 def public_config(
-    config: Config, *, local_base: bool, repo: str | None, private: bool, license_name: str | None
+    config: Config, *, local: Collection[str], repo: str | None, private: bool, license_name: str | None
 ) -> Config:
     """The configuration as it is published.
 
     Args:
-        local_base: `model.base` is a folder, not a Hub id.
+        local: which of `model.base` and `data.root` are folders, not Hub ids, even where they look like one.
         repo: where it is published.
         license_name: identifier of the model's licence.
     """
@@ -78,9 +80,11 @@ def public_config(
             "output_dir": public_path(config.output_dir),
             "resume": False,
             "model": config.model.model_copy(
-                update={"base": PurePosixPath(base).name if base and local_base else base and public_path(base)}
+                update={
+                    "base": PurePosixPath(base).name if base and "model.base" in local else base and public_path(base)
+                }
             ),
-            "data": public_data(config.data),
+            "data": public_data(config.data, local),
             "phonemes": config.phonemes.model_copy(update=phonemes),
             "hub": config.hub.model_copy(
                 update={"push": False, "repo": repo, "private": private, "license": license_name}
@@ -90,7 +94,12 @@ def public_config(
 
 
 def public_evidence(
-    evidence: Evidence, *, local_base: bool, repo: str | None, private: bool = True, license_name: str | None = None
+    evidence: Evidence,
+    *,
+    local: Collection[str],
+    repo: str | None,
+    private: bool = True,
+    license_name: str | None = None,
 ) -> Evidence:
     """The evidence of a run as it is published; arguments as of `public_config`.
 
@@ -98,13 +107,9 @@ def public_evidence(
         license_name: None for the one of the configuration.
     """
     license_name = license_name or evidence.config.hub.license
-    config = public_config(
-        evidence.config, local_base=local_base, repo=repo, private=private, license_name=license_name
-    )
+    config = public_config(evidence.config, local=local, repo=repo, private=private, license_name=license_name)
     summaries = {split: replace(summary, model=repo or "model") for split, summary in evidence.summaries.items()}
-    return replace(
-        evidence, config=config, environment=public_environment(evidence.environment), summaries=summaries
-    )
+    return replace(evidence, config=config, environment=public_environment(evidence.environment), summaries=summaries)
 
 
 def public_environment(environment: Environment) -> Environment:

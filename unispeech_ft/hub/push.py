@@ -6,15 +6,18 @@ or prints one but the check that no published text holds it.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from unispeech_ft.config import Config
 from unispeech_ft.errors import UserError
+from unispeech_ft.hub.evidence import Evidence
 from unispeech_ft.hub.public import without_tokens
 from unispeech_ft.hub.stage import no_room, run_snippet, stage
 from unispeech_ft.hub.verify import check_folder
@@ -58,7 +61,8 @@ def check_access(repo: str) -> None:
         UserError: with what to do.
     """
     from huggingface_hub import constants, get_token
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         validate_repo_id(repo)
@@ -72,8 +76,17 @@ def check_access(repo: str) -> None:
         raise UserError("nobody is logged in at the Hub", remedy=LOGIN)
 
 
-def _status_text(error: Exception) -> tuple[str, str]:
+def _answer_behind(error: BaseException) -> BaseException:
+    """The fault that carries the Hub's answer, where another was raised from it; else the fault itself."""
+    behind: BaseException | None = error
+    while behind is not None and getattr(behind, "response", None) is None:
+        behind = behind.__cause__
+    return error if behind is None else behind
+
+
+def _status_text(fault: BaseException) -> tuple[str, str]:
     """What happened, and what to do, for an answer of the Hub or the lack of one."""
+    error = _answer_behind(fault)
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     said = getattr(error, "server_message", None) or getattr(response, "reason_phrase", None) or ""
@@ -96,10 +109,14 @@ def _guarded(step: str, run: Path, options: PushOptions, work: Callable[[], Resu
     """Does a part of the push; whatever goes wrong becomes one clear fault."""
     try:
         return work()
-    except UserError:
-        raise
+    except UserError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        what, remedy = _status_text(error.__cause__)
     except Exception as error:
         what, remedy = _status_text(error)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # a progress bar may still stand in this line
     raise UserError(
         f"{step} {options.repo}: {what}. Nothing was published by this push, and the run in {run} is as it was",
         remedy=f"{remedy}, then repeat `{repeat_command(run, options)}`",
@@ -118,21 +135,21 @@ def _open_repository(api: HfApi, options: PushOptions) -> None:
 
 def _send(api: HfApi, folder: Path, options: PushOptions) -> str:
     """One commit of everything that changed, with what an earlier push left and this one lacks removed."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
     files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
     there = api.list_repo_files(options.repo)
     stale = [name for name in there if name not in files and any(fnmatch(name, pattern) for pattern in OURS)]
-    operations = [
+    operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
         *(CommitOperationDelete(path_in_repo=name) for name in stale),
         *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=file) for name, file in files.items()),
     ]
     api.create_commit(options.repo, operations, commit_message="Publish the model with its evidence")
-    return f"{api.endpoint}/{options.repo}"
+    return f"{api.endpoint}/{options.repo} ({'private' if api.repo_info(options.repo).private else 'public'})"
 
 
-def _staged(run: Path, folder: Path, options: PushOptions) -> None:
-    stage(
+def _staged(run: Path, folder: Path, options: PushOptions) -> Evidence:
+    evidence = stage(
         run,
         folder,
         repo=options.repo,
@@ -148,6 +165,7 @@ def _staged(run: Path, folder: Path, options: PushOptions) -> None:
             f"the run contradicts itself, so nothing was published ({listed})",
             remedy="score it again (`unispeech-ft evaluate`)",
         )
+    return evidence
 
 
 def push(run: Path, options: PushOptions) -> str:
@@ -158,16 +176,21 @@ def push(run: Path, options: PushOptions) -> str:
         options: `private` counts for a new repository; an existing public one is refused unless it is False.
 
     Returns:
-        The address of the repository.
+        The address of the repository, and who can see it.
 
     Raises:
         UserError: the run is incomplete or contradicts itself, or the Hub or the disk refuses.
     """
     check_access(options.repo)
-    with tempfile.TemporaryDirectory(prefix="unispeech-ft-push-") as place:
+    if not sys.stderr.isatty():
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+    new_folder = partial(tempfile.TemporaryDirectory, prefix="unispeech-ft-push-")
+    with _guarded("staging for", run, options, new_folder) as place:
         folder = Path(place)
-        _guarded("staging for", run, options, lambda: _staged(run, folder, options))
-        _guarded("staging for", run, options, lambda: run_snippet(folder))
+        evidence = _guarded("staging for", run, options, lambda: _staged(run, folder, options))
+        _guarded("staging for", run, options, lambda: run_snippet(folder, evidence))
         from huggingface_hub import HfApi
 
         api = HfApi()

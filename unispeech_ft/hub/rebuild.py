@@ -28,9 +28,10 @@ def model_config(folder: Path) -> PreTrainedConfig | None:
 
     place = folder if (folder / "config.json").is_file() else folder / "model"
     try:
-        return AutoConfig.from_pretrained(place)
+        found: PreTrainedConfig = AutoConfig.from_pretrained(place)
     except (OSError, ValueError):
         return None
+    return found
 
 
 def difference(published: Mapping[str, Sequence[str]], rebuilt: Mapping[str, Sequence[str]]) -> str:

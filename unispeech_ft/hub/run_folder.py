@@ -15,7 +15,7 @@ from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.evidence import ENVIRONMENT, TRAINING, Environment, Evidence, read_json, to_json
 from unispeech_ft.hub.export import export_model
 from unispeech_ft.hub.public import public_evidence
-from unispeech_ft.hub.stage import local_base
+from unispeech_ft.hub.stage import local_names
 from unispeech_ft.hub.training_facts import training_facts
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.saved import load_saved
@@ -107,7 +107,7 @@ def score_and_export(
         (output / TRAINING).write_text(to_json(facts), encoding="utf-8")
         known = read_json(output / ENVIRONMENT, Environment)
         evidence = Evidence(config, known, facts, summaries, scores)
-        card = model_card(public_evidence(evidence, local_base=local_base(evidence), repo=None))
+        card = model_card(public_evidence(evidence, local=local_names(evidence.config), repo=None))
         export_model(output / "model", built, tokenizer, config.model.layerdrop, card)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     return list(summaries.values())

@@ -1,24 +1,26 @@
-"""The folder that is published, made from a run without touching it: links to its weights, public forms of its texts."""
+"""The folder that is published, made from a run that stays untouched: its weights as links, its texts made public."""
 
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from unispeech_ft.config import Config
 from unispeech_ft.config_reading import to_yaml
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub import evidence as ev
 from unispeech_ft.hub.card import model_card
-from unispeech_ft.hub.card_text import PIPELINE
+from unispeech_ft.hub.card_text import snippets
 from unispeech_ft.hub.evidence import Evidence
 from unispeech_ft.hub.public import TOKEN, public_evidence
 from unispeech_ft.scoring import UtteranceScore, write_results
@@ -27,10 +29,10 @@ SNIPPET_S = 1.0
 WEIGHTS = (".safetensors", ".onnx", ".data", ".bin")
 
 
-def local_base(evidence: Evidence) -> bool:
-    """Whether the run started from a folder of this machine."""
-    base = evidence.config.model.base
-    return base is not None and Path(base).expanduser().is_dir()
+def local_names(config: Config) -> list[str]:
+    """Which of `model.base` and `data.root` are folders of this machine."""
+    named = {"model.base": config.model.base, "data.root": config.data.root}
+    return [key for key, name in named.items() if name is not None and Path(name).expanduser().is_dir()]
 
 
 def sentences_of(evidence: Evidence, split: Split) -> Mapping[str, str]:
@@ -56,8 +58,6 @@ def _link_model(run: Path, folder: Path) -> None:
 
 
 def _write_sentences(file: Path, sentences: Mapping[str, str], scores: list[UtteranceScore]) -> None:
-    import json
-
     lines = (json.dumps({"id": item.id, "sentence": sentences[item.id]}, ensure_ascii=False) for item in scores)
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
@@ -86,9 +86,8 @@ def stage(
         UserError: the run is incomplete, the sentences are not there, the model cannot be exported, or a text holds
             what looks like a token.
     """
-    for name in ("config.json", "model.safetensors"):
-        if name == "config.json" and not (run / "model" / name).is_file():
-            raise UserError(f"{run} has no model/{name}", remedy="name the folder of a run that has ended")
+    if not (run / "model" / "config.json").is_file():
+        raise UserError(f"{run} has no model/config.json", remedy="name the folder of a run that has ended")
     original = ev.read_evidence(run)
     _link_model(run, folder)
     evidence = original
@@ -97,9 +96,9 @@ def stage(
 
         facts = export_onnx(run / "model", folder / "model.onnx")
         (folder / ev.ONNX).write_text(ev.to_json(facts), encoding="utf-8")
-        evidence = ev.Evidence(**{**vars(original), "onnx": facts})
+        evidence = replace(original, onnx=facts)
     evidence = public_evidence(
-        evidence, local_base=local_base(original), repo=repo, private=private, license_name=license_name
+        evidence, local=local_names(original.config), repo=repo, private=private, license_name=license_name
     )
     _write_texts(folder, evidence)
     if sentences:
@@ -134,7 +133,7 @@ def refuse_secrets(folder: Path) -> None:
             )
 
 
-def run_snippet(folder: Path) -> None:
+def run_snippet(folder: Path, evidence: Evidence) -> None:
     """Runs the card's first program on a staged folder in a fresh interpreter, with a second of noise as its clip.
 
     Raises:
@@ -142,7 +141,7 @@ def run_snippet(folder: Path) -> None:
     """
     import soundfile
 
-    program = PIPELINE.format(model=folder.resolve())
+    program = snippets(evidence, str(folder.resolve()))[0]
     with tempfile.TemporaryDirectory() as place:
         noise = np.random.default_rng(0).normal(scale=0.1, size=round(SNIPPET_S * 16_000))
         soundfile.write(Path(place) / "clip.wav", noise, 16_000)

@@ -36,6 +36,7 @@ def training_facts(config: Config, data: SpeechData, built: BuiltModel, tokenize
     output = Path(config.output_dir)
     seconds = time.time() - (output / CONFIG).stat().st_mtime
     return TrainingFacts(
+        model_type=built.model.config.model_type,
         splits={split: split_facts(labelled) for split, labelled in data.splits.items()},
         phones=tokenizer.phones,
         updates=_last_update(output / "metrics.jsonl"),

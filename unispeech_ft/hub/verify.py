@@ -14,10 +14,10 @@ from typing import Any
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub import evidence as ev
-from unispeech_ft.hub.card import eval_result, metadata, model_card, percent, split_card, stated
+from unispeech_ft.hub.card import claimed, eval_result, metadata, model_card, percent, split_card, stated
 from unispeech_ft.hub.evidence import Evidence, Fault
 from unispeech_ft.hub.public import public_evidence
-from unispeech_ft.hub.stage import local_base
+from unispeech_ft.hub.stage import local_names
 from unispeech_ft.scoring import Summary, UtteranceScore, distance, summarize
 from unispeech_ft.version import VERSION
 
@@ -27,10 +27,12 @@ SMALL_FILES = ["README.md", "*.json", "*.yaml", "eval/*"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Attributes:
-    faults: what does not hold; empty where everything does.
-    unchecked: what could not be compared, in words.
-    evidence: what was read; None where something is missing.
+    """What the checks found.
+
+    Attributes:
+        faults: what does not hold; empty where everything does.
+        unchecked: what could not be compared, in words.
+        evidence: what was read; None where something is missing.
     """
 
     faults: list[Fault]
@@ -109,7 +111,7 @@ def check_statements(header: dict[str, Any], evidence: Evidence) -> list[Fault]:
     said = stated(header)
     faults = []
     for split in SPLITS:
-        if (split in said) != (split in evidence.summaries):
+        if (split in said) != (split in claimed(evidence)):
             faults.append(Fault("card", f"results of {split} stand only in {'the card' if split in said else 'eval/'}"))
         elif split in said:
             summary = evidence.summaries[split]
@@ -119,7 +121,9 @@ def check_statements(header: dict[str, Any], evidence: Evidence) -> list[Fault]:
                 args = {**(result.metric_args or {}), **(result.dataset_args or {})}
                 accepted.append({"value": result.metric_value, **args})
             if said[split] not in accepted:
-                wrong = {key: said[split].get(key) for key, value in accepted[0].items() if said[split].get(key) != value}
+                wrong = {
+                    key: said[split].get(key) for key, value in accepted[0].items() if said[split].get(key) != value
+                }
                 shown = "; ".join(f"{key} {value} instead of {accepted[0][key]}" for key, value in wrong.items())
                 faults.append(Fault("card", f"{split} in its header: {shown or 'other keys'}"))
     return faults
@@ -148,7 +152,7 @@ def _public_form(folder: Path, evidence: Evidence) -> Evidence:
     """A run's evidence as its card states it; a published folder's as it is."""
     if ev.card_path(folder).parent == folder:
         return evidence
-    return public_evidence(evidence, local_base=local_base(evidence), repo=None)
+    return public_evidence(evidence, local=local_names(evidence.config), repo=None)
 
 
 def check_folder(folder: Path) -> Verdict:
