@@ -147,7 +147,7 @@ def test_commonest_errors():
 
 def test_durations():
     assert [duration(value) for value in (3, 600, 36_000)] == ["3 s", "10 min", "10.0 h"]
-    assert [hours(value) for value in (1.0, 0.1, 0.005)] == ["1.00 h", "0.10 h", "18 s"]
+    assert [hours(value) for value in (1.0, 0.1, 0.005)] == ["1.00 h", "6 min", "18 s"]
 
 
 def test_the_run_has_a_card_without_a_repository(small_run):

@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
 
 def hours(value: float) -> str:
     """Hours of speech; small amounts in minutes or seconds."""
-    return f"{value:.2f} h" if value >= 0.1 else duration(3600 * value)
+    return f"{value:.2f} h" if value >= 0.95 else duration(3600 * value)
 
 
 def _order(evidence: Evidence) -> list[Split]:
