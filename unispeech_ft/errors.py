@@ -38,6 +38,11 @@ class UserErrors(UserError):
         return [line for error in self.errors for line in error.lines]
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a library's message, short enough to stand inside one of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
 def raise_all(errors: Sequence[UserError]) -> None:
     """Raises nothing, the one fault, or all of them together."""
     if len(errors) == 1:

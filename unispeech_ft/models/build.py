@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from unispeech_ft.config import DataConfig, MaskConfig, ModelConfig
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.families import backbone, check_family, normalises_input, reads_waveforms
 from unispeech_ft.models.features import FrontEnd
 from unispeech_ft.models.filter_bank import start_as_filter_bank
@@ -39,13 +39,9 @@ class BuiltModel:
     fresh_rows: int
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-
-
 def _not_found(name: str, error: Exception) -> UserError:
     return UserError(
-        f"model.base: {name} is neither a local folder nor a Hub model that can be reached ({_first_line(error)})",
+        f"model.base: {name} is neither a local folder nor a Hub model that can be reached ({first_line(error)})",
         remedy="check the name, download the model first, or set model.from_scratch true with model.config",
     )
 
@@ -116,10 +112,10 @@ def _check_shape(config: PreTrainedConfig, model: ModelConfig) -> None:
         with torch.device("meta"):
             AutoModelForCTC.from_config(config, **_attention(model))
     except ImportError as error:
-        raise UserError(f"model.attention: {_first_line(error)}", remedy="use model.attention auto") from None
+        raise UserError(f"model.attention: {first_line(error)}", remedy="use model.attention auto") from None
     except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
         what = "model.attention" if "attention" in str(error).lower() and model.attention != "auto" else "model.config"
-        raise UserError(f"{what}: no model can be built so ({_first_line(error)})", remedy="mend that key") from None
+        raise UserError(f"{what}: no model can be built so ({first_line(error)})", remedy="mend that key") from None
 
 
 def _regularise(config: PreTrainedConfig, model: ModelConfig, mask: MaskConfig) -> None:

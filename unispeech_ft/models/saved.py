@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unispeech_ft.config import DataConfig
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.build import BuiltModel, make_front_end
 from unispeech_ft.models.families import check_family, normalises_input, reads_waveforms
 from unispeech_ft.models.features import FrontEnd
@@ -40,11 +40,6 @@ class SavedModel:
     tokenizer: PhoneTokenizer
 
 
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:160]
-
-
 def _small_files(name: str) -> Path:
     """The local folder with configuration and tokenizer; fetched from the Hub, or its cache, where it is an id."""
     folder = Path(name).expanduser()
@@ -62,7 +57,7 @@ def _small_files(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=SMALL_FILES))
     except Exception as error:
         raise UserError(
-            f"{name} is neither a local model folder nor a Hub model that can be reached ({_reason(error)})",
+            f"{name} is neither a local model folder nor a Hub model that can be reached ({first_line(error)})",
             remedy="check the name, or download the model first and name its folder",
         ) from None
 
@@ -73,7 +68,9 @@ def _read_config(name: str, folder: Path) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{name}: config.json cannot be used ({_reason(error)})", remedy="download it again") from None
+        raise UserError(
+            f"{name}: config.json cannot be used ({first_line(error)})", remedy="download it again"
+        ) from None
     try:
         check_family(config, name)
     except UserError as error:
@@ -94,7 +91,7 @@ def _read_tokenizer(name: str, folder: Path) -> PhoneTokenizer:
         tokenizer = load_tokenizer(folder)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         remedy = "export the model again, or mend vocab.json and tokenizer_config.json"
-        raise UserError(f"{name}: its tokenizer cannot be used ({_reason(error)})", remedy=remedy) from None
+        raise UserError(f"{name}: its tokenizer cannot be used ({first_line(error)})", remedy=remedy) from None
     if tokenizer is None:
         raise UserError(
             f"{name} has no tokenizer, so nothing says which phones the rows of its head are",
@@ -115,7 +112,7 @@ def _load_network(name: str, folder: Path, config: PreTrainedConfig) -> PreTrain
         )
     except (OSError, EOFError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"{name}: its weights cannot be loaded ({_reason(error)})", remedy="download them again"
+            f"{name}: its weights cannot be loaded ({first_line(error)})", remedy="download them again"
         ) from None
     missing = sorted(key for key in info["missing_keys"] if "masked_spec_embed" not in key)
     if any("lm_head" in key for key in missing):
@@ -150,7 +147,7 @@ def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: f
     try:
         normalize, eps = normalises_input(network.config, folder), _stored_eps(folder, default_eps)
     except (ValueError, AttributeError, TypeError) as error:
-        what = f"{name}: preprocessor_config.json or processor_config.json cannot be read ({_reason(error)})"
+        what = f"{name}: preprocessor_config.json or processor_config.json cannot be read ({first_line(error)})"
         raise UserError(what, remedy="download or export the model again") from None
     default = make_front_end(network, DataConfig(normalize=normalize, normalize_eps=eps), folder)
     stored = any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json"))
