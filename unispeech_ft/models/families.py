@@ -77,17 +77,21 @@ def minimum_frames(labels: Sequence[int]) -> int:
     return len(labels) + sum(first == second for first, second in zip(labels, labels[1:], strict=False))
 
 
+def extractor_settings(folder: Path) -> dict[str, Any]:
+    """What a model folder says of its feature extractor; preprocessor_config.json wins over processor_config.json."""
+    settings: dict[str, Any] = {}
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if (folder / name).is_file():
+            content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+            settings |= content.get("feature_extractor", content)
+    return settings
+
+
 def normalises_input(config: PreTrainedConfig, folder: Path | None) -> bool:
     """Whether the model was trained on waveforms of zero mean and unit variance.
 
     Said by its `preprocessor_config.json` or `processor_config.json`; without one, models with layer-normed
     extractors are (Large), those with group-normed ones are not (Base).
     """
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        path = folder / name if folder else None
-        if path and path.is_file():
-            settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            settings = settings.get("feature_extractor", settings)
-            if "do_normalize" in settings:
-                return bool(settings["do_normalize"])
-    return getattr(config, "feat_extract_norm", "layer") == "layer"
+    by_shape = getattr(config, "feat_extract_norm", "layer") == "layer"
+    return bool(extractor_settings(folder).get("do_normalize", by_shape)) if folder else by_shape

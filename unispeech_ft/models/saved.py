@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from unispeech_ft.config import DataConfig
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.build import BuiltModel, make_front_end
-from unispeech_ft.models.families import check_family, normalises_input, reads_waveforms
+from unispeech_ft.models.families import check_family, extractor_settings, normalises_input, reads_waveforms
 from unispeech_ft.models.features import FrontEnd
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
 
@@ -132,26 +131,15 @@ def _for_head(name: str, tokenizer: PhoneTokenizer, num_rows: int) -> PhoneToken
     return PhoneTokenizer((*tokenizer.tokens, *(f"{UNUSED} {row}>" for row in unnamed)), tokenizer.blank_token)
 
 
-def _stored_eps(folder: Path, default: float) -> float:
-    """The epsilon of the normalisation, stored by our export; the stock extractor has its own."""
-    for file in ("preprocessor_config.json", "processor_config.json"):
-        if (folder / file).is_file():
-            settings: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
-            settings = settings.get("feature_extractor", settings)
-            if "normalize_eps" in settings:
-                return float(settings["normalize_eps"])
-    return default
-
-
 def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: float) -> FrontEnd:
     try:
-        normalize, eps = normalises_input(network.config, folder), _stored_eps(folder, default_eps)
+        normalize = normalises_input(network.config, folder)
+        eps = float(extractor_settings(folder).get("normalize_eps", default_eps))
     except (ValueError, AttributeError, TypeError) as error:
         what = f"{name}: preprocessor_config.json or processor_config.json cannot be read ({first_line(error)})"
         raise UserError(what, remedy="download or export the model again") from None
     default = make_front_end(network, DataConfig(normalize=normalize, normalize_eps=eps), folder)
-    stored = any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json"))
-    if reads_waveforms(network.config) or not stored:
+    if reads_waveforms(network.config) or not extractor_settings(folder):
         return default
     from transformers import SeamlessM4TFeatureExtractor
 
