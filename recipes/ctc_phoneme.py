@@ -16,6 +16,7 @@ from unispeech_ft.errors import run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.hub.run_folder import describe_data, open_output, score_and_export
 from unispeech_ft.models.build import build_model
+from unispeech_ft.models.placement import place
 from unispeech_ft.training import ctc
 from unispeech_ft.training.dry_run import memory_lines, plan_lines
 from unispeech_ft.training.loop import train
@@ -38,7 +39,7 @@ def main() -> None:
         return
 
     built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
-    built.model.to(accelerator.device)
+    place(built.model, accelerator.device, config.model, config.training)
     accelerator.print(f"head: {built.kept_rows} rows taken over from the base model, {built.fresh_rows} fresh")
     open_output(config, data, accelerator)
     features = ctc.all_features(data, built.front_end, config, accelerator)

@@ -102,6 +102,7 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
     from unispeech_ft.hub.push import check_hub, push_if_asked
     from unispeech_ft.hub.run_folder import describe_data, open_output, score_and_export
     from unispeech_ft.models.build import build_model
+    from unispeech_ft.models.placement import place
     from unispeech_ft.training import ctc
     from unispeech_ft.training.loop import train as run_updates
 
@@ -114,7 +115,7 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
     tokenizer = ctc.head_for(data, resolved)
     describe_data(data, tokenizer, accelerator)
     built = build_model(resolved.model, resolved.mask, resolved.data, tokenizer, resolved.seed)
-    built.model.to(accelerator.device)
+    place(built.model, accelerator.device, resolved.model, resolved.training)
     open_output(resolved, data, accelerator)
     features = ctc.all_features(data, built.front_end, resolved, accelerator)
     task = ctc.ctc_task(resolved, built, tokenizer, features, accelerator)

@@ -31,7 +31,9 @@ class ModelConfig(Section):
     revision: str | None = Field(None, description="branch, tag or commit of a Hub id")
     from_scratch: bool = Field(False, description="random weights; the shape comes from `config`, or from `base`")
     config: dict[str, Any] | None = Field(None, description="inline Transformers configuration, for from_scratch")
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = "auto"
+    attention: Literal["auto", "matmul", "eager", "sdpa", "flash_attention_2", "flex_attention"] = Field(
+        "auto", description="auto: the fastest of the device; eager: the stock one of Transformers"
+    )
     hidden_dropout: Probability = 0.1
     attention_dropout: Probability = 0.1
     activation_dropout: Probability = 0.1
@@ -136,6 +138,18 @@ class CheckpointingConfig(Section):
     keep_last: PositiveCount = 2
 
 
+class TrainingConfig(Section):
+    """How the step is computed, not what: docs/performance.md has what each brings."""
+
+    cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
+    fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks 16 bits at a time")
+    fused_optimizer: bool = Field(True, description="one kernel for all parameters")
+    compile_layers: bool = Field(False, description="torch.compile each encoder layer; needs a C++ compiler")
+    seconds_per_pass: Positive | None = Field(
+        None, description="sub-batches of an update share a pass up to so many padded seconds; null: each its own"
+    )
+
+
 class TrackingConfig(Section):
     """Experiment trackers by accelerate's names; metrics.jsonl is always written."""
 
@@ -167,6 +181,7 @@ class Config(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpointing: CheckpointingConfig = CheckpointingConfig()
+    training: TrainingConfig = TrainingConfig()
     tracking: TrackingConfig = TrackingConfig()
     hub: HubConfig = HubConfig()
 

@@ -17,7 +17,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from unispeech_ft.config import MaskConfig
 from unispeech_ft.data.masking import sample_masks
-from unispeech_ft.data.plan import BatchPlan, SubBatch
+from unispeech_ft.data.plan import BatchPlan, SubBatch, passes
 
 ClipFeatures = Callable[[int], npt.NDArray[Any]]
 
@@ -51,6 +51,38 @@ class Batch:
     def pin_memory(self) -> Batch:
         tensors = (getattr(self, name) for name in self.__dataclass_fields__)
         return Batch(*(tensor if tensor is None else tensor.pin_memory() for tensor in tensors))  # type: ignore[arg-type]
+
+
+def _stack(tensors: Sequence[Tensor | None], width: int) -> Tensor | None:
+    """`[B_i, T_i, …]` one below the other, zero beyond `T_i`."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    if not given:
+        return None
+    first = given[0]
+    stacked = first.new_zeros((sum(len(tensor) for tensor in given), width, *first.shape[2:]))
+    start = 0
+    for tensor in given:
+        stacked[start : start + len(tensor), : tensor.shape[1]] = tensor
+        start += len(tensor)
+    return stacked
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Several sub-batches as one, each clip with the masks that it had."""
+    if len(batches) == 1:
+        return batches[0]
+    width = max(batch.features.shape[1] for batch in batches)
+    features = _stack([batch.features for batch in batches], width)
+    channels = [batch.channel_mask for batch in batches if batch.channel_mask is not None]
+    assert features is not None
+    return Batch(
+        features,
+        torch.cat([batch.num_frames for batch in batches]),
+        torch.cat([batch.labels for batch in batches]),
+        torch.cat([batch.num_labels for batch in batches]),
+        _stack([batch.time_mask for batch in batches], width),
+        torch.cat(channels) if channels else None,
+    )
 
 
 def pad_features(clips: Sequence[npt.NDArray[Any]]) -> tuple[Tensor, Tensor]:
@@ -105,9 +137,16 @@ class SubBatchStream(IterableDataset[Batch]):
     """The batches of one process, in plan order, from an update on; loader workers take turns."""
 
     def __init__(
-        self, plan: BatchPlan, training_set: TrainingSet, first: int, last: int, rank: int, world: int
+        self,
+        plan: BatchPlan,
+        training_set: TrainingSet,
+        first: int,
+        last: int,
+        rank: int,
+        world: int,
+        seconds_per_pass: float | None = None,
     ) -> None:
-        self.plan, self.training_set = plan, training_set
+        self.plan, self.training_set, self.seconds_per_pass = plan, training_set, seconds_per_pass
         self.first, self.last, self.rank, self.world = first, last, rank, world
 
     def __iter__(self) -> Iterator[Batch]:
@@ -115,7 +154,7 @@ class SubBatchStream(IterableDataset[Batch]):
         turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
         position = 0
         for update in self.plan.updates(self.first, self.last):
-            for sub_batch in update.share(self.rank, self.world):
+            for sub_batches in passes(update.share(self.rank, self.world), self.seconds_per_pass):
                 if position % turns == turn:
-                    yield self.training_set.batch(sub_batch)
+                    yield join([self.training_set.batch(sub_batch) for sub_batch in sub_batches])
                 position += 1

@@ -39,6 +39,10 @@ class SubBatch:
     clips: tuple[int, ...]
     padded_samples: int
 
+    @property
+    def longest_samples(self) -> int:
+        return self.padded_samples // len(self.clips)
+
 
 @dataclass(frozen=True)
 class Update:
@@ -147,6 +151,26 @@ class BatchPlan:
         """Part of the samples in an epoch's sub-batches that is padding."""
         padded = sum(sub_batch.padded_samples for update in self.epoch(epoch) for sub_batch in update)
         return 1 - float(self.num_samples.sum()) / padded
+
+
+def passes(sub_batches: Sequence[SubBatch], seconds_per_pass: float | None) -> list[tuple[SubBatch, ...]]:
+    """Sub-batches that go through the model together, those of like length side by side.
+
+    Args:
+        seconds_per_pass: padded seconds of a pass at most; None for one sub-batch a pass.
+    """
+    if seconds_per_pass is None:
+        return [(sub_batch,) for sub_batch in sub_batches]
+    limit = round(seconds_per_pass * SAMPLE_RATE_HZ)
+    groups: list[list[SubBatch]] = []
+    clips = 0
+    for sub_batch in sorted(sub_batches, key=lambda item: -item.longest_samples):
+        clips += len(sub_batch.clips)
+        if not groups or groups[-1][0].longest_samples * clips > limit:
+            groups.append([])
+            clips = len(sub_batch.clips)
+        groups[-1].append(sub_batch)
+    return [tuple(group) for group in groups]
 
 
 def evaluation_batches(num_samples: Sequence[int], seconds_per_batch: float) -> list[list[int]]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from unispeech_ft.config import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.errors import UserError, first_line
-from unispeech_ft.models.families import backbone, check_family, normalises_input, reads_waveforms
+from unispeech_ft.models.families import SHARED_BIAS_FAMILIES, backbone, check_family, normalises_input, reads_waveforms
 from unispeech_ft.models.features import FrontEnd
 from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
@@ -99,8 +99,12 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
     return config
 
 
-def _attention(model: ModelConfig) -> dict[str, Any]:
-    return {} if model.attention == "auto" else {"attn_implementation": model.attention}
+def _attention(model: ModelConfig, config: PreTrainedConfig) -> dict[str, Any]:
+    """What Transformers is told; `placement` puts the toolkit's own kernels in afterwards."""
+    stock = config.model_type not in SHARED_BIAS_FAMILIES or model.attention == "eager"
+    if model.attention in ("auto", "matmul") or (model.attention == "sdpa" and not stock):
+        return {}
+    return {"attn_implementation": model.attention}
 
 
 def _check_shape(config: PreTrainedConfig, model: ModelConfig) -> None:
@@ -110,7 +114,7 @@ def _check_shape(config: PreTrainedConfig, model: ModelConfig) -> None:
     config.vocab_size = config.vocab_size or 1
     try:
         with torch.device("meta"):
-            AutoModelForCTC.from_config(config, **_attention(model))
+            AutoModelForCTC.from_config(config, **_attention(model, config))
     except ImportError as error:
         raise UserError(f"model.attention: {first_line(error)}", remedy="use model.attention auto") from None
     except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
@@ -138,7 +142,7 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
     """The base model with its own head, and the names of tensors that its files lack."""
     from transformers import AutoModelForCTC
 
-    options = _attention(model)
+    options = _attention(model, config)
     if model.from_scratch:
         network = AutoModelForCTC.from_config(config, **options).float()
         return network, {"lm_head.weight", "lm_head.bias"}

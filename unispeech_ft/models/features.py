@@ -109,6 +109,25 @@ class FeatureStore:
         return self.values[self.offsets[place] : self.offsets[place + 1]]
 
 
+@dataclass(frozen=True)
+class ComputedFeatures:
+    """Features made anew each time they are asked for; in the place of a `FeatureStore`."""
+
+    front_end: FrontEnd
+    audio: PreparedAudio
+    rows: Sequence[int]
+
+    @property
+    def num_frames(self) -> npt.NDArray[np.int64]:
+        samples = self.audio.num_samples[list(self.rows)].tolist()
+        return np.asarray([self.front_end.num_frames(count) for count in samples], dtype=np.int64)
+
+    def clip(self, place: int) -> Features:
+        """`[T, F]` of a clip, by its place in `rows`."""
+        values: Features = self.front_end(self.audio.waveform(self.rows[place])).cpu().numpy()
+        return values
+
+
 def store_size_bytes(front_end: FrontEnd, num_samples: Sequence[int], dtype: npt.DTypeLike) -> int:
     """Size of a store before it is made."""
     frames = sum(front_end.num_frames(count) for count in num_samples)

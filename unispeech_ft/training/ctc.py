@@ -32,7 +32,7 @@ from unispeech_ft.environment import available_cores, check_processes
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, read_model_config
 from unispeech_ft.models.families import minimum_frames, num_frames
-from unispeech_ft.models.features import FeatureStore, FrontEnd, cache_features, store_size_bytes
+from unispeech_ft.models.features import ComputedFeatures, FeatureStore, FrontEnd, cache_features, store_size_bytes
 from unispeech_ft.phonemes.g2p import G2P
 from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, inventory
@@ -186,7 +186,7 @@ class SplitFeatures:
     """A labelled split with its features."""
 
     labelled: LabelledSplit
-    store: FeatureStore
+    store: FeatureStore | ComputedFeatures
 
     def evaluate(self, built: BuiltModel, tokenizer: PhoneTokenizer, accelerator: Accelerator) -> Evaluation:
         """Scores the split with the model as it is now."""
@@ -201,9 +201,15 @@ def feature_dtype(accelerator: Accelerator) -> np.dtype:
 
 
 def split_features(
-    labelled: LabelledSplit, front_end: FrontEnd, cache_dir: Path, accelerator: Accelerator
+    labelled: LabelledSplit, front_end: FrontEnd, cache_dir: Path, accelerator: Accelerator, *, cached: bool = True
 ) -> SplitFeatures:
-    """The features of a split from the cache, computed by the first process where they are missing."""
+    """The features of a split from the cache, computed by the first process where they are missing.
+
+    Args:
+        cached: false computes a clip's features each time they are asked for, and writes nothing.
+    """
+    if not cached:
+        return SplitFeatures(labelled, ComputedFeatures(front_end, labelled.audio, labelled.rows))
     dtype = feature_dtype(accelerator)
     with accelerator.main_process_first():
         if accelerator.is_main_process:
@@ -231,7 +237,11 @@ def all_features(
     if "validation" in splits:
         splits["validation"] = validation_sample(splits["validation"], config)
     cache_dir = Path(config.data.cache_dir).expanduser()
-    return {split: split_features(labelled, front_end, cache_dir, accelerator) for split, labelled in splits.items()}
+    cached = config.training.cache_features
+    return {
+        split: split_features(labelled, front_end, cache_dir, accelerator, cached=cached)
+        for split, labelled in splits.items()
+    }
 
 
 def identity(config: Config, train: LabelledSplit) -> str:

@@ -51,7 +51,8 @@ class Task:
     identity: str
 
 
-def _batches(task: Task, config: Config, accelerator: Accelerator, first: int) -> Iterator[Batch]:
+def batches_of(task: Task, config: Config, accelerator: Accelerator, first: int) -> Iterator[Batch]:
+    """What this process passes through the model, in plan order, from an update on."""
     stream = SubBatchStream(
         task.plan,
         task.training_set,
@@ -59,6 +60,7 @@ def _batches(task: Task, config: Config, accelerator: Accelerator, first: int) -
         config.schedule.updates,
         accelerator.process_index,
         accelerator.num_processes,
+        config.training.seconds_per_pass,
     )
     on_gpu = accelerator.device.type == "cuda"
     workers = config.data.num_workers if on_gpu else 0
@@ -106,7 +108,9 @@ def train(task: Task, config: Config, accelerator: Accelerator) -> Progress:
         UserError: the checkpoint to resume from is missing or belongs to another task.
     """
     output = Path(config.output_dir)
-    optimizer: Any = accelerator.prepare(make_optimizer(task.model, config.optimizer))
+    optimizer: Any = accelerator.prepare(
+        make_optimizer(task.model, config.optimizer, fused=config.training.fused_optimizer)
+    )
     progress = Progress(task.identity)
     checkpoint = find_checkpoint(config)
     if checkpoint is not None:
@@ -114,7 +118,7 @@ def train(task: Task, config: Config, accelerator: Accelerator) -> Progress:
         if accelerator.is_main_process:
             Journal.cut(output / "metrics.jsonl", progress.updates)
     task.model.train()
-    batches = _batches(task, config, accelerator, progress.updates)
+    batches = batches_of(task, config, accelerator, progress.updates)
     journal = Journal(output / "metrics.jsonl", accelerator, progress.updates, config.schedule.updates)
     for update in task.plan.updates(progress.updates, config.schedule.updates):
         if _has_converged(progress, config):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unispeech_ft.config import Config, OptimizerConfig
 from unispeech_ft.data.collate import Batch
-from unispeech_ft.data.plan import Update
+from unispeech_ft.data.plan import Update, passes
 from unispeech_ft.models.families import backbone, shares_position_bias
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
 from unispeech_ft.training.randomness import kept_layers, seed_dropout
@@ -36,7 +36,7 @@ class StepResult:
     lr: float
 
 
-def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
     """AdamW over everything that may train, one group; with weight_decay 0 it is Adam."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
@@ -45,7 +45,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> torch.optim.O
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
-        fused=True,
+        fused=fused,
     )
 
 
@@ -109,7 +109,7 @@ def run_update(
         model: in training mode, on the process's device.
         optimizer: prepared by the accelerator.
         update: all sub-batches of the update.
-        batches: yields this process's sub-batches in plan order.
+        batches: yields this process's passes in plan order.
     """
     frozen = is_frozen(update.number, config.schedule)
     num_layers = len(backbone(model).encoder.layers)
@@ -120,9 +120,10 @@ def run_update(
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
     loss = torch.zeros((), device=accelerator.device)
-    for sub_batch in update.share(accelerator.process_index, accelerator.num_processes):
+    share = update.share(accelerator.process_index, accelerator.num_processes)
+    for sub_batches in passes(share, config.training.seconds_per_pass):
         batch = next(batches).to(accelerator.device)
-        seed_dropout(config.seed, update.number, sub_batch.index)
+        seed_dropout(config.seed, update.number, sub_batches[0].index)
         sub_loss = sub_batch_loss(model, batch, frozen=frozen, kept=kept, autocast=accelerator.autocast())
         sub_loss = sub_loss / update.num_sentences
         accelerator.backward(sub_loss)

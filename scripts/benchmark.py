@@ -1,0 +1,66 @@
+"""Times the toolkit beside `transformers.Trainer` on the same model, clips, update size and precision.
+
+    python scripts/benchmark.py --preset tiny --precision no
+
+200 synthetic clips of 1 to 6.5 s, about 24 s of audio an update, random weights. Both sides alternate in one run;
+the figures are medians over the rounds, with their range. docs/performance.md says what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from unispeech_ft.benchmark.setting import NUM_UTTERANCES, PRESETS, SECONDS_PER_UPDATE, Setting
+from unispeech_ft.config_reading import parse_overrides
+from unispeech_ft.errors import run_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="tiny")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["no", "bf16", "fp16"], default="no", help="no: float32 (default)")
+    parser.add_argument("--rounds", type=int, default=5, help="alternations of the two sides (default 5)")
+    parser.add_argument("--updates", type=int, default=12, help="updates in a round (default 12)")
+    parser.add_argument("--trial-updates", type=int, default=6, help="to choose the Trainer's sampling (default 6)")
+    parser.add_argument("--utterances", type=int, default=NUM_UTTERANCES, help="synthetic clips (default 200)")
+    parser.add_argument("--seconds-per-update", type=float, default=SECONDS_PER_UPDATE, help="of audio (default 24)")
+    parser.add_argument("--seconds-per-sub-batch", type=float, help="of audio (default: one sub-batch an update)")
+    parser.add_argument("--no-starts", action="store_true", help="leave out first-update times and memory")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="section.key=VALUE", help="a key of our side's configuration"
+    )
+    options = parser.parse_args()
+
+    from transformers.utils import logging
+
+    from unispeech_ft.benchmark.run import Effort, as_json, compare
+    from unispeech_ft.benchmark.table import lines
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        setting = Setting(
+            options.preset,
+            options.device,
+            options.precision,
+            Path(folder),
+            options.utterances,
+            options.seconds_per_update,
+            options.seconds_per_sub_batch or options.seconds_per_update,
+            parse_overrides(options.set),
+        )
+        effort = Effort(options.rounds, options.updates, options.trial_updates)
+        comparison = compare(setting, effort, starts=not options.no_starts)
+    if options.json:
+        print(json.dumps(as_json(comparison), indent=2, default=str))
+    else:
+        print("\n".join(lines(comparison)))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,89 @@
+"""Sub-batches that share a pass, and computed instead of cached features: the same update either way."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from unispeech_ft.benchmark.setting import Setting, write_model
+from unispeech_ft.data.plan import BatchPlan, SubBatch, passes
+
+
+def sub_batch(index: int, clips: int, longest_s: float) -> SubBatch:
+    return SubBatch(0, index, tuple(range(clips)), round(longest_s * 16_000) * clips)
+
+
+def test_passes_hold_neighbours_in_length_within_the_limit() -> None:
+    lengths_s = [3.0, 1.0, 2.9, 6.0, 1.1, 2.8]
+    sub_batches = [sub_batch(index, 4, longest) for index, longest in enumerate(lengths_s)]
+    assert passes(sub_batches, None) == [(item,) for item in sub_batches]
+    groups = passes(sub_batches, 24.0)
+    assert [[item.index for item in group] for group in groups] == [[3], [0, 2], [5, 4], [1]]
+    assert sorted(item.index for group in groups for item in group) == list(range(6))
+    for group in groups:
+        padded_s = max(item.longest_samples for item in group) * sum(len(item.clips) for item in group) / 16_000
+        assert padded_s <= 24.0 or len(group) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_pass_is_never_over_its_limit_and_nothing_is_lost(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    plan = BatchPlan(random.integers(16_000, 100_000, 300), 100.0, 13.0, seed)
+    for update in plan.updates(0, 20):
+        for rank in (0, 1):
+            share = update.share(rank, 2)
+            groups = passes(share, 50.0)
+            assert sorted(item.index for group in groups for item in group) == sorted(item.index for item in share)
+            for group in groups:
+                padded = max(item.longest_samples for item in group) * sum(len(item.clips) for item in group)
+                assert padded <= 50 * 16_000
+
+
+SWITCHES = {
+    "shared passes": ("training", "seconds_per_pass", 24.0),
+    "features computed each time": ("training", "cache_features", False),
+    "stock attention": ("model", "attention", "eager"),
+    "plain optimizer": ("training", "fused_optimizer", False),
+}
+NO_DROPOUT = [
+    ("model", f"{kind}_dropout", 0.0) for kind in ("hidden", "attention", "activation", "feature_projection", "final")
+]
+
+
+@pytest.fixture(scope="module")
+def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[float, float]]]:
+    """Loss and gradient norm of a few updates at a high learning rate, by what was switched."""
+    from unispeech_ft.benchmark.ours import Ours, quiet_accelerator
+    from unispeech_ft.training import ctc
+    from unispeech_ft.training.loop import batches_of
+    from unispeech_ft.training.step import run_update
+
+    found = {}
+    for name, switch in {"none": None, **SWITCHES}.items():
+        overrides = (*NO_DROPOUT, ("optimizer", "lr", 1e-3), *([switch] if switch else []))
+        folder = tmp_path_factory.mktemp("setting")
+        setting = Setting("tiny", "cpu", "no", folder, 24, 16.0, 4.0, overrides=overrides)
+        object.__setattr__(setting, "waveforms", [clip[: len(clip) // 3] for clip in setting.waveforms])
+        write_model(setting)
+        ours = Ours(setting, quiet_accelerator(setting))
+        config = setting.config()
+        task = ctc.ctc_task(config, ours.built, setting.tokenizer, {"train": ours.features}, ours.accelerator)
+        batches = batches_of(task, config, ours.accelerator, 0)
+        ours.model.train()
+        results = [
+            run_update(ours.model, ours.optimizer, update, batches, config, ours.accelerator)
+            for update in itertools.islice(task.plan.updates(0, 3), 3)
+        ]
+        found[name] = [(float(result.loss), float(result.grad_norm)) for result in results]
+    return found
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_switch_changes_how_an_update_is_computed_and_not_what(
+    switch: str, losses: dict[str, list[tuple[float, float]]]
+) -> None:
+    torch.testing.assert_close(losses[switch], losses["none"], rtol=2e-4, atol=0)
+    torch.testing.assert_close(losses[switch][0], losses["none"][0], rtol=1e-5, atol=0)
