@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from unispeech_ft.benchmark.setting import NUM_UTTERANCES, PRESETS, SECONDS_PER_UPDATE, Setting
-from unispeech_ft.config_reading import parse_overrides
-from unispeech_ft.errors import run_command
+from unispeech_ft.config_reading import split_arguments
+from unispeech_ft.errors import raise_all, run_command
 
 
 def main() -> None:
@@ -23,18 +25,21 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["no", "bf16", "fp16"], default="no", help="no: float32 (default)")
-    parser.add_argument("--rounds", type=int, default=5, help="alternations of the two sides (default 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="alternations of the two sides (default 3)")
     parser.add_argument("--updates", type=int, default=12, help="updates in a round (default 12)")
     parser.add_argument("--trial-updates", type=int, default=6, help="to choose the Trainer's sampling (default 6)")
+    parser.add_argument("--evaluations", type=int, default=2, help="of all clips (default 2)")
     parser.add_argument("--utterances", type=int, default=NUM_UTTERANCES, help="synthetic clips (default 200)")
     parser.add_argument("--seconds-per-update", type=float, default=SECONDS_PER_UPDATE, help="of audio (default 24)")
     parser.add_argument("--seconds-per-sub-batch", type=float, help="of audio (default: one sub-batch an update)")
     parser.add_argument("--no-starts", action="store_true", help="leave out first-update times and memory")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="section.key=VALUE", help="a key of our side's configuration"
+    parser.epilog = (
+        "--section.key VALUE sets a key of our side's configuration, such as --training.cache_features false"
     )
-    options = parser.parse_args()
+    options, rest = parser.parse_known_args()
+    _, overrides, faults = split_arguments(rest)
+    raise_all(faults)
 
     from transformers.utils import logging
 
@@ -52,10 +57,11 @@ def main() -> None:
             options.utterances,
             options.seconds_per_update,
             options.seconds_per_sub_batch or options.seconds_per_update,
-            parse_overrides(options.set),
+            tuple(overrides.items()),
         )
-        effort = Effort(options.rounds, options.updates, options.trial_updates)
-        comparison = compare(setting, effort, starts=not options.no_starts)
+        effort = Effort(options.rounds, options.updates, options.trial_updates, options.evaluations)
+        with redirect_stdout(sys.stderr):
+            comparison = compare(setting, effort, starts=not options.no_starts)
     if options.json:
         print(json.dumps(as_json(comparison), indent=2, default=str))
     else:

@@ -43,13 +43,13 @@ def test_a_pass_is_never_over_its_limit_and_nothing_is_lost(seed: int) -> None:
 
 
 SWITCHES = {
-    "shared passes": ("training", "seconds_per_pass", 24.0),
-    "features computed each time": ("training", "cache_features", False),
-    "stock attention": ("model", "attention", "eager"),
-    "plain optimizer": ("training", "fused_optimizer", False),
+    "shared passes": ("training.seconds_per_pass", "24"),
+    "features computed each time": ("training.cache_features", "false"),
+    "stock attention": ("model.attention", "eager"),
+    "plain optimizer": ("training.fused_optimizer", "false"),
 }
 NO_DROPOUT = [
-    ("model", f"{kind}_dropout", 0.0) for kind in ("hidden", "attention", "activation", "feature_projection", "final")
+    (f"model.{kind}_dropout", "0") for kind in ("hidden", "attention", "activation", "feature_projection", "final")
 ]
 
 
@@ -63,7 +63,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[flo
 
     found = {}
     for name, switch in {"none": None, **SWITCHES}.items():
-        overrides = (*NO_DROPOUT, ("optimizer", "lr", 1e-3), *([switch] if switch else []))
+        overrides = (*NO_DROPOUT, ("optimizer.lr", "1e-3"), *([switch] if switch else []))
         folder = tmp_path_factory.mktemp("setting")
         setting = Setting("tiny", "cpu", "no", folder, 24, 16.0, 4.0, overrides=overrides)
         object.__setattr__(setting, "waveforms", [clip[: len(clip) // 3] for clip in setting.waveforms])

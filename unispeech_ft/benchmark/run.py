@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -26,11 +26,13 @@ class Effort:
         rounds: of each phase; every side runs once a round.
         updates: in a round.
         trial_updates: to choose the Trainer's sampling with.
+        evaluations: of all clips, on either side.
     """
 
     rounds: int
     updates: int
     trial_updates: int
+    evaluations: int
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,7 @@ def flops_utilisation(ours: Ours, training: Phase) -> float | None:
     return 6 * parameters * frames_per_s / matrix_rate(ours.setting.device)
 
 
-def compare(setting: Setting, effort: Effort, *, starts: bool = True) -> Comparison:
-    """Measures both sides.
-
-    Raises:
-        UserError: the two sides do not compute the same loss.
-    """
-    write_model(setting)
+def _measure(setting: Setting, effort: Effort) -> Comparison:
     ours, theirs = Ours(setting, quiet_accelerator(setting)), Theirs(setting)
     losses = check_losses(ours, theirs)
     sampling = theirs.choose(effort.trial_updates)
@@ -116,19 +112,38 @@ def compare(setting: Setting, effort: Effort, *, starts: bool = True) -> Compari
         "first": lambda: ours.evaluate(first=True),
         "again": lambda: ours.evaluate(first=False),
     }
-    evaluations = alternate(sides, min(effort.rounds, 3))
-    utilisation = flops_utilisation(ours, training)
-    arguments = theirs.arguments(effort.updates + 1).to_diff_dict()
-    del ours, theirs
-    seen = {}
-    if starts:
-        for side in ("ours", "trainer"):
-            seen[f"{side}, cold"] = measure_start(setting, side, warm=False)
-            seen[f"{side}, warm"] = measure_start(setting, side, warm=True)
+    evaluations = alternate(sides, effort.evaluations)
     return Comparison(
-        losses, sampling, arguments, training, frozen, evaluations["pipeline"], batch,
-        evaluations["first"], evaluations["again"], seen, utilisation,
-    )  # fmt: skip
+        losses=losses,
+        sampling=sampling,
+        trainer_arguments=theirs.arguments(effort.updates + 1),
+        training=training,
+        frozen=frozen,
+        pipeline=evaluations["pipeline"],
+        pipeline_batch=batch,
+        first_evaluation=evaluations["first"],
+        evaluation=evaluations["again"],
+        starts={},
+        flops_utilisation=flops_utilisation(ours, training),
+    )
+
+
+def compare(setting: Setting, effort: Effort, *, starts: bool = True) -> Comparison:
+    """Measures both sides.
+
+    Raises:
+        UserError: the two sides do not compute the same loss.
+    """
+    write_model(setting)
+    comparison = _measure(setting, effort)
+    if not starts:
+        return comparison
+    seen = {
+        f"{side}, {state}": measure_start(setting, side, warm=state == "warm")
+        for side in ("ours", "trainer")
+        for state in ("cold", "warm")
+    }
+    return replace(comparison, starts=seen)
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from unispeech_ft.config import Config
+from unispeech_ft.config_reading import apply_overrides
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform, pack
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.prepare import PreparedAudio
+from unispeech_ft.errors import raise_all
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class Setting:
         preset: name of the model.
         precision: as `accelerate launch --mixed_precision` takes it.
         folder: where the model and both sides' prepared clips lie.
-        overrides: further sections of the configuration, for ablations: `{"training": {...}}`.
+        overrides: further keys of our side's configuration and their values, as on a command line.
     """
 
     preset: str
@@ -86,7 +88,7 @@ class Setting:
     num_utterances: int = NUM_UTTERANCES
     seconds_per_update: float = SECONDS_PER_UPDATE
     seconds_per_sub_batch: float = SECONDS_PER_UPDATE
-    overrides: tuple[tuple[str, str, Any], ...] = ()
+    overrides: tuple[tuple[str, str], ...] = ()
 
     @property
     def model_folder(self) -> Path:
@@ -117,8 +119,8 @@ class Setting:
         }
         if frozen:
             values["schedule"]["freeze_encoder_updates"] = 10**6
-        for section, key, value in self.overrides:
-            values.setdefault(section, {})[key] = value
+        values, faults = apply_overrides(values, dict(self.overrides))
+        raise_all(faults)
         return Config.model_validate(values)
 
     @cached_property

@@ -51,9 +51,7 @@ def lines(comparison: Comparison) -> list[str]:
     if result.starts:
         for state in ("cold", "warm"):
             mine, other = result.starts[f"ours, {state}"], result.starts[f"trainer, {state}"]
-            text.append(
-                _row(f"first update, {state}, s", f"{mine.first_update_s:.1f}", f"{other.first_update_s:.1f}")
-            )
+            text.append(_row(f"first update, {state}, s", f"{mine.first_update_s:.1f}", f"{other.first_update_s:.1f}"))
         mine, other = result.starts["ours, warm"], result.starts["trainer, warm"]
         quotient = f"{mine.host_bytes / other.host_bytes:.2f} of theirs"
         text.append(

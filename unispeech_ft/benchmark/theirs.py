@@ -7,7 +7,7 @@ where the model has it; fused AdamW; the same precision, dropouts, masks and lay
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -57,13 +57,15 @@ class Stopwatch(TrainerCallback):
     """When each update ended."""
 
     device: str
+    clock: Callable[[], float] = time.perf_counter
     ends: list[float] = field(default_factory=list)
 
     def on_step_end(self, *arguments: Any, **options: Any) -> None:
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.clock())
 
     def on_train_end(self, *arguments: Any, **options: Any) -> None:
-        self.ends[-1] = now(self.device)
+        now(self.device)
+        self.ends[-1] = self.clock()
 
 
 def prepared_dataset(setting: Setting) -> Dataset:
@@ -97,9 +99,10 @@ class Theirs:
         """Clips an update: those whose mean length fills `seconds_per_update`."""
         return round(self.setting.seconds_per_update / ((SHORTEST_S + LONGEST_S) / 2))
 
-    def arguments(self, updates: int) -> TrainingArguments:
+    def arguments(self, updates: int) -> dict[str, Any]:
+        """What the Trainer is told; all else is its default."""
         optimizer, precision = self.config.optimizer, self.setting.precision
-        return TrainingArguments(
+        return dict(
             output_dir=str(self.setting.folder / "trainer-run"),
             max_steps=updates,
             per_device_train_batch_size=self.batch_size,
@@ -126,7 +129,7 @@ class Theirs:
         self.seed += 1
         trainer = MeasuredTrainer(
             model=self.model,
-            args=self.arguments(updates),
+            args=TrainingArguments(**self.arguments(updates)),
             data_collator=self.collator,
             train_dataset=self.clips,
         )
