@@ -9,9 +9,11 @@ import torch
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, pack, read_audio, unpack
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import frame_s, minimum_frames
+from unispeech_ft.models.families import frame_grid, minimum_frames
 from unispeech_ft.models.forward import encode, head
 from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.scoring.greedy import Segment
+from unispeech_ft.scoring.timing import phone_times
 from unispeech_ft.transcription.transcripts import TimedPhone, Transcript
 
 
@@ -33,7 +35,7 @@ def log_posteriors(saved: SavedModel, path: Path) -> tuple[torch.Tensor, float]:
 
 
 def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Transcript:
-    """When each of the given phones was said.
+    """When each of the given phones was said, and how much the model believes it.
 
     Args:
         saved: see `models.saved.load_saved`.
@@ -57,8 +59,8 @@ def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Tr
         posteriors, torch.tensor([labels], dtype=torch.int32), blank=saved.tokenizer.blank_id
     )
     spans = torchaudio.functional.merge_tokens(path_labels[0], scores[0], blank=saved.tokenizer.blank_id)
-    step_s = frame_s(saved.built.model.config)
-    timed = [
-        TimedPhone(phone, span.start * step_s, span.end * step_s) for phone, span in zip(phones, spans, strict=True)
-    ]
-    return Transcript(str(path), duration_s, timed)
+    marks = [Segment(span.token, span.start, span.end) for span in spans]
+    times = phone_times(marks, posteriors[0].numpy(), frame_grid(saved.built.model.config), duration_s)
+    return Transcript(
+        str(path), duration_s, [TimedPhone(phone, *time) for phone, time in zip(phones, times, strict=True)]
+    )
