@@ -33,6 +33,7 @@ DESIGN_FIELDS = [
     "seconds",
 ]
 ADDED_FIELDS = ["bootstrap_unit", "per_shuffled", "synthetic", "labels", "published_split", "scoring"]
+ADDED_FIELDS += ["reference_floor"]
 
 
 @pytest.fixture

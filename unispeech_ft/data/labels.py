@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.config import Config
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
@@ -67,6 +67,10 @@ class LabelledSplit:
     @property
     def references(self) -> dict[str, list[str]]:
         return dict(zip(self.ids, self.phones, strict=True))
+
+    def waveform(self, name: str) -> Waveform:
+        """The clip of an utterance by its id: `[S]`, 16 kHz, full scale ±1."""
+        return self.audio.waveform(self.rows[self.ids.index(name)])
 
     def subset(self, places: Sequence[int]) -> LabelledSplit:
         """The utterances at some places."""

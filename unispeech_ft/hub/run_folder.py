@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+METRICS = "metrics.jsonl"
+
+
 def describe_data(data: ctc.SpeechData, tokenizer: PhoneTokenizer, accelerator: Accelerator) -> None:
     """Prints what there is, what was left out, and which phones training lacks."""
     for line in data.notes:
@@ -99,6 +102,8 @@ def score_and_export(
                 split=split,
                 synthetic=data.corpus.synthetic,
                 published=data.corpus.published_split,
+                waveform=scored.labelled.waveform,
+                metrics=output / METRICS,
             )
             if split == "test":
                 accelerator.print("\n" + "\n".join(result_lines(evaluation, summary)))
@@ -184,6 +189,8 @@ def evaluate_saved(model: str, config: Config, split: Split, output: Path | None
             split=split,
             synthetic=data.corpus.synthetic,
             published=data.corpus.published_split,
+            waveform=labelled.waveform,
+            metrics=Path(model).expanduser().parent / METRICS,
         )
         warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
         print("\n".join(["", *result_lines(evaluation, summary), *warnings, f"results: {folder}"]))

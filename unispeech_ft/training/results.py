@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from unispeech_ft.config import Config
 from unispeech_ft.scoring import GREEDY_RULE, Summary, align, report_html, summarize, write_results
 from unispeech_ft.scoring.cross_check import jiwer_errors
 from unispeech_ft.scoring.ladder import ladder_lines
+from unispeech_ft.scoring.report import Recordings, parse_curves
 from unispeech_ft.training.evaluate import Evaluation
 
 
@@ -20,12 +25,16 @@ def write_evaluation(
     split: str,
     synthetic: bool | None,
     published: bool | None,
+    waveform: Callable[[str], npt.NDArray[np.float32]] | None = None,
+    metrics: Path | None = None,
 ) -> Summary:
     """Writes hypotheses.jsonl, summary.json and report.html of a scored split.
 
     Args:
         model: what was scored, a folder or Hub id.
         published: whether the split is exactly a published one.
+        waveform: utterance id → its clip at 16 kHz, for the report.
+        metrics: the `metrics.jsonl` of the run that made the model, for the report.
     """
     summary = summarize(
         evaluation.scores,
@@ -43,7 +52,10 @@ def write_evaluation(
         raise AssertionError(f"jiwer does not count {counted} errors in {split}")
     write_results(folder, evaluation.scores, summary)
     title = f"{config.data.language or 'unknown language'}, {split}"
-    (folder / "report.html").write_text(report_html(evaluation.scores, summary, title), encoding="utf-8")
+    recordings = Recordings(evaluation.times, waveform) if waveform else None
+    curves = parse_curves(metrics.read_text(encoding="utf-8")) if metrics and metrics.is_file() else None
+    page = report_html(evaluation.scores, summary, title, recordings=recordings, curves=curves)
+    (folder / "report.html").write_text(page, encoding="utf-8")
     return summary
 
 
