@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, pack, read_audio, unpack
@@ -34,6 +36,31 @@ def log_posteriors(saved: SavedModel, path: Path) -> tuple[torch.Tensor, float]:
     return torch.log_softmax(head(model, hidden), dim=-1).cpu(), len(waveform) / SAMPLE_RATE_HZ
 
 
+def forced_marks(
+    saved: SavedModel, path: Path, phones: Sequence[str]
+) -> tuple[list[Segment], npt.NDArray[np.float32], float]:
+    """The best CTC path that says the given phones: the frames that mark each, log posteriors `[T, V]`, duration in s.
+
+    Raises:
+        UserError: as in `align_file`.
+    """
+    import torchaudio
+
+    labels = saved.tokenizer.encode(phones)
+    posteriors, duration_s = log_posteriors(saved, path)
+    needed, there = minimum_frames(labels), posteriors.shape[1]
+    if not labels or needed > there:
+        raise UserError(
+            f"{path}: {len(labels)} phones cannot be aligned with {there} frames",
+            remedy="check that the text is this clip's",
+        )
+    path_labels, scores = torchaudio.functional.forced_align(
+        posteriors, torch.tensor([labels], dtype=torch.int32), blank=saved.tokenizer.blank_id
+    )
+    spans = torchaudio.functional.merge_tokens(path_labels[0], scores[0], blank=saved.tokenizer.blank_id)
+    return [Segment(span.token, span.start, span.end) for span in spans], posteriors[0].numpy(), duration_s
+
+
 def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Transcript:
     """When each of the given phones was said, and how much the model believes it.
 
@@ -45,22 +72,8 @@ def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Tr
     Raises:
         UserError: the recording cannot be read or is too short for the phones, or the model lacks a phone.
     """
-    import torchaudio
-
-    labels = saved.tokenizer.encode(phones)
-    posteriors, duration_s = log_posteriors(saved, Path(path))
-    needed, there = minimum_frames(labels), posteriors.shape[1]
-    if not labels or needed > there:
-        raise UserError(
-            f"{path}: {len(labels)} phones cannot be aligned with {there} frames",
-            remedy="check that the text is this clip's",
-        )
-    path_labels, scores = torchaudio.functional.forced_align(
-        posteriors, torch.tensor([labels], dtype=torch.int32), blank=saved.tokenizer.blank_id
-    )
-    spans = torchaudio.functional.merge_tokens(path_labels[0], scores[0], blank=saved.tokenizer.blank_id)
-    marks = [Segment(span.token, span.start, span.end) for span in spans]
-    times = phone_times(marks, posteriors[0].numpy(), frame_grid(saved.built.model.config), duration_s)
+    marks, posteriors, duration_s = forced_marks(saved, Path(path), phones)
+    times = phone_times(marks, posteriors, frame_grid(saved.built.model.config), duration_s)
     return Transcript(
         str(path), duration_s, [TimedPhone(phone, *time) for phone, time in zip(phones, times, strict=True)]
     )
