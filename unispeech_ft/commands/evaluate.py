@@ -33,4 +33,4 @@ def run(options: argparse.Namespace) -> None:
     remedy = "leave it out: MODEL is what is scored"
     raise_all([UserError(f"{word} has no effect here", remedy=remedy) for word in of_model])
     given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
-    evaluate_saved(options.model, load_config(given), options.split, options.output)
+    evaluate_saved(options.model, load_config(given, first_seed=True), options.split, options.output)
