@@ -63,6 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     score = command("score", _score, "Score hypotheses against references, lines of id<TAB>phones.")
     score.add_argument("reference", metavar="REF", help="file of references")
     score.add_argument("hypothesis", metavar="HYP", help="file of hypotheses")
+    floor = "second labelling of the same utterances: print what it scores against REF, the reference floor"
+    score.add_argument("--floor", metavar="FILE", help=floor)
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
     transcribe.add_options(command("transcribe", transcribe.run, transcribe.SUMMARY))
     evaluate.add_options(command("evaluate", evaluate.run, evaluate.SUMMARY))
@@ -148,7 +150,7 @@ def _score(options: argparse.Namespace) -> None:
     from unispeech_ft.scoring.files import format_summary, score_files
     from unispeech_ft.scoring.ladder import ladder_lines
 
-    scores, summary = score_files(options.reference, options.hypothesis)
+    scores, summary = score_files(options.reference, options.hypothesis, options.floor)
     if options.json:
         print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:

@@ -129,6 +129,10 @@ class EvaluationConfig(Section):
     start_after: Count = 2_000
     patience: Count = Field(0, description="evaluations without a better PER before stopping; 0: never")
     max_utterances: PositiveCount | None = None
+    floor: str | None = Field(
+        None,
+        description="second labelling, scored against the references: espeak, lexicon, column, published or a file",
+    )
 
 
 class CheckpointingConfig(Section):

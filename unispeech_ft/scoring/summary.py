@@ -74,6 +74,7 @@ def summarize(
     labels: str | None = None,
     published_split: bool | None = None,
     scoring: str = TEXT_RULE,
+    reference_floor: float | None = None,
 ) -> Summary:
     """Corpus PER with its interval, counts and hashes; the keywords are what only the caller can know.
 
@@ -99,6 +100,7 @@ def summarize(
         labels=labels,
         published_split=published_split,
         scoring=scoring,
+        reference_floor=reference_floor,
     )
 
 
