@@ -67,7 +67,13 @@ def test_no_command_is_forgotten():
         launch,
         "unispeech-ft transcribe",
         *("unispeech-ft push", "unispeech-ft verify", "unispeech-ft export"),
-        *("unispeech-ft evaluate", "unispeech-ft score", "unispeech-ft align", "python scripts/boundary_error.py"),
+        *(
+            "unispeech-ft evaluate",
+            "unispeech-ft score",
+            "unispeech-ft align",
+            "unispeech-ft ngram",
+            "python scripts/boundary_error.py",
+        ),
     )
     assert [words for words in commands() if not " ".join(words).startswith(known)] == []
 
@@ -101,7 +107,7 @@ def test_own_speech_commands(here, spoken_corpus):
     (here / "recordings" / "clips.tsv").write_text("path\tsentence\n" + "".join(rows), encoding="utf-8")
     recipe = "python recipes/ctc_phoneme.py --config configs/ctc_phoneme/manifest.yaml"
     run([*command(recipe), *TINY, "--schedule.updates", "2"], here)
-    assert "clip.wav\t" in run(command("unispeech-ft transcribe"), here)
+    assert "clip.wav\t" in run(command("unispeech-ft transcribe runs/manifest"), here)
     assert (here / "runs" / "textgrids" / "clip.TextGrid").is_file()
 
 
@@ -126,7 +132,9 @@ def test_commands_on_numbers(here, spoken_corpus, small_run):
     (here / "data").mkdir()
     (here / "data" / "demo").symlink_to(spoken_corpus)
     recipe = command("python recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo.yaml")
-    said = run([*recipe, *TINY, "--schedule.updates", "2", "--schedule.warmup", "1", "--output_dir", "runs/three"], here)
+    said = run(
+        [*recipe, *TINY, "--schedule.updates", "2", "--schedule.warmup", "1", "--output_dir", "runs/three"], here
+    )
     assert "(mean ± standard deviation)" in said
     (here / "runs" / "demo").mkdir()
     (here / "runs" / "demo" / "model").symlink_to(small_run.model_dir.resolve())
@@ -139,6 +147,8 @@ def test_commands_on_numbers(here, spoken_corpus, small_run):
     aligned = run(command("unispeech-ft align"), here).splitlines()
     assert [line.split("\t")[3] for line in aligned] == ["b", "ɑ", "l", "ɑ"]
     assert (here / "runs" / "textgrids" / "clip.TextGrid").is_file()
+    assert "chosen: the first; runs/demo/ngram" in run(command("unispeech-ft ngram"), here)
+    assert "clip.wav\t" in run(command("unispeech-ft transcribe runs/demo"), here)
     assert "phones spread evenly" in run([*command("python scripts/boundary_error.py"), "--clips", "24"], here)
 
 

@@ -37,7 +37,7 @@ def probabilities(counts: Sequence[Counter[Gram]]) -> tuple[list[dict[Gram, floa
     uniform = 1 / (len(counts[0]) + 1)  # the unknown phone has a share
     found: list[dict[Gram, float]] = []
     weights: dict[Gram, float] = {}
-    for size, grams in enumerate(counts, start=1):
+    for grams in counts:
         total: Counter[Gram] = Counter()
         kinds: Counter[Gram] = Counter()
         for gram, count in grams.items():
