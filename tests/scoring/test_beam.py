@@ -118,7 +118,7 @@ def test_commands(command, small_config, small_run, spoken_corpus, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     status, out, err = command("ngram", small_run.model_dir, tmp_path / "lm", "--config", small_config, "--order", "2")
     assert status == 0, err
-    assert len(out.splitlines()) >= 17
+    assert len(out.splitlines()) >= 20
     words = ["evaluate", small_run.model_dir, "--config", small_config, "--split", "test"]
     status, out, err = command(*words, "--beam", tmp_path / "lm", "--output", tmp_path / "out")
     assert status == 0, err
