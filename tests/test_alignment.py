@@ -22,7 +22,7 @@ def test_phones_come_in_order_within_the_clip(small_model, clip):
     times = [time for item in aligned.phones for time in (item.start_s, item.end_s)]
     assert times == sorted(times)
     assert all(item.end_s > item.start_s for item in aligned.phones)
-    assert times[-1] <= soundfile.info(clip).duration + 0.02
+    assert times[-1] <= soundfile.info(clip).duration + 1e-4
 
 
 def test_impossible_alignments_say_why(small_model, clip):
@@ -38,7 +38,9 @@ def test_command_prints_a_line_for_each_phone(command, small_run, clip):
     phones = small_run_phones(small_run)
     status, out, _ = command("align", small_run.model_dir, clip, "--phones", " ".join(phones))
     assert status == 0
-    assert [line.split("\t")[2] for line in out.splitlines()] == phones
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[3] for row in rows] == phones
+    assert all(0 <= float(row[2]) <= 1 for row in rows)
     status, _, err = command("align", small_run.model_dir, clip, "--text", "ата")
     assert status == 2
     assert "--language" in err

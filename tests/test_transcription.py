@@ -198,7 +198,7 @@ def test_command_prints_json_and_reports_bad_files_at_the_end(command, small_run
     assert status == 2
     result = json.loads(out)
     assert (result["path"], list(result)) == (str(long_recording), ["path", "duration_s", "phones"])
-    assert list(result["phones"][0]) == ["phone", "start_s", "end_s"]
+    assert list(result["phones"][0]) == ["phone", "start_s", "end_s", "posterior"]
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2
     assert all(str(path) in line for path, line in zip(bad, errors, strict=True))

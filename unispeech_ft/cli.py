@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from unispeech_ft.commands import align, audit, compare, convert, export, push, verify
+from unispeech_ft.commands import align, audit, compare, convert, evaluate, export, push, transcribe, verify
 from unispeech_ft.errors import UserError, raise_all, run_command
 from unispeech_ft.version import VERSION
 
@@ -63,9 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
     score = command("score", _score, "Score hypotheses against references, lines of id<TAB>phones.")
     score.add_argument("reference", metavar="REF", help="file of references")
     score.add_argument("hypothesis", metavar="HYP", help="file of hypotheses")
+    floor = "second labelling of the same utterances: print what it scores against REF, the reference floor"
+    score.add_argument("--floor", metavar="FILE", help=floor)
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
-    _add_transcribe_options(command("transcribe", _transcribe, "Recordings of any format and length in, phones out."))
-    _add_evaluate_options(command("evaluate", _evaluate, "Score a saved model on a split of a configuration."))
+    transcribe.add_options(command("transcribe", transcribe.run, transcribe.SUMMARY))
+    evaluate.add_options(command("evaluate", evaluate.run, evaluate.SUMMARY))
     audit.add_options(command("audit", audit.run, audit.SUMMARY))
     align.add_options(command("align", align.run, align.SUMMARY))
     compare.add_options(command("compare", compare.run, compare.SUMMARY))
@@ -82,7 +84,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
             parser = build_parser()
             options = parser.parse_args(words)
-            if overrides and options.run not in (_evaluate, verify.run, audit.run):
+            if overrides and options.run not in (evaluate.run, verify.run, audit.run):
                 parser.error(f"unrecognized arguments: {' '.join(overrides)}")
             options.overrides = overrides
             status: int | None = options.run(options)
@@ -148,7 +150,7 @@ def _score(options: argparse.Namespace) -> None:
     from unispeech_ft.scoring.files import format_summary, score_files
     from unispeech_ft.scoring.ladder import ladder_lines
 
-    scores, summary = score_files(options.reference, options.hypothesis)
+    scores, summary = score_files(options.reference, options.hypothesis, options.floor)
     if options.json:
         print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:
@@ -230,61 +232,6 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
         except UnicodeDecodeError:
             raise UserError(f"{name}, line {number} is not UTF-8", remedy="save the text as UTF-8") from None
         yield text.removesuffix("\n").removesuffix("\r")
-
-
-def _add_transcribe_options(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = (
-        "Prints a line for each file: path<TAB>phones separated by spaces. Recordings longer than 20 s are cut where it"
-        " is quiet. A file that cannot be read does not stop the others; it is reported at the end."
-    )
-    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
-    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
-    form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s"}]}'
-    parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
-
-
-def _transcribe(options: argparse.Namespace) -> None:
-    import torch
-
-    from unispeech_ft.models.saved import load_saved
-    from unispeech_ft.transcription.transcripts import as_json, audio_files, transcribe_files
-
-    files, faults = audio_files(options.audio)
-    if files:
-        saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
-        for result in transcribe_files(saved, files):
-            if isinstance(result, UserError):
-                faults.append(result)
-                continue
-            line = f"{result.path}\t{' '.join(item.phone for item in result.phones)}"
-            print(as_json(result) if options.json else line, flush=True)
-    raise_all(faults)
-
-
-def _add_evaluate_options(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s [-h] MODEL --config C --split SPLIT [--output DIR] [--section.key VALUE ...]"
-    parser.epilog = (
-        "--section.key VALUE sets a key of the configuration, such as --data.root DIR; its model section counts for"
-        " nothing. Phones that the model lacks stay in the references and count as errors."
-    )
-    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
-    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
-    parser.add_argument("--split", required=True, choices=("train", "validation", "test"), help="what to score")
-    output = (
-        "folder of the results; default: eval/SPLIT of the model's run, or eval/NAME/SPLIT for other speech or models"
-    )
-    parser.add_argument("--output", metavar="DIR", type=Path, help=output)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from unispeech_ft.config_reading import load_config
-    from unispeech_ft.hub.run_folder import evaluate_saved
-
-    of_model = [word for word in options.overrides if word.startswith("--model.")]
-    remedy = "leave it out: MODEL is what is scored"
-    raise_all([UserError(f"{word} has no effect here", remedy=remedy) for word in of_model])
-    given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
-    evaluate_saved(options.model, load_config(given), options.split, options.output)
 
 
 def _batches(lines: Iterable[str], size: int) -> Iterator[list[str]]:

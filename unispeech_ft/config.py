@@ -129,6 +129,10 @@ class EvaluationConfig(Section):
     start_after: Count = 2_000
     patience: Count = Field(0, description="evaluations without a better PER before stopping; 0: never")
     max_utterances: PositiveCount | None = None
+    floor: str | None = Field(
+        None,
+        description="second labelling, scored against the references: espeak, lexicon, column, published or a file",
+    )
 
 
 class CheckpointingConfig(Section):
@@ -165,10 +169,21 @@ class HubConfig(Section):
     license: str | None = Field(None, description="of the model, as the Hub names it (apache-2.0); null: none is named")
 
 
+def _or_list(schema: dict[str, Any]) -> None:
+    """Lets a schema's number also be a list of different ones."""
+    number = {key: schema.pop(key) for key in ("type", "minimum")}
+    several = {"type": "array", "items": number, "minItems": 1, "uniqueItems": True}
+    schema["anyOf"] = [number, several]
+
+
 class Config(Section):
     """A whole run."""
 
-    seed: Count = 1337
+    seed: Count = Field(
+        1337,
+        description="a list makes a run of each, in output_dir/seed-N (config_reading.load_configs)",
+        json_schema_extra=_or_list,
+    )
     output_dir: str = "runs/run"
     resume: bool | str = Field(False, description="true: the newest checkpoint of output_dir; or a checkpoint folder")
     dry_run: bool = False

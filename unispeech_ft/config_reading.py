@@ -221,15 +221,62 @@ def _validation_faults(error: ValidationError) -> list[UserError]:
     return list(faults.values())
 
 
-def load_config(arguments: Sequence[str]) -> Config:
+def load_config(arguments: Sequence[str], *, first_seed: bool = False) -> Config:
     """The configuration that command-line arguments ask for.
 
     Args:
         arguments: `--config FILE` and overrides `--section.key VALUE`.
+        first_seed: take the first of several seeds, where nothing is trained; else several are a fault.
 
     Raises:
         UserError: with every fault of the file, the overrides and their combination.
     """
+    values, seeds, faults, readable = _read_values(arguments)
+    if len(seeds) > 1 and not first_seed:
+        remedy = "give one, or run recipes/ctc_phoneme.py, which makes a run of each"
+        faults.append(UserError(f"seed is {json.dumps(seeds)}", remedy=remedy))
+    return _checked(values | ({"seed": seeds[0]} if seeds else {}), faults, readable)
+
+
+def load_configs(arguments: Sequence[str]) -> list[Config]:
+    """One configuration for each seed: `seed: [1, 2]` asks for runs in `output_dir/seed-1` and `output_dir/seed-2`.
+
+    With `resume: true`, seeds that have no checkpoint yet start afresh, unless none has.
+
+    Args:
+        arguments: as of `load_config`.
+
+    Raises:
+        UserError: as in `load_config`; or keys that name one run, and several seeds.
+    """
+    values, seeds, faults, readable = _read_values(arguments)
+    if not seeds:
+        return [_checked(values, faults, readable)]
+    first = _checked(values | {"seed": seeds[0]}, faults, readable)
+    remedy = "leave it out, or give one seed"
+    raise_all(
+        [
+            UserError(f"{key} names one run, but seed is {json.dumps(seeds)}", remedy=remedy)
+            for key in _of_one_run(first)
+        ]
+    )
+    folders = [f"{first.output_dir}/seed-{seed}" for seed in seeds]
+    started = [any((Path(folder) / "checkpoints").glob("update-*")) for folder in folders]
+    return [
+        first.model_copy(
+            update={"seed": seed, "output_dir": folder, "resume": first.resume and (there or not any(started))}
+        )
+        for seed, folder, there in zip(seeds, folders, started, strict=True)
+    ]
+
+
+def _of_one_run(config: Config) -> list[str]:
+    keys = {"resume": isinstance(config.resume, str), "hub.push": config.hub.push}
+    return [key for key, given in keys.items() if given]
+
+
+def _read_values(arguments: Sequence[str]) -> tuple[dict[str, Any], list[int], list[UserError], bool]:
+    """The values of file and overrides; the seeds, where they are a list; faults; whether there was a file to read."""
     path, overrides, faults = split_arguments(arguments)
     values: dict[str, Any] = {}
     readable = False
@@ -246,6 +293,18 @@ def load_config(arguments: Sequence[str]) -> Config:
             faults.append(error)
     values, bad_keys = apply_overrides(values, overrides)
     faults += bad_keys
+    seeds = values.get("seed")
+    if not isinstance(seeds, list):
+        return values, [], faults, readable
+    good = seeds and all(type(seed) is int and seed >= 0 for seed in seeds) and len(set(seeds)) == len(seeds)
+    if not good:
+        remedy = "give a whole number, or a list of different ones such as [1, 2, 3]"
+        faults.append(UserError(f"seed is {json.dumps(seeds, default=str)[:80]}", remedy=remedy))
+    rest = {key: value for key, value in values.items() if key != "seed"}
+    return rest, seeds if good else [], faults, readable
+
+
+def _checked(values: dict[str, Any], faults: list[UserError], readable: bool) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:

@@ -1,3 +1,4 @@
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -40,8 +41,10 @@ def test_everything_is_escaped():
         {evil: [evil, "a"]}, {evil: ["<b>", "a"]}, title=evil, model=evil, labels=evil, scoring=evil, split=evil
     )
     parsed = Page(text)
-    assert "script" not in parsed.tags
-    assert "<b>" not in text.replace("<b>&lt;b&gt;</b>", "")
+    assert text.count("<script") == text.count("</script>") == 2
+    assert "script-src 'sha256-" in text
+    assert "<b><b>" not in text
+    assert "<b>&lt;b&gt;</b>" in text
     assert parsed.text.count("alert(1)") >= 6
 
 
@@ -49,7 +52,7 @@ def test_page_needs_nothing_else():
     text = page({"a": ["tʃ", "a"]}, {"a": ["t"]})
     parsed = Page(text)
     assert parsed.links == []
-    assert "http" not in text
+    assert not re.search(r"https?:|url\(|@import|\bfetch\b|XMLHttpRequest", text)
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 
@@ -82,9 +85,7 @@ def test_worst_utterances_first_and_at_most_twenty():
     references = {f"u{i:02}": ["a"] * 30 for i in range(30)}
     hypotheses = {f"u{i:02}": ["b"] * i + ["a"] * (30 - i) for i in range(30)}
     text = page(references, hypotheses)
-    assert text.count("<article>") == 20
-    assert text.index("u29") < text.index("u28") < text.index("u10")
-    assert "u09" not in text
+    assert re.findall(r"<h3>(u\d+)</h3>", text) == [f"u{i}" for i in range(29, 9, -1)]
 
 
 def test_nothing_wrong_and_nothing_said():

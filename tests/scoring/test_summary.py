@@ -32,7 +32,15 @@ DESIGN_FIELDS = [
     "split",
     "seconds",
 ]
-ADDED_FIELDS = ["bootstrap_unit", "per_shuffled", "synthetic", "labels", "published_split", "scoring"]
+ADDED_FIELDS = [
+    "bootstrap_unit",
+    "per_shuffled",
+    "synthetic",
+    "labels",
+    "published_split",
+    "scoring",
+    "reference_floor",
+]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from unispeech_ft.data.audit.findings import format_audit
     from unispeech_ft.training.audit import audit
 
-    config = load_config(["--config", options.config, *options.overrides, "--dry_run=true"])
+    config = load_config(["--config", options.config, *options.overrides, "--dry_run=true"], first_seed=True)
     found = audit(config)
     if options.json:
         print(json.dumps({"serious": found.serious, **asdict(found)}, ensure_ascii=False, indent=2))

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         from unispeech_ft.hub.rebuild import check_data
 
         given = ["--config", options.config, "--dry_run=false", *options.overrides]
-        verdict = check_data(folder, verdict, load_config(given))
+        verdict = check_data(folder, verdict, load_config(given, first_seed=True))
     names = dict.fromkeys(fault.name for fault in verdict.faults)
     held = "self-consistent" if options.config is None else "true"
     print(f"not true: {', '.join(names)}" if names else held)

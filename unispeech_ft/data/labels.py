@@ -19,15 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.config import Config
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.prepare import PreparedAudio
+from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.espeak import espeak_version
 from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce, unknown_words
 from unispeech_ft.phonemes.notation import phone_map
+from unispeech_ft.scoring.files import read_phone_file
 
 FILTERED = "filtered: "
+LABELLINGS = ("espeak", "lexicon", "column", "published")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,10 @@ class LabelledSplit:
     @property
     def references(self) -> dict[str, list[str]]:
         return dict(zip(self.ids, self.phones, strict=True))
+
+    def waveform(self, name: str) -> Waveform:
+        """The clip of an utterance by its id: `[S]`, 16 kHz, full scale ±1."""
+        return self.audio.waveform(self.rows[self.ids.index(name)])
 
     def subset(self, places: Sequence[int]) -> LabelledSplit:
         """The utterances at some places."""
@@ -109,6 +116,22 @@ def label_utterances(utterances: Sequence[Utterance], config: Config, cache_dir:
         if file and Path(file).is_file():
             rule += hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return _cached_pronunciations([item.text or "" for item in utterances], g2p, rule, cache_dir)
+
+
+def second_labels(config: Config, split: Split) -> dict[str, list[str]]:
+    """The labelling that `evaluation.floor` names, by utterance id: one of `LABELLINGS`, or a file of id<TAB>phones.
+
+    Raises:
+        UserError: the file cannot be read or is malformed, or the source has no such labels.
+    """
+    name = str(config.evaluation.floor)
+    if name not in LABELLINGS:
+        return read_phone_file(name)
+    rule = config.phonemes.model_copy(update={"labels": name})
+    other = config.model_copy(update={"phonemes": rule})
+    utterances = list_utterances(config.data, published_labels=name == "published").splits[split]
+    found = label_utterances(utterances, other, Path(config.data.cache_dir).expanduser())
+    return {item.id: said.phones for item, said in zip(utterances, found, strict=True) if not said.fault}
 
 
 def _fault(utterance: Utterance, pronunciation: Pronunciation, audio: PreparedAudio, config: Config) -> str | None:

@@ -23,11 +23,14 @@ from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
 from unispeech_ft.scoring import Summary, UtteranceScore
 from unispeech_ft.training import ctc
 from unispeech_ft.training.evaluate import warnings_about
-from unispeech_ft.training.results import result_lines, write_evaluation
+from unispeech_ft.training.results import floor_of, result_lines, write_evaluation
 from unispeech_ft.training.state import BEST, find_checkpoint, load_weights, read_progress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+METRICS = "metrics.jsonl"
 
 
 def describe_data(data: ctc.SpeechData, tokenizer: PhoneTokenizer, accelerator: Accelerator) -> None:
@@ -91,6 +94,7 @@ def score_and_export(
         evaluation = scored.evaluate(built, tokenizer, accelerator)
         if accelerator.is_main_process:
             scores[split] = evaluation.scores
+            floor = floor_of(config, split, scored.labelled.references)
             summaries[split] = summary = write_evaluation(
                 output / "eval" / split,
                 evaluation,
@@ -99,9 +103,12 @@ def score_and_export(
                 split=split,
                 synthetic=data.corpus.synthetic,
                 published=data.corpus.published_split,
+                waveform=scored.labelled.waveform,
+                metrics=output / METRICS,
+                floor=floor,
             )
             if split == "test":
-                accelerator.print("\n" + "\n".join(result_lines(evaluation, summary)))
+                accelerator.print("\n" + "\n".join(result_lines(evaluation, summary, floor=floor)))
     if accelerator.is_main_process:
         facts = training_facts(config, data, built, tokenizer)
         (output / TRAINING).write_text(to_json(facts), encoding="utf-8")
@@ -176,6 +183,7 @@ def evaluate_saved(model: str, config: Config, split: Split, output: Path | None
     summary = None
     if accelerator.is_main_process:
         folder = output or default_output(model, config, split)
+        floor = floor_of(config, split, labelled.references)
         summary = write_evaluation(
             folder,
             evaluation,
@@ -184,8 +192,11 @@ def evaluate_saved(model: str, config: Config, split: Split, output: Path | None
             split=split,
             synthetic=data.corpus.synthetic,
             published=data.corpus.published_split,
+            waveform=labelled.waveform,
+            metrics=Path(model).expanduser().parent / METRICS,
+            floor=floor,
         )
         warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
-        print("\n".join(["", *result_lines(evaluation, summary), *warnings, f"results: {folder}"]))
+        print("\n".join(["", *result_lines(evaluation, summary, floor=floor), *warnings, f"results: {folder}"]))
     accelerator.end_training()
     return summary

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from unispeech_ft.scoring.timing import FrameGrid
+
 # ILS-SSL Large; plain Transformers, which does not know these types, repeats them in its message.
 ILS_HUBERT, ILS_WAVLM = "ils-hubert (import unispeech_ft)", "ils-wavlm (import unispeech_ft)"
 WAVEFORM_FAMILIES = ("unispeech", "unispeech-sat", "wavlm", "wav2vec2", "hubert", ILS_HUBERT, ILS_WAVLM)
@@ -70,6 +72,21 @@ def frame_s(config: PreTrainedConfig) -> float:
     for factor in config.conv_stride:
         stride *= factor
     return stride / 16_000
+
+
+def frame_grid(config: PreTrainedConfig) -> FrameGrid:
+    """Where the frames lie in time: each is centred in the samples that it sees."""
+    from unispeech_ft.scoring.timing import FrameGrid
+
+    step_s = frame_s(config)
+    if not reads_waveforms(config):
+        seen_s = 560 / 16_000  # two windows of 400 samples, 160 apart
+    else:
+        seen, stride = 1, 1
+        for kernel, factor in zip(config.conv_kernel, config.conv_stride, strict=True):
+            seen, stride = seen + (kernel - 1) * stride, stride * factor
+        seen_s = seen / 16_000
+    return FrameGrid(step_s, (seen_s - step_s) / 2)
 
 
 def minimum_frames(labels: Sequence[int]) -> int:

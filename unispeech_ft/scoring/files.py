@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.scoring.floor import reference_floor
 from unispeech_ft.scoring.per import UtteranceScore, score
 from unispeech_ft.scoring.summary import Summary, summarize
 
@@ -26,9 +27,14 @@ def read_phone_file(path: str | os.PathLike[str]) -> dict[str, list[str]]:
 
 
 def score_files(
-    reference: str | os.PathLike[str], hypothesis: str | os.PathLike[str]
+    reference: str | os.PathLike[str],
+    hypothesis: str | os.PathLike[str],
+    floor: str | os.PathLike[str] | None = None,
 ) -> tuple[list[UtteranceScore], Summary]:
     """Score a file of hypotheses against a file of references; what files cannot tell is None in the summary.
+
+    Args:
+        floor: file of a second labelling of the same utterances, for the reference floor.
 
     Raises:
         UserError: a fault of either file, or their ids differ (several faults, of both files: UserErrors).
@@ -37,7 +43,8 @@ def score_files(
     hypotheses, hypothesis_faults = _read(Path(hypothesis))
     raise_all([*reference_faults, *hypothesis_faults])
     scores = score(references, hypotheses)
-    return scores, summarize(scores)
+    second = None if floor is None else reference_floor(references, read_phone_file(floor)).per
+    return scores, summarize(scores, reference_floor=second)
 
 
 def format_summary(summary: Summary) -> str:
@@ -55,6 +62,7 @@ def format_summary(summary: Summary) -> str:
         ("substitutions", f"{summary.substitutions:,}"),
         ("deletions", f"{summary.deletions:,}"),
         ("insertions", f"{summary.insertions:,}"),
+        ("reference floor", _percent(summary.reference_floor)),
         ("PER when shuffled", _percent(summary.per_shuffled)),
         ("blank frames", _percent(summary.blank_share)),
         ("model", summary.model),

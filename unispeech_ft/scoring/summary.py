@@ -38,7 +38,8 @@ class Summary:
 
     `per` and `per_shuffled` are fractions; `per_ci95` is [low, high] of 10,000 bootstrap draws by `bootstrap_unit`;
     `per_shuffled` is the PER against other utterances' references; `blank_share` is the share of frames whose best
-    label is the blank; `seconds` is wall time.
+    label is the blank; `seconds` is wall time; `reference_floor` is the PER of a second labelling against the
+    references, below which a model cannot be told from better labels.
     """
 
     per: float | None
@@ -59,6 +60,7 @@ class Summary:
     labels: str | None
     published_split: bool | None
     scoring: str
+    reference_floor: float | None = None
 
 
 def summarize(
@@ -72,6 +74,7 @@ def summarize(
     labels: str | None = None,
     published_split: bool | None = None,
     scoring: str = TEXT_RULE,
+    reference_floor: float | None = None,
 ) -> Summary:
     """Corpus PER with its interval, counts and hashes; the keywords are what only the caller can know.
 
@@ -97,6 +100,7 @@ def summarize(
         labels=labels,
         published_split=published_split,
         scoring=scoring,
+        reference_floor=reference_floor,
     )
 
 

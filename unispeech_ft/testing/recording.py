@@ -81,6 +81,12 @@ def _vary(voice: Voice, random: np.random.Generator) -> Voice:
     )
 
 
+def silences(sample_rate_hz: int, random: np.random.Generator) -> tuple[int, int]:
+    """Samples of silence before and after the speech, 0.1 to 0.4 s each."""
+    before, after = (random.uniform(0.1, 0.4, size=2) * sample_rate_hz).astype(int)
+    return int(before), int(after)
+
+
 def as_recorded(waveform: NDArray[np.float32], sample_rate_hz: int, random: np.random.Generator) -> NDArray[np.float32]:
     """Make a spoken waveform look like a recording: silence around it, a level, a little noise, 48 kHz.
 
@@ -92,7 +98,7 @@ def as_recorded(waveform: NDArray[np.float32], sample_rate_hz: int, random: np.r
     Returns:
         float32 ``[S]`` at 48,000 Hz, within −1…1.
     """
-    before, after = (random.uniform(0.1, 0.4, size=2) * sample_rate_hz).astype(int)
+    before, after = silences(sample_rate_hz, random)
     level = random.uniform(0.3, 0.9) / max(float(np.abs(waveform).max()), 1e-3)
     padded = np.pad(waveform * np.float32(level), (before, after))
     speech_rms = math.sqrt(float(np.mean(np.square(padded, dtype=np.float64))))

@@ -91,6 +91,15 @@ def start(config: Config) -> Accelerator:
     return accelerator
 
 
+def finish(accelerator: Accelerator, *, last: bool = True) -> None:
+    """Ends the trackers of a run; after the last run of a process, its process group as well."""
+    if last:
+        accelerator.end_training()
+        return
+    for tracker in accelerator.trackers:
+        tracker.finish()
+
+
 def model_frames(config: Config) -> PreTrainedConfig | None:
     """Configuration of the base model; None for a dry run where it cannot be reached."""
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,11 @@ import torch
 from unispeech_ft.data.collate import pad_features
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.plan import evaluation_batches
+from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.forward import encode, head
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.scoring import UtteranceScore, blank_share, collapse, score
+from unispeech_ft.scoring import UtteranceScore, blank_share, score, segments
+from unispeech_ft.scoring.timing import FrameGrid, PhoneTime, phone_times
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -37,11 +39,13 @@ class Evaluation:
         scores: one for each utterance, in the order of the split.
         blank_share: part of all frames whose best row is the blank.
         seconds: wall time.
+        times: of the phones of each hypothesis, by utterance id.
     """
 
     scores: list[UtteranceScore]
     blank_share: float | None
     seconds: float
+    times: dict[str, list[PhoneTime]] = field(default_factory=dict)
 
     @property
     def per(self) -> float:
@@ -50,15 +54,39 @@ class Evaluation:
         return errors / max(1, sum(len(item.reference) for item in self.scores))
 
 
+class FrameOutputs(NamedTuple):
+    """What the head says of the frames of one clip: its best rows `[T]`, and log posteriors `[T, V]`."""
+
+    best_rows: npt.NDArray[np.int64]
+    log_posteriors: npt.NDArray[np.float32]
+
+
 @torch.no_grad()
-def best_rows(model: PreTrainedModel, clips: Sequence[npt.NDArray[Any]], autocast: Any) -> list[npt.NDArray[np.int64]]:
-    """Features of some clips → the best row of the head in each of their own frames."""
+def frame_outputs(model: PreTrainedModel, clips: Sequence[npt.NDArray[Any]], autocast: Any) -> list[FrameOutputs]:
+    """Features of some clips → what the head says of their own frames."""
     features, num_frames = pad_features(clips)
     with autocast:
         hidden = encode(model, features.to(model.device), num_frames.to(model.device))
         logits = head(model, hidden)
     rows = logits.argmax(dim=-1).cpu().numpy()
-    return [rows[place, : len(clip)] for place, clip in enumerate(clips)]
+    posteriors = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
+    return [FrameOutputs(rows[place, : len(clip)], posteriors[place, : len(clip)]) for place, clip in enumerate(clips)]
+
+
+class Decoded(NamedTuple):
+    """What was recognised in one clip."""
+
+    phones: list[str]
+    times: list[PhoneTime]
+    blank_share: float
+
+
+def decode_greedily(outputs: FrameOutputs, tokenizer: PhoneTokenizer, grid: FrameGrid, duration_s: float) -> Decoded:
+    """The greedy path of one clip: its phones, when they were said, and the share of blank frames."""
+    marks = segments(outputs.best_rows, tokenizer.blank_id, tokenizer.special_ids)
+    times = phone_times(marks, outputs.log_posteriors, grid, duration_s)
+    blanks = blank_share([outputs.best_rows], tokenizer.blank_id) or 0.0
+    return Decoded([tokenizer.tokens[mark.label] for mark in marks], times, blanks)
 
 
 def decode_split(
@@ -68,26 +96,26 @@ def decode_split(
     num_samples: Sequence[int],
     accelerator: Accelerator,
     batch_s: float = BATCH_S,
-) -> dict[int, tuple[list[str], float]]:
-    """Hypothesis and share of blank frames of every clip, by its place, gathered from all processes."""
+) -> dict[int, Decoded]:
+    """What was recognised in every clip, by its place, gathered from all processes."""
     was_training = model.training
     model.eval()
     longest_s = max(num_samples) / 16_000
     batches = evaluation_batches(num_samples, max(batch_s, longest_s))
-    mine: list[tuple[int, list[str], float]] = []
+    grid = frame_grid(model.config)
+    mine: list[tuple[int, Decoded]] = []
     for places in batches[accelerator.process_index :: accelerator.num_processes]:
         # Longest first, so that the memory is there from the first batch on.
-        rows = best_rows(model, [clip_features(place) for place in places], accelerator.autocast())
-        for place, frames in zip(places, rows, strict=True):
-            labels = collapse(frames, tokenizer.blank_id, tokenizer.special_ids)
-            mine.append((place, tokenizer.decode(labels), blank_share([frames], tokenizer.blank_id) or 0.0))
+        outputs = frame_outputs(model, [clip_features(place) for place in places], accelerator.autocast())
+        for place, frames in zip(places, outputs, strict=True):
+            mine.append((place, decode_greedily(frames, tokenizer, grid, num_samples[place] / 16_000)))
     model.train(was_training)
     gathered = mine
     if accelerator.num_processes > 1:
         from accelerate.utils import gather_object
 
         gathered = gather_object(mine)
-    return {place: (phones, blanks) for place, phones, blanks in gathered}
+    return dict(gathered)
 
 
 def evaluate_split(
@@ -106,11 +134,12 @@ def evaluate_split(
     """
     started = time.perf_counter()
     decoded = decode_split(model, tokenizer, clip_features, labelled.num_samples.tolist(), accelerator)
-    hypotheses = {name: decoded[place][0] for place, name in enumerate(labelled.ids)}
+    hypotheses = {name: decoded[place].phones for place, name in enumerate(labelled.ids)}
     speakers = {name: speaker for name, speaker in zip(labelled.ids, labelled.speakers, strict=True) if speaker}
     scores = score(labelled.references, hypotheses, durations_s=labelled.durations_s, speakers=speakers)
-    blanks = sum(decoded[place][1] * int(num_frames[place]) for place in range(len(labelled)))
-    return Evaluation(scores, blanks / max(1, int(num_frames.sum())), time.perf_counter() - started)
+    blanks = sum(decoded[place].blank_share * int(num_frames[place]) for place in range(len(labelled)))
+    times = {name: decoded[place].times for place, name in enumerate(labelled.ids)}
+    return Evaluation(scores, blanks / max(1, int(num_frames.sum())), time.perf_counter() - started, times)
 
 
 def warnings_about(evaluation: Evaluation, inventory: Sequence[str]) -> list[str]:

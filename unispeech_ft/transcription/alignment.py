@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, pack, read_audio, unpack
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import frame_s, minimum_frames
+from unispeech_ft.models.families import frame_grid, minimum_frames
 from unispeech_ft.models.forward import encode, head
 from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.scoring.greedy import Segment
+from unispeech_ft.scoring.timing import phone_times
 from unispeech_ft.transcription.transcripts import TimedPhone, Transcript
 
 
@@ -32,21 +36,18 @@ def log_posteriors(saved: SavedModel, path: Path) -> tuple[torch.Tensor, float]:
     return torch.log_softmax(head(model, hidden), dim=-1).cpu(), len(waveform) / SAMPLE_RATE_HZ
 
 
-def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Transcript:
-    """When each of the given phones was said.
-
-    Args:
-        saved: see `models.saved.load_saved`.
-        path: a recording that fits into memory, of one sentence or a few.
-        phones: what was said, for example from `unispeech_ft.phonemize`.
+def forced_marks(
+    saved: SavedModel, path: Path, phones: Sequence[str]
+) -> tuple[list[Segment], npt.NDArray[np.float32], float]:
+    """The best CTC path that says the given phones: the frames that mark each, log posteriors `[T, V]`, duration in s.
 
     Raises:
-        UserError: the recording cannot be read or is too short for the phones, or the model lacks a phone.
+        UserError: as in `align_file`.
     """
     import torchaudio
 
     labels = saved.tokenizer.encode(phones)
-    posteriors, duration_s = log_posteriors(saved, Path(path))
+    posteriors, duration_s = log_posteriors(saved, path)
     needed, there = minimum_frames(labels), posteriors.shape[1]
     if not labels or needed > there:
         raise UserError(
@@ -57,8 +58,22 @@ def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Tr
         posteriors, torch.tensor([labels], dtype=torch.int32), blank=saved.tokenizer.blank_id
     )
     spans = torchaudio.functional.merge_tokens(path_labels[0], scores[0], blank=saved.tokenizer.blank_id)
-    step_s = frame_s(saved.built.model.config)
-    timed = [
-        TimedPhone(phone, span.start * step_s, span.end * step_s) for phone, span in zip(phones, spans, strict=True)
-    ]
-    return Transcript(str(path), duration_s, timed)
+    return [Segment(span.token, span.start, span.end) for span in spans], posteriors[0].numpy(), duration_s
+
+
+def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Transcript:
+    """When each of the given phones was said, and how much the model believes it.
+
+    Args:
+        saved: see `models.saved.load_saved`.
+        path: a recording that fits into memory, of one sentence or a few.
+        phones: what was said, for example from `unispeech_ft.phonemize`.
+
+    Raises:
+        UserError: the recording cannot be read or is too short for the phones, or the model lacks a phone.
+    """
+    marks, posteriors, duration_s = forced_marks(saved, Path(path), phones)
+    times = phone_times(marks, posteriors, frame_grid(saved.built.model.config), duration_s)
+    return Transcript(
+        str(path), duration_s, [TimedPhone(phone, *time) for phone, time in zip(phones, times, strict=True)]
+    )

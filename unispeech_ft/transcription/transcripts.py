@@ -14,10 +14,12 @@ from pathlib import Path
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, unpack
 from unispeech_ft.data.plan import evaluation_batches
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import frame_s
+from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.greedy import segments
-from unispeech_ft.training.evaluate import BATCH_S, best_rows
+from unispeech_ft.scoring.timing import FrameGrid, phone_times
+from unispeech_ft.training.evaluate import BATCH_S, FrameOutputs, frame_outputs
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, waveform_blocks
 
 MAX_CHUNK_S = 20.0
@@ -29,11 +31,18 @@ AUDIO_ENDINGS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg"
 
 @dataclass(frozen=True)
 class TimedPhone:
-    """One phone and the frames that emitted it; CTC puts them somewhere in the sound, not around it."""
+    """One phone in time, and how sure the model is of it; `scoring.timing` has the rule of both.
+
+    Attributes:
+        start_s: from the start of the recording.
+        end_s: no later than the next phone's start; what lies between them is a pause.
+        posterior: 0 to 1, the mean of the phone's softmax output over the frames that mark it.
+    """
 
     phone: str
     start_s: float
     end_s: float
+    posterior: float
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,14 @@ class Transcript:
 
 
 def as_json(transcript: Transcript) -> str:
-    """One line; times in seconds to the millisecond."""
+    """One line; times in seconds to the millisecond, posteriors to four digits."""
     phones = [
-        {"phone": item.phone, "start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3)}
+        {
+            "phone": item.phone,
+            "start_s": round(item.start_s, 3),
+            "end_s": round(item.end_s, 3),
+            "posterior": round(item.posterior, 4),
+        }
         for item in transcript.phones
     ]
     line = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
@@ -84,33 +98,75 @@ def audio_files(names: Iterable[str | Path]) -> tuple[list[Path], list[UserError
     return files, faults
 
 
-def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> list[list[TimedPhone]]:
-    """Phones of each chunk, timed from the start of its recording; none where there is no sound at all.
+@dataclass(frozen=True)
+class ChunkPhones:
+    """What was recognised in one chunk, timed from the start of its recording.
+
+    Attributes:
+        opening_frames: that mark the first phone, if the very first frame does; else 0.
+        closing_frames: that mark the last phone, if the very last frame does; else 0.
+    """
+
+    phones: list[TimedPhone]
+    opening_frames: int = 0
+    closing_frames: int = 0
+
+
+def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> list[ChunkPhones]:
+    """Phones of each chunk; none where there is no sound at all.
 
     Each chunk is treated as evaluation treats a clip, its 16-bit storage included, so that both find the same phones.
     """
     front_end, tokenizer = saved.built.front_end, saved.tokenizer
-    phones: list[list[TimedPhone]] = [[] for _ in chunks]
+    found = [ChunkPhones([])] * len(chunks)
     heard = [
         place
         for place, chunk in enumerate(chunks)
         if front_end.num_frames(len(chunk.waveform)) and chunk.waveform.any()
     ]
     if not heard:
-        return phones
+        return found
     num_samples = [len(chunks[place].waveform) for place in heard]
-    step_s = frame_s(saved.built.model.config)
+    grid = frame_grid(saved.built.model.config)
     for batch in evaluation_batches(num_samples, max(BATCH_S, max(num_samples) / SAMPLE_RATE_HZ)):
         places = [heard[index] for index in batch]
         features = [front_end(unpack(*pack(chunks[place].waveform))).cpu().numpy() for place in places]
-        rows = best_rows(saved.built.model, features, nullcontext())
-        for place, frames in zip(places, rows, strict=True):
-            start_s = chunks[place].start_s
-            phones[place] = [
-                TimedPhone(tokenizer.tokens[label], start_s + first * step_s, start_s + end * step_s)
-                for label, first, end in segments(frames, tokenizer.blank_id, tokenizer.special_ids)
-            ]
-    return phones
+        outputs = frame_outputs(saved.built.model, features, nullcontext())
+        for place, frames in zip(places, outputs, strict=True):
+            found[place] = _chunk_phones(frames, chunks[place], tokenizer, grid)
+    return found
+
+
+def _chunk_phones(outputs: FrameOutputs, chunk: Chunk, tokenizer: PhoneTokenizer, grid: FrameGrid) -> ChunkPhones:
+    marks = segments(outputs.best_rows, tokenizer.blank_id, tokenizer.special_ids)
+    times = phone_times(marks, outputs.log_posteriors, grid, len(chunk.waveform) / SAMPLE_RATE_HZ)
+    phones = [
+        TimedPhone(tokenizer.tokens[mark.label], chunk.start_s + time.start_s, chunk.start_s + time.end_s, time[2])
+        for mark, time in zip(marks, times, strict=True)
+    ]
+    opening = marks[0].end_frame if marks and marks[0].start_frame == 0 else 0
+    closes = bool(marks) and marks[-1].end_frame == len(outputs.best_rows)
+    return ChunkPhones(phones, opening, marks[-1].end_frame - marks[-1].start_frame if closes else 0)
+
+
+def joined(first: ChunkPhones, second: ChunkPhones) -> ChunkPhones:
+    """The phones of two chunks that follow one another.
+
+    A phone that is marked up to the cut and straight on behind it is one phone, as CTC reads it without the cut. Its
+    posterior is the mean over the frames of both sides.
+    """
+    if not second.phones:
+        return ChunkPhones(first.phones)
+    if not first.phones:
+        return second
+    before, after = first.phones[-1], second.phones[0]
+    left, right = first.closing_frames, second.opening_frames
+    if not (left and right and before.phone == after.phone):
+        return ChunkPhones([*first.phones, *second.phones], first.opening_frames, second.closing_frames)
+    posterior = (left * before.posterior + right * after.posterior) / (left + right)
+    whole = TimedPhone(before.phone, before.start_s, after.end_s, posterior)
+    closing = second.closing_frames + (left if len(second.phones) == 1 and second.closing_frames else 0)
+    return ChunkPhones([*first.phones[:-1], whole, *second.phones[1:]], first.opening_frames, closing)
 
 
 def _chunks_of(paths: Iterable[Path], max_chunk_s: float, search_s: float) -> Iterator[Chunk | _End | UserError]:
@@ -153,15 +209,15 @@ def transcribe_files(
     Yields:
         For each file, in order, its transcript, or the fault for which it has none.
     """
-    phones: list[TimedPhone] = []
+    heard = ChunkPhones([])
     for pool in _pools(_chunks_of(paths, max_chunk_s, search_s)):
         decoded = iter(decode_chunks(saved, [item for item in pool if isinstance(item, Chunk)]))
         for item in pool:
             if isinstance(item, Chunk):
-                phones += next(decoded)
+                heard = joined(heard, next(decoded))
                 continue
             if isinstance(item, UserError):
                 yield item
             else:
-                yield Transcript(item.path, item.num_samples / SAMPLE_RATE_HZ, phones)
-            phones = []
+                yield Transcript(item.path, item.num_samples / SAMPLE_RATE_HZ, heard.phones)
+            heard = ChunkPhones([])

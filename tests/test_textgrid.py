@@ -1,0 +1,113 @@
+"""TextGrids that Praat reads, read back with praatio."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from praatio import textgrid
+
+import unispeech_ft
+from unispeech_ft.errors import UserError
+from unispeech_ft.transcription.textgrid import textgrid_paths, write_textgrid
+from unispeech_ft.transcription.transcripts import ChunkPhones, TimedPhone, Transcript, joined
+
+
+def intervals(path: Path) -> list[tuple[float, float, str]]:
+    grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=True, reportingMode="error")
+    assert grid.tierNames == ("phones",)
+    return [tuple(entry) for entry in grid.getTier("phones").entries]
+
+
+def assert_contiguous(found: list[tuple[float, float, str]], duration_s: float) -> None:
+    assert found[0][0] == 0
+    assert found[-1][1] == pytest.approx(duration_s, abs=6e-4)
+    assert all(first[1] == second[0] for first, second in zip(found, found[1:], strict=False))
+    assert all(start < end for start, end, _ in found)
+
+
+def test_any_phone_comes_back_and_pauses_are_empty(tmp_path):
+    phones = [TimedPhone('u"', 0.1, 0.2, 0.9), TimedPhone("t͡ʃʼ", 0.2, 0.3, 0.8), TimedPhone("oe:", 0.5, 0.75, 0.7)]
+    write_textgrid(Transcript("a.wav", 1.0, phones), tmp_path / "new" / "a.TextGrid")
+    found = intervals(tmp_path / "new" / "a.TextGrid")
+    assert_contiguous(found, 1.0)
+    assert [label for _, _, label in found] == ["", 'u"', "t͡ʃʼ", "", "oe:", ""]
+    assert [entry[:2] for entry in found if entry[2]] == [(item.start_s, item.end_s) for item in phones]
+
+
+def test_silence_is_one_empty_interval(tmp_path):
+    write_textgrid(Transcript("a.wav", 1.5, []), tmp_path / "a.TextGrid")
+    assert intervals(tmp_path / "a.TextGrid") == [(0, 1.5, "")]
+
+
+def test_files_lie_as_the_recordings_do(tmp_path):
+    (tmp_path / "in" / "one").mkdir(parents=True)
+    files = [tmp_path / "in" / "one" / "a.wav", tmp_path / "in" / "b.x.wav", Path("elsewhere/c.mp3")]
+    found = textgrid_paths(tmp_path / "out", [tmp_path / "in", "elsewhere/c.mp3"], files)
+    assert [str(path.relative_to(tmp_path / "out")) for path in found] == [
+        "one/a.TextGrid",
+        "b.x.TextGrid",
+        "c.TextGrid",
+    ]
+    with pytest.raises(UserError, match="several recordings would write"):
+        textgrid_paths(tmp_path, [], [Path("x/a.wav"), Path("y/a.mp3")])
+
+
+def test_commands_write_what_they_print(command, small_run, small_model, spoken_corpus, tmp_path):
+    recordings = tmp_path / "in"
+    recordings.mkdir()
+    for clip in sorted((spoken_corpus / "ky" / "clips").glob("*.mp3"))[:2]:
+        shutil.copy(clip, recordings)
+    words = ["transcribe", small_run.model_dir, recordings, "--json", "--textgrid", tmp_path / "out"]
+    status, out, err = command(*words)
+    assert status == 0, err
+    printed = [json.loads(line) for line in out.splitlines()]
+    assert len(printed) == 2
+    for item in printed:
+        assert all(0 < phone["posterior"] <= 1 for phone in item["phones"])
+        found = intervals(tmp_path / "out" / f"{Path(item['path']).stem}.TextGrid")
+        assert_contiguous(found, item["duration_s"])
+        said = [(phone["start_s"], phone["end_s"], phone["phone"]) for phone in item["phones"]]
+        assert [(round(start, 3), round(end, 3), label) for start, end, label in found if label] == said
+
+    clip, phones = recordings / Path(printed[0]["path"]).name, small_model.tokenizer.phones[:4]
+    status, out, err = command(
+        "align", small_run.model_dir, clip, "--phones", " ".join(phones), "--textgrid", tmp_path / "aligned"
+    )
+    assert status == 0, err
+    found = intervals(tmp_path / "aligned" / f"{clip.stem}.TextGrid")
+    assert [label for _, _, label in found if label] == phones
+    assert unispeech_ft.align(small_model, clip, phones).phones[0].posterior > 0
+
+
+def timed(phone: str, start_s: float, posterior: float) -> TimedPhone:
+    return TimedPhone(phone, start_s, start_s + 0.1, posterior)
+
+
+def test_a_phone_on_both_sides_of_a_cut_is_one():
+    before = ChunkPhones([timed("a", 0.0, 1.0), timed("s", 0.9, 0.5)], closing_frames=3)
+    after = ChunkPhones([timed("s", 1.0, 0.9), timed("t", 1.2, 1.0)], opening_frames=1, closing_frames=2)
+    whole = joined(before, after)
+    assert [item.phone for item in whole.phones] == ["a", "s", "t"]
+    assert (whole.phones[1].start_s, whole.phones[1].end_s) == (0.9, 1.1)
+    assert whole.phones[1].posterior == pytest.approx((3 * 0.5 + 1 * 0.9) / 4)
+    assert whole.closing_frames == 2
+
+
+def test_phones_apart_from_a_cut_or_unlike_stay_two():
+    before = ChunkPhones([timed("s", 0.9, 0.5)], closing_frames=1)
+    apart = ChunkPhones([timed("s", 1.1, 0.5)])
+    unlike = ChunkPhones([timed("z", 1.0, 0.5)], opening_frames=1)
+    for after in (apart, unlike):
+        assert [item.phone for item in joined(before, after).phones] == ["s", after.phones[0].phone]
+    silence = joined(before, ChunkPhones([]))
+    assert len(joined(silence, ChunkPhones([timed("s", 2.0, 0.5)], opening_frames=1)).phones) == 2
+
+
+def test_a_phone_may_last_through_a_whole_chunk():
+    one = ChunkPhones([timed("s", 0.0, 0.2)], opening_frames=2, closing_frames=2)
+    three = joined(joined(one, one), ChunkPhones([timed("s", 1.0, 0.8)], opening_frames=4))
+    assert len(three.phones) == 1
+    assert three.phones[0].posterior == pytest.approx((4 * 0.2 + 4 * 0.8) / 8)

@@ -1,0 +1,93 @@
+"""Boundaries against espeak-ng's own phone times, with a model that knows them, and with one that is late."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from running import REPOSITORY, clean_environment
+
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.families import frame_grid, num_frames
+from unispeech_ft.testing import boundary_error
+from unispeech_ft.testing.known_times import TimedClip, boundary_errors_ms, evenly, timed_clips
+from unispeech_ft.training.evaluate import FrameOutputs
+from unispeech_ft.transcription import alignment, transcripts
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[TimedClip]:
+    return list(timed_clips("ky", "test", 24))
+
+
+def test_true_times_are_where_the_sound_is(clips):
+    for clip in clips[:6]:
+        samples, rate_hz = soundfile.read(io.BytesIO(clip.encoded), dtype="float32")
+        assert clip.duration_s == pytest.approx(len(samples) / rate_hz, abs=0.03)
+        level = np.convolve(np.abs(samples), np.ones(480) / 480, "same")
+        loud = np.flatnonzero(level > 0.1 * level.max()) / rate_hz
+        assert clip.times[0][0] == pytest.approx(loud[0], abs=0.12)
+        assert clip.times[0][0] >= 0.1
+        assert clip.times[-1][1] >= loud[-1] - 0.15
+        edges = [edge for times in clip.times for edge in times]
+        assert edges == sorted(edges)
+
+
+def knowing(saved, clip: TimedClip, late_s: float) -> np.ndarray:
+    """Log posteriors `[T, V]` of a model that marks each phone once, in its middle, and knows where it begins."""
+    count = num_frames(saved.built.model.config, round(clip.duration_s * 16_000))
+    grid = frame_grid(saved.built.model.config)
+    rows = saved.tokenizer.encode(clip.phones)
+    posteriors = np.full((count, len(saved.tokenizer.tokens)), 1e-4)
+    for row, (start_s, end_s) in zip(rows, clip.times, strict=True):
+        first, last = ((time + late_s - grid.offset_s) / grid.step_s for time in (start_s, end_s))
+        posteriors[max(0, round(first)) : round(last), row] = 0.05
+        posteriors[min(count - 1, int((first + last) / 2)), row] = 10.0
+    posteriors[:, saved.tokenizer.blank_id] = 0.9
+    return np.log(posteriors / posteriors.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("late_s", "least_ms", "most_ms"), [(0.0, 0.0, 8.0), (0.1, 80.0, 110.0)])
+def test_the_measure_tells_a_good_model_from_a_late_one(small_model, clips, monkeypatch, late_s, least_ms, most_ms):
+    by_name = {clip.name: clip for clip in clips}
+    current: list[np.ndarray] = []
+
+    def forced(saved, path):
+        clip = by_name[Path(path).stem]
+        current[:] = [knowing(saved, clip, late_s)]
+        return torch.from_numpy(current[0])[None], clip.duration_s
+
+    monkeypatch.setattr(alignment, "log_posteriors", forced)
+    monkeypatch.setattr(transcripts, "frame_outputs", lambda *_: [FrameOutputs(current[0].argmax(axis=1), current[0])])
+    found = boundary_error.measure(small_model, clips)
+    for name in (boundary_error.FORCED, boundary_error.GREEDY):
+        assert least_ms <= found[name].median_ms <= most_ms, name
+    assert found[boundary_error.GUESS].median_ms > 100
+    assert found[boundary_error.FORCED].boundaries > 100
+
+
+def test_errors_are_of_starts_and_ends():
+    errors = boundary_errors_ms([(0.1, 0.3)], [(0.12, 0.25)])
+    assert errors.tolist() == pytest.approx([20, 50])
+    assert evenly(2, 3.0) == [(0.0, 1.5), (1.5, 3.0)]
+    with pytest.raises(ValueError, match="not of the same phones"):
+        boundary_errors_ms([(0.0, 1.0)], [])
+
+
+def test_nothing_to_compare_is_told(small_model):
+    with pytest.raises(UserError, match="no phone was recognised"):
+        boundary_error.measure(small_model, [TimedClip("none", b"", 1.0, ["no such phone"], [(0.0, 1.0)])])
+
+
+def test_the_script_prints_the_table(small_run):
+    words = [sys.executable, REPOSITORY / "scripts" / "boundary_error.py", small_run.model_dir, "ky", "--clips", "30"]
+    done = subprocess.run(words, env=clean_environment(), capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line[:28].strip() for line in done.stdout.splitlines()]
+    assert rows[1:4] == [boundary_error.FORCED, boundary_error.GREEDY, boundary_error.GUESS]

@@ -1,0 +1,44 @@
+"""`unispeech-ft evaluate MODEL --config C --split SPLIT`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "Score a saved model on a split of a configuration."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        "%(prog)s [-h] MODEL --config C --split SPLIT [--output DIR] [--floor LABELS] [--section.key VALUE ...]"
+    )
+    parser.epilog = (
+        "--section.key VALUE sets a key of the configuration, such as --data.root DIR; its model section counts for"
+        " nothing. Phones that the model lacks stay in the references and count as errors."
+    )
+    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
+    parser.add_argument("--split", required=True, choices=("train", "validation", "test"), help="what to score")
+    output = (
+        "folder of the results; default: eval/SPLIT of the model's run, or eval/NAME/SPLIT for other speech or models"
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help=output)
+    floor = (
+        "score a second labelling against the references as well: espeak, lexicon, column, published, or a file of"
+        " id<TAB>phones (the same as --evaluation.floor)"
+    )
+    parser.add_argument("--floor", metavar="LABELS", help=floor)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Writes the results and prints the outcome."""
+    from unispeech_ft.config_reading import load_config
+    from unispeech_ft.errors import UserError, raise_all
+    from unispeech_ft.hub.run_folder import evaluate_saved
+
+    of_model = [word for word in options.overrides if word.startswith("--model.")]
+    remedy = "leave it out: MODEL is what is scored"
+    raise_all([UserError(f"{word} has no effect here", remedy=remedy) for word in of_model])
+    given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
+    given += [] if options.floor is None else [f"--evaluation.floor={options.floor}"]
+    evaluate_saved(options.model, load_config(given, first_seed=True), options.split, options.output)

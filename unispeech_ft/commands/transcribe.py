@@ -1,0 +1,44 @@
+"""`unispeech-ft transcribe`: recordings in, phones out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "Recordings of any format and length in, phones out."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Prints a line for each file: path<TAB>phones separated by spaces. Recordings longer than 20 s are cut where it"
+        " is quiet. A file that cannot be read does not stop the others; it is reported at the end."
+    )
+    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
+    form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s", "posterior"}]}'
+    parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
+    parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write a Praat TextGrid a recording into DIR")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints a line for each recording, and writes its TextGrid where they are asked for."""
+    import torch
+
+    from unispeech_ft.errors import UserError, raise_all
+    from unispeech_ft.models.saved import load_saved
+    from unispeech_ft.transcription.textgrid import textgrid_paths, write_textgrid
+    from unispeech_ft.transcription.transcripts import as_json, audio_files, transcribe_files
+
+    files, faults = audio_files(options.audio)
+    grids = textgrid_paths(options.textgrid, options.audio, files) if options.textgrid else [None] * len(files)
+    if files:
+        saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
+        for result, grid in zip(transcribe_files(saved, files), grids, strict=True):
+            if isinstance(result, UserError):
+                faults.append(result)
+                continue
+            line = f"{result.path}\t{' '.join(item.phone for item in result.phones)}"
+            print(as_json(result) if options.json else line, flush=True)
+            if grid:
+                write_textgrid(result, grid)
+    raise_all(faults)

@@ -1,0 +1,109 @@
+"""Boundary error against a known answer: synthetic speech, whose phone times espeak-ng itself reports.
+
+Clips are made as the demo corpus makes them: silence before and after, noise, MP3. Shapes: `S` samples at 16 kHz, `N`
+phones, `E` errors.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unispeech_ft.errors import UserError
+from unispeech_ft.testing.prompts import Split, distinct_sentences, prompt_book
+from unispeech_ft.testing.recording import CLIP_SAMPLE_RATE_HZ, as_recorded, silences
+from unispeech_ft.testing.speech import Speaker, Speech
+from unispeech_ft.testing.voices import voices
+
+SEED = 7
+STRESS_MARKS = "ˈˌ"
+
+
+@dataclass(frozen=True)
+class TimedClip:
+    """A spoken clip: MP3 bytes, its phones, and when each of them really starts and ends, in seconds."""
+
+    name: str
+    encoded: bytes
+    duration_s: float
+    phones: list[str]
+    times: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class BoundaryError:
+    """How far boundaries lie from the truth, in milliseconds; `boundaries` is how many were compared."""
+
+    median_ms: float
+    p95_ms: float
+    mean_ms: float
+    boundaries: int
+
+
+def true_times(speech: Speech, before_s: float) -> tuple[list[str], list[tuple[float, float]]]:
+    """Phones and their times in a recording that begins `before_s` earlier; each ends where the next event starts."""
+    ends = [*(event.start_s for event in speech.events[1:]), speech.duration_s]
+    found = [
+        (event.phoneme.strip(STRESS_MARKS), (before_s + event.start_s, before_s + end_s))
+        for event, end_s in zip(speech.events, ends, strict=True)
+        if event.phoneme
+    ]
+    return [phone for phone, _ in found], [times for _, times in found]
+
+
+def timed_clips(language: str, split: Split, count: int) -> Iterator[TimedClip]:
+    """Clips of the voices and the sentences of a split, dealt to the voices in turn.
+
+    Raises:
+        UserError: there are no prompts for the language.
+    """
+    import soundfile
+
+    speakers = voices(split)
+    sentences = list(enumerate(distinct_sentences(prompt_book(language), split, SEED, count)))
+    for place, voice in enumerate(speakers):
+        with Speaker(language) as speaker:
+            for number, sentence in sentences[place :: len(speakers)]:
+                random = np.random.default_rng([SEED, number])
+                speech = speaker.say(sentence, replace(voice, pitch=voice.pitch + int(random.integers(-2, 3))))
+                before, _ = silences(speech.sample_rate_hz, copy.deepcopy(random))
+                waveform = as_recorded(speech.waveform, speech.sample_rate_hz, random)
+                file = io.BytesIO()
+                soundfile.write(file, waveform, CLIP_SAMPLE_RATE_HZ, format="MP3")
+                phones, times = true_times(speech, before / speech.sample_rate_hz)
+                duration_s = len(waveform) / CLIP_SAMPLE_RATE_HZ
+                yield TimedClip(f"{language}_{number:04d}", file.getvalue(), duration_s, phones, times)
+
+
+def evenly(count: int, duration_s: float) -> list[tuple[float, float]]:
+    """The untrained guess: phones of equal length from the start of the clip to its end."""
+    edges = np.linspace(0.0, duration_s, count + 1).tolist()
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def boundary_errors_ms(
+    found: Sequence[tuple[float, float]], true: Sequence[tuple[float, float]]
+) -> NDArray[np.float64]:
+    """Distances of all starts and ends of the same phones, `[E]`."""
+    if len(found) != len(true):
+        raise ValueError(f"{len(found)} found times and {len(true)} true ones are not of the same phones")
+    pairs = np.array([found, true], dtype=np.float64).reshape(2, -1)
+    return 1000 * np.abs(pairs[0] - pairs[1])
+
+
+def boundary_error(errors_ms: Iterable[NDArray[np.float64]]) -> BoundaryError:
+    """Median, 95th percentile and mean over all clips.
+
+    Raises:
+        UserError: there is nothing to compare.
+    """
+    every = np.concatenate([np.zeros(0), *errors_ms])
+    if not len(every):
+        raise UserError("no phone was recognised rightly", remedy="use a trained model of this language")
+    median, p95 = np.percentile(every, [50, 95])
+    return BoundaryError(float(median), float(p95), float(every.mean()), len(every))

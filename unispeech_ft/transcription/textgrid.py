@@ -1,0 +1,54 @@
+"""Transcripts as Praat TextGrids, written by praatio: one tier `phones`, contiguous, pauses as empty intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.transcription.transcripts import Transcript
+
+TIER = "phones"
+ENDING = ".TextGrid"
+
+
+def textgrid_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path]) -> list[Path]:
+    """Where the TextGrid of each recording goes: by its name, below `folder` as it lies below the folder searched.
+
+    Args:
+        folder: of the TextGrids.
+        given: recordings and folders as the user named them.
+        files: the recordings.
+
+    Raises:
+        UserError: two recordings would write the same file.
+    """
+    searched = [path for path in map(Path, given) if path.is_dir()]
+    paths = []
+    for file in files:
+        root = next((root for root in searched if file.is_relative_to(root)), None)
+        paths.append(folder / (file.relative_to(root) if root else Path(file.name)).with_suffix(ENDING))
+    same = [path for path, count in Counter(paths).items() if count > 1]
+    remedy = "give them different names, or transcribe them into different folders"
+    raise_all([UserError(f"several recordings would write {path}", remedy=remedy) for path in same])
+    return paths
+
+
+def write_textgrid(transcript: Transcript, path: Path) -> None:
+    """Writes one TextGrid (UTF-8, Praat's long form); its folder is made if missing.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from praatio.data_classes.interval_tier import IntervalTier
+    from praatio.data_classes.textgrid import Textgrid
+
+    entries = [(item.start_s, item.end_s, item.phone) for item in transcript.phones]
+    grid = Textgrid(0.0, transcript.duration_s)
+    grid.addTier(IntervalTier(TIER, entries, 0.0, transcript.duration_s))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grid.save(str(path), format="long_textgrid", includeBlankSpaces=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})", remedy="choose another folder") from error
