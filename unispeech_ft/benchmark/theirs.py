@@ -37,7 +37,7 @@ class PaddingCollator:
         batch = self.processor.feature_extractor.pad(
             inputs, padding=True, return_attention_mask=True, return_tensors="pt"
         )
-        labels = [torch.as_tensor(row["labels"]) for row in rows]
+        labels = [torch.tensor(row["labels"]) for row in rows]
         batch["labels"] = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
         return dict(batch)
 

@@ -1,0 +1,98 @@
+"""The benchmark runs from end to end, and refuses a comparison of different work. It asserts no speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from running import REPOSITORY
+
+from unispeech_ft.benchmark.fairness import check_losses, is_fair, losses, trainer_share
+from unispeech_ft.benchmark.measure import Block, Figure, alternate, ratio
+from unispeech_ft.benchmark.setting import PRESETS, Setting, write_model
+from unispeech_ft.errors import UserError
+
+SMALL = {"num_hidden_layers": 2, "hidden_size": 96, "intermediate_size": 64, "conv_dim": [16] * 7}
+
+
+def benchmark(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "scripts/benchmark.py", *options]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def small_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Setting]:
+    monkeypatch.setitem(PRESETS, "small", {**PRESETS["tiny"], **SMALL})
+    setting = Setting("small", "cpu", "no", tmp_path, num_utterances=8, seconds_per_update=8.0)
+    write_model(setting)
+    return setting
+
+
+def test_losses_agree_and_a_difference_is_refused(small_preset: Setting) -> None:
+    from unispeech_ft.benchmark.ours import Ours, quiet_accelerator
+    from unispeech_ft.benchmark.theirs import Theirs
+
+    ours, theirs = Ours(small_preset, quiet_accelerator(small_preset)), Theirs(small_preset)
+    mine, other = check_losses(ours, theirs)
+    assert mine == pytest.approx(other, rel=1e-5)
+    with torch.no_grad():
+        next(theirs.model.unispeech.encoder.parameters()).add_(0.05)
+    assert losses(ours, theirs)[1] != pytest.approx(mine, rel=1e-4)
+    with pytest.raises(UserError, match="disagree on the loss"):
+        check_losses(ours, theirs)
+
+
+def test_both_sides_train_freeze_and_recognise(small_preset: Setting) -> None:
+    from unispeech_ft.benchmark.ours import Ours, quiet_accelerator
+    from unispeech_ft.benchmark.theirs import Theirs
+
+    ours, theirs = Ours(small_preset, quiet_accelerator(small_preset)), Theirs(small_preset)
+
+    def encoder(model: torch.nn.Module) -> torch.Tensor:
+        return model.unispeech.encoder.layers[0].attention.q_proj.weight.detach().clone()
+
+    for side, train in ((ours, ours.train), (theirs, theirs.train)):
+        before = encoder(side.model)
+        train(1, frozen=True)
+        assert torch.equal(encoder(side.model), before), "frozen"
+        train(1)
+        assert not torch.equal(encoder(side.model), before)
+    measured, bare = theirs.train(2)
+    assert (measured.count, measured.audio_s) == (bare.count, bare.audio_s)
+    assert ours.evaluate(first=True).count == theirs.evaluate(2).count == 8
+
+
+def test_figures_come_from_the_rounds() -> None:
+    order: list[str] = []
+
+    def side(name: str, seconds: float) -> Block:
+        order.append(name)
+        return Block(seconds, 1, 10.0)
+
+    blocks = alternate({"a": lambda: side("a", 1.0), "b": lambda: side("b", 4.0)}, 3)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert ratio(blocks["a"], blocks["b"]) == Figure(4.0, 4.0, 4.0)
+    assert not is_fair(trainer_share([Block(2.0, 1, 10.0)], [Block(1.0, 1, 10.0)]))
+    assert is_fair(trainer_share([Block(1.0, 1, 10.0)], [Block(0.95, 1, 10.0)]))
+
+
+def test_the_script_prints_json_with_the_ratios() -> None:
+    few = ["--utterances", "8", "--seconds-per-update", "8", "--rounds", "1", "--updates", "1", "--trial-updates", "1"]
+    done = benchmark(*few, "--evaluations", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert set(printed["ratio"]) == {"training", "frozen", "evaluation", "first_evaluation", "memory"}
+    assert all(value > 0 for value in printed["ratio"].values())
+    assert printed["trainer_arguments"]["per_device_train_batch_size"] == 2
+    assert printed["losses"][0] == pytest.approx(printed["losses"][1], rel=1e-4)
+
+
+def test_a_wrong_key_of_our_side_is_told() -> None:
+    done = benchmark("--training.turbo", "true")
+    assert done.returncode == 2
+    assert "training.turbo" in done.stderr
