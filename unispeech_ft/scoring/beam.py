@@ -26,8 +26,8 @@ from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.alignment import distance
 
 ARPA, SETTINGS = "phones.arpa", "beam.json"
-LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3)
-BLANK_PENALTIES = (0.0, 1.0, 2.0)
+LM_WEIGHTS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0)
+BLANK_PENALTIES = (0.0, 1.0, 2.0, 3.0)
 NEVER = -1e4
 
 LogPosteriors = npt.NDArray[np.float32]
