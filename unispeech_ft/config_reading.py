@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -18,7 +18,86 @@ from pydantic import BaseModel, ValidationError
 
 from unispeech_ft.config import Config, cross_field_errors
 from unispeech_ft.errors import UserError, raise_all
-from unispeech_ft.yaml_dialect import Dumper, parse_yaml, read_yaml
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 core scalars; repeated keys are collected in `repeated`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[tuple[str, int]] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                self.repeated.append((key, key_node.start_mark.line + 1))
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 would read as something else (`no`, `12e4567`)."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+):
+    for _dialect in (_Loader, _Dumper):
+        _dialect.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def _parse_yaml(text: str) -> tuple[Any, list[tuple[str, int]]]:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data(), loader.repeated
+    finally:
+        loader.dispose()
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], list[UserError]]:
+    """The mapping in a YAML file, and its repeated keys as faults.
+
+    Raises:
+        UserError: no such file, not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        values, repeated = _parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no configuration file {path}", remedy="check the path after --config") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder", remedy="name a YAML file after --config") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})", remedy="check the file's permissions") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start})", remedy="save the file as UTF-8") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise UserError(f"{path}{line} is not YAML ({problem})", remedy="mend that line") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{path} holds a {type(values).__name__}, not a mapping",
+            remedy="write sections and keys, for example `data:` with `root: DIR` below it",
+        )
+    faults = [
+        UserError(f"{path}, line {line}: key {key} stands twice", remedy="keep one of the two")
+        for key, line in repeated
+    ]
+    return values, faults
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, dict[str, str], list[UserError]]:
@@ -73,7 +152,7 @@ def _override_value(key: str, text: str, annotation: Any) -> Any:
     """Text stays text where the key takes text; elsewhere it is read as YAML."""
     takes_text = str in (get_args(annotation) or (annotation,)) and get_origin(annotation) is not list
     try:
-        value, repeated = parse_yaml(text)
+        value, repeated = _parse_yaml(text)
     except yaml.YAMLError:
         if takes_text:
             return text
@@ -237,7 +316,7 @@ def _checked(values: dict[str, Any], faults: list[UserError], readable: bool) ->
 
 def to_yaml(config: Config) -> str:
     """The resolved configuration as YAML that `load_config` reads back to the same values."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def json_schema() -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from unispeech_ft.config import Config
+from unispeech_ft.config_reading import read_yaml
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.scoring import Summary, UtteranceScore, read_hypotheses
-from unispeech_ft.yaml_dialect import read_yaml
 
 CARD, CONFIG, ENVIRONMENT, TRAINING, ONNX = "README.md", "config.yaml", "environment.json", "training.json", "onnx.json"
 SUMMARY, HYPOTHESES, SENTENCES = "summary.json", "hypotheses.jsonl", "sentences.jsonl"
