@@ -9,15 +9,17 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from unispeech_ft.config import Config, cross_field_errors
 from unispeech_ft.errors import UserError, raise_all
+
+Root = TypeVar("Root", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -164,9 +166,11 @@ def _override_value(key: str, text: str, annotation: Any) -> Any:
     return value
 
 
-def apply_overrides(values: dict[str, Any], overrides: dict[str, str]) -> tuple[dict[str, Any], list[UserError]]:
+def apply_overrides(
+    values: dict[str, Any], overrides: dict[str, str], root: type[BaseModel] = Config
+) -> tuple[dict[str, Any], list[UserError]]:
     """A new nested mapping with the overrides in it, and the faults of their keys."""
-    keys = known_keys()
+    keys = known_keys(root)
     merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     faults: list[UserError] = []
     for key, text in overrides.items():
@@ -200,8 +204,8 @@ def _key_at(location: Sequence[str | int], keys: Sequence[str]) -> str:
     return path
 
 
-def _validation_faults(error: ValidationError) -> list[UserError]:
-    keys = list(known_keys())
+def _validation_faults(error: ValidationError, root: type[BaseModel]) -> list[UserError]:
+    keys = list(known_keys(root))
     faults: dict[str, UserError] = {}
     for item in error.errors():
         key = _key_at(item["loc"], keys)
@@ -221,11 +225,14 @@ def _validation_faults(error: ValidationError) -> list[UserError]:
     return list(faults.values())
 
 
-def load_config(arguments: Sequence[str]) -> Config:
-    """The configuration that command-line arguments ask for.
+def load_as(arguments: Sequence[str], root: type[Root], checks: Callable[[Root], list[UserError]], hint: str) -> Root:
+    """The configuration of kind `root` that command-line arguments ask for.
 
     Args:
         arguments: `--config FILE` and overrides `--section.key VALUE`.
+        root: the outermost model.
+        checks: faults that only several keys together show.
+        hint: a YAML file to name where none is given.
 
     Raises:
         UserError: with every fault of the file, the overrides and their combination.
@@ -234,9 +241,7 @@ def load_config(arguments: Sequence[str]) -> Config:
     values: dict[str, Any] = {}
     readable = False
     if path is None:
-        faults.append(
-            UserError("--config is missing", remedy="name a YAML file, for example configs/ctc_phoneme/demo.yaml")
-        )
+        faults.append(UserError("--config is missing", remedy=f"name a YAML file, for example {hint}"))
     else:
         try:
             values, repeated = read_yaml(path)
@@ -244,18 +249,23 @@ def load_config(arguments: Sequence[str]) -> Config:
             readable = True
         except UserError as error:
             faults.append(error)
-    values, bad_keys = apply_overrides(values, overrides)
+    values, bad_keys = apply_overrides(values, overrides, root)
     faults += bad_keys
     try:
-        config = Config.model_validate(values)
+        config = root.model_validate(values)
     except ValidationError as error:
-        raise_all(faults + _validation_faults(error))
+        raise_all(faults + _validation_faults(error, root))
         raise
-    raise_all(faults + (cross_field_errors(config) if readable else []))
+    raise_all(faults + (checks(config) if readable else []))
     return config
 
 
-def to_yaml(config: Config) -> str:
+def load_config(arguments: Sequence[str]) -> Config:
+    """The configuration of a fine-tuning; see `load_as`."""
+    return load_as(arguments, Config, cross_field_errors, "configs/ctc_phoneme/demo.yaml")
+
+
+def to_yaml(config: BaseModel) -> str:
     """The resolved configuration as YAML that `load_config` reads back to the same values."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
