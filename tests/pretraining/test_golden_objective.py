@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unispeech_ft.checkpoints.convert import convert
-from unispeech_ft.checkpoints.renaming import BACKBONE, CTC_HEAD, QUANTISER, rename_all
+from unispeech_ft.checkpoints.renaming import BACKBONE, QUANTISER, rename_all
 from unispeech_ft.models import pretraining, pretraining_forward
 from unispeech_ft.models.pretraining_forward import Draws, Speech, Terms, Weights, pretraining_terms
 

@@ -50,7 +50,8 @@ def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise, float32, on the generator's device."""
     uniform = torch.rand(shape, generator=generator, device=generator.device)
     tiny = torch.finfo(torch.float32).tiny
-    return -torch.log(-torch.log(uniform.clamp(min=tiny)).clamp(min=tiny))
+    exponential = -torch.log(uniform.clamp(min=tiny))
+    return -torch.log(exponential.clamp(min=tiny))
 
 
 def choose_codes(logits: Tensor, codevectors: Tensor, noise: Tensor | None, temperature: float) -> Quantised:
@@ -116,6 +117,8 @@ def contrastive_loss(
         temperature: divides the similarities.
     """
     width = candidates.shape[1]
+    if not len(negatives):
+        return Contrast(candidates.sum() * 0, torch.zeros((), device=candidates.device))
     predicted = nn.functional.normalize(predictions.float(), dim=-1, eps=1e-8)
     wanted = nn.functional.normalize(targets.float(), dim=-1, eps=1e-8)
     others = nn.functional.normalize(candidates.float(), dim=-1, eps=1e-8)

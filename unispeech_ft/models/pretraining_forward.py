@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unispeech_ft.models.families import backbone
 from unispeech_ft.models.forward import ctc_loss_sum, encode

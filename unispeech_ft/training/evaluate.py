@@ -28,6 +28,9 @@ BATCH_S = 60.0
 # A phone that the references hold this often and the model never emits is worth a word.
 COMMON_PHONE = 20
 
+# (model, the arrays of some clips, autocast) → the best row of the head in each of a clip's own frames.
+BestRows = Callable[[Any, Sequence[npt.NDArray[Any]], Any], list[npt.NDArray[np.int64]]]
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -68,6 +71,7 @@ def decode_split(
     num_samples: Sequence[int],
     accelerator: Accelerator,
     batch_s: float = BATCH_S,
+    best: BestRows | None = None,
 ) -> dict[int, tuple[list[str], float]]:
     """Hypothesis and share of blank frames of every clip, by its place, gathered from all processes."""
     was_training = model.training
@@ -77,7 +81,7 @@ def decode_split(
     mine: list[tuple[int, list[str], float]] = []
     for places in batches[accelerator.process_index :: accelerator.num_processes]:
         # Longest first, so that the memory is there from the first batch on.
-        rows = best_rows(model, [clip_features(place) for place in places], accelerator.autocast())
+        rows = (best or best_rows)(model, [clip_features(place) for place in places], accelerator.autocast())
         for place, frames in zip(places, rows, strict=True):
             labels = collapse(frames, tokenizer.blank_id, tokenizer.special_ids)
             mine.append((place, tokenizer.decode(labels), blank_share([frames], tokenizer.blank_id) or 0.0))
@@ -97,15 +101,17 @@ def evaluate_split(
     clip_features: Callable[[int], npt.NDArray[Any]],
     num_frames: npt.NDArray[np.int64],
     accelerator: Accelerator,
+    best: BestRows | None = None,
 ) -> Evaluation:
     """Scores a labelled split.
 
     Args:
         clip_features: place in the split → `[T, F]`.
         num_frames: of each clip, to weigh the share of blank frames.
+        best: what finds the best rows of a batch, `best_rows` where none is named.
     """
     started = time.perf_counter()
-    decoded = decode_split(model, tokenizer, clip_features, labelled.num_samples.tolist(), accelerator)
+    decoded = decode_split(model, tokenizer, clip_features, labelled.num_samples.tolist(), accelerator, best=best)
     hypotheses = {name: decoded[place][0] for place, name in enumerate(labelled.ids)}
     speakers = {name: speaker for name, speaker in zip(labelled.ids, labelled.speakers, strict=True) if speaker}
     scores = score(labelled.references, hypotheses, durations_s=labelled.durations_s, speakers=speakers)
