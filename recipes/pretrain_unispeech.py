@@ -14,6 +14,7 @@ import sys
 
 from unispeech_ft.errors import run_command
 from unispeech_ft.hub.pretraining_folder import describe, export, open_run
+from unispeech_ft.models.placement import place
 from unispeech_ft.models.pretraining_build import build_pretraining_model, read_pretraining_config
 from unispeech_ft.pretrain_config import load_pretrain_config
 from unispeech_ft.training import ctc, pretraining
@@ -33,7 +34,7 @@ def main() -> None:
         return
 
     built = build_pretraining_model(config, tokenizer)
-    built.network.to(accelerator.device)
+    place(built.network, accelerator.device, config.model, config.training)
     for note in built.notes:
         accelerator.print(note)
     open_run(config, speech, accelerator)

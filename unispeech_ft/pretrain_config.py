@@ -82,6 +82,57 @@ class ObjectiveConfig(Section):
     )
 
 
+class PretrainBatchConfig(BatchConfig):
+    """Sizes in padded seconds of audio, over all processes."""
+
+    seconds_per_update: Positive = 4800.0
+    seconds_per_sub_batch: Positive = 75.0
+
+
+class PretrainMaskConfig(MaskConfig):
+    """Which frames are hidden and have to be told."""
+
+    time_prob: Probability = 0.5
+    feature_prob: Probability = 0.0
+
+
+class PretrainOptimizerConfig(OptimizerConfig):
+    """AdamW."""
+
+    lr: Positive = 1e-3
+    eps: Positive = 1e-6
+    weight_decay: NotNegative = 0.01
+    max_grad_norm: NotNegative = Field(0.0, description="0 switches clipping off")
+
+
+class PretrainScheduleConfig(ScheduleConfig):
+    """The learning rate over the updates."""
+
+    name: Literal["tri_stage", "linear", "cosine", "constant", "polynomial"] = "polynomial"
+    updates: PositiveCount = 200_000
+    warmup: Count = 25_000
+    decay: Count = Field(225_000, description="of tri_stage and polynomial, which may stop before its end")
+    init_scale: NotNegative = 0.0
+    final_scale: NotNegative = 0.0
+    freeze_encoder_updates: Count = Field(0, le=0, description="only a fine-tuning freezes the encoder")
+
+
+class PretrainEvaluationConfig(EvaluationConfig):
+    """When the CTC branch is scored on the labelled validation splits."""
+
+    every_updates: PositiveCount = 5_000
+    start_after: Count = 0
+    max_utterances: PositiveCount | None = 500
+
+
+class PretrainTrainingConfig(Section):
+    """How the step is computed, not what; see `config.TrainingConfig`."""
+
+    fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks 16 bits at a time")
+    fused_optimizer: bool = Field(True, description="one kernel for all parameters")
+    compile_layers: bool = Field(False, description="torch.compile each encoder layer; needs a C++ compiler")
+
+
 class PretrainConfig(Section):
     """A whole pre-training run."""
 
@@ -94,14 +145,13 @@ class PretrainConfig(Section):
     unlabelled: UnlabelledConfig = UnlabelledConfig()
     phonemes: PhonemesConfig = PhonemesConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
-    batch: BatchConfig = BatchConfig(seconds_per_update=4800.0, seconds_per_sub_batch=75.0)
-    mask: MaskConfig = MaskConfig(time_prob=0.5, time_length=10, feature_prob=0.0)
-    optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3, eps=1e-6, weight_decay=0.01, max_grad_norm=0.0)
-    schedule: ScheduleConfig = ScheduleConfig(
-        name="polynomial", updates=200_000, warmup=25_000, decay=225_000, init_scale=0.0, final_scale=0.0
-    )
-    evaluation: EvaluationConfig = EvaluationConfig(every_updates=5_000, start_after=0, max_utterances=500)
-    checkpointing: CheckpointingConfig = CheckpointingConfig(every_updates=2_000)
+    batch: PretrainBatchConfig = PretrainBatchConfig()
+    mask: PretrainMaskConfig = PretrainMaskConfig()
+    optimizer: PretrainOptimizerConfig = PretrainOptimizerConfig()
+    schedule: PretrainScheduleConfig = PretrainScheduleConfig()
+    evaluation: PretrainEvaluationConfig = PretrainEvaluationConfig()
+    checkpointing: CheckpointingConfig = CheckpointingConfig()
+    training: PretrainTrainingConfig = PretrainTrainingConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @property

@@ -86,7 +86,8 @@ def _load(model: PretrainModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
     options = attention_options(model, config)
     if model.from_scratch:
         network = UniSpeechForPreTraining._from_config(config, **options).float()
-        start_as_filter_bank(backbone(network).feature_extractor)
+        if model.extractor_grad_scale == 0:
+            start_as_filter_bank(backbone(network).feature_extractor)
         return network, []
     source = str(packaged(model.base))
     try:

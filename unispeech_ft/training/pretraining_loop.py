@@ -112,7 +112,9 @@ def pretrain(task: PretrainTask, config: PretrainConfig, accelerator: Accelerato
         UserError: the checkpoint to resume from is missing or of another task, or recordings cannot be read.
     """
     output = Path(config.output_dir)
-    optimizer: Any = accelerator.prepare(make_optimizer(task.network, config.optimizer))
+    optimizer: Any = accelerator.prepare(
+        make_optimizer(task.network, config.optimizer, fused=config.training.fused_optimizer)
+    )
     progress, states = _start(task, optimizer, config, accelerator)
     task.network.train()
     batches = _batches(task, states, config, accelerator, progress.updates)
