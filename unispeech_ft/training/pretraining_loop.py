@@ -49,6 +49,14 @@ class PretrainTask:
     identity: str
 
 
+def loader(stream: SlotStream, workers: int, *, pin_memory: bool) -> DataLoader[Any]:
+    """Loads a stream; workers are spawned, since a forked one may hang in the libraries' threads (pyarrow)."""
+    context = "spawn" if workers else None
+    return DataLoader(
+        stream, batch_size=None, num_workers=workers, pin_memory=pin_memory, multiprocessing_context=context
+    )
+
+
 def _batches(
     task: PretrainTask, states: Mapping[int, StreamState], config: PretrainConfig, accelerator: Accelerator, first: int
 ) -> Iterator[PretrainBatch]:
@@ -66,7 +74,7 @@ def _batches(
     )
     on_gpu = accelerator.device.type == "cuda"
     workers = workers_for(task.slots.share(rank, world), config.data.num_workers) if on_gpu else 0
-    for item in DataLoader(stream, batch_size=None, num_workers=workers, pin_memory=on_gpu):
+    for item in loader(stream, workers, pin_memory=on_gpu):
         if isinstance(item, UserError):
             raise item
         yield item
