@@ -67,6 +67,13 @@ def test_no_command_is_forgotten():
         launch,
         "unispeech-ft transcribe",
         *("unispeech-ft push", "unispeech-ft verify", "unispeech-ft export"),
+        *(
+            "unispeech-ft evaluate",
+            "unispeech-ft score",
+            "unispeech-ft align",
+            "unispeech-ft ngram",
+            "python scripts/boundary_error.py",
+        ),
     )
     assert [words for words in commands() if not " ".join(words).startswith(known)] == []
 
@@ -98,8 +105,10 @@ def test_own_speech_commands(here, spoken_corpus):
         soundfile.write(here / "recordings" / name, samples, rate_hz)
         rows.append(f"{name}\tel perro número {number} come\n")
     (here / "recordings" / "clips.tsv").write_text("path\tsentence\n" + "".join(rows), encoding="utf-8")
-    run([*command("python recipes/ctc_phoneme.py"), *TINY, "--schedule.updates", "2"], here)
-    assert "clip.wav\t" in run(command("unispeech-ft transcribe"), here)
+    recipe = "python recipes/ctc_phoneme.py --config configs/ctc_phoneme/manifest.yaml"
+    run([*command(recipe), *TINY, "--schedule.updates", "2"], here)
+    assert "clip.wav\t" in run(command("unispeech-ft transcribe runs/manifest"), here)
+    assert (here / "runs" / "textgrids" / "clip.TextGrid").is_file()
 
 
 def test_python_examples(here, spoken_corpus, small_run):
@@ -117,6 +126,30 @@ def test_python_examples(here, spoken_corpus, small_run):
     clip = next((spoken_corpus / "ky" / "clips").glob("*.mp3"))
     soundfile.write(here / "clip.wav", *soundfile.read(clip, dtype="float32"))
     assert "'text'" in run([sys.executable, "-c", pipeline], here)
+
+
+def test_commands_on_numbers(here, spoken_corpus, small_run):
+    (here / "data").mkdir()
+    (here / "data" / "demo").symlink_to(spoken_corpus)
+    recipe = command("python recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo.yaml")
+    said = run(
+        [*recipe, *TINY, "--schedule.updates", "2", "--schedule.warmup", "1", "--output_dir", "runs/three"], here
+    )
+    assert "(mean ± standard deviation)" in said
+    (here / "runs" / "demo").mkdir()
+    (here / "runs" / "demo" / "model").symlink_to(small_run.model_dir.resolve())
+    assert "reference floor 0.00 %" in run(command("unispeech-ft evaluate"), here)
+    for name, phones in (("references", "x y"), ("hypotheses", "x"), ("second_labels", "x z")):
+        (here / f"{name}.tsv").write_text(f"a\t{phones}\n", encoding="utf-8")
+    assert "reference floor    50.00 %" in run(command("unispeech-ft score"), here)
+    clip = next((spoken_corpus / "ky" / "clips").glob("*.mp3"))
+    soundfile.write(here / "clip.wav", *soundfile.read(clip, dtype="float32"))
+    aligned = run(command("unispeech-ft align"), here).splitlines()
+    assert [line.split("\t")[3] for line in aligned] == ["b", "ɑ", "l", "ɑ"]
+    assert (here / "runs" / "textgrids" / "clip.TextGrid").is_file()
+    assert "chosen: the first; runs/demo/ngram" in run(command("unispeech-ft ngram"), here)
+    assert "clip.wav\t" in run(command("unispeech-ft transcribe runs/demo"), here)
+    assert "phones spread evenly" in run([*command("python scripts/boundary_error.py"), "--clips", "24"], here)
 
 
 def test_publish_commands(here, spoken_corpus, small_config, small_run):

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from unispeech_ft.commands import align, audit, compare, convert, evaluate, export, push, transcribe, verify
+from unispeech_ft.commands import align, audit, compare, convert, evaluate, export, ngram, push, transcribe, verify
 from unispeech_ft.errors import UserError, raise_all, run_command
 from unispeech_ft.version import VERSION
 
@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
     transcribe.add_options(command("transcribe", transcribe.run, transcribe.SUMMARY))
     evaluate.add_options(command("evaluate", evaluate.run, evaluate.SUMMARY))
+    ngram.add_options(command("ngram", ngram.run, ngram.SUMMARY))
     audit.add_options(command("audit", audit.run, audit.SUMMARY))
     align.add_options(command("align", align.run, align.SUMMARY))
     compare.add_options(command("compare", compare.run, compare.SUMMARY))
@@ -84,7 +85,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
             parser = build_parser()
             options = parser.parse_args(words)
-            if overrides and options.run not in (evaluate.run, verify.run, audit.run):
+            if overrides and options.run not in (evaluate.run, verify.run, audit.run, ngram.run):
                 parser.error(f"unrecognized arguments: {' '.join(overrides)}")
             options.overrides = overrides
             status: int | None = options.run(options)

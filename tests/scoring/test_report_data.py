@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from telling import telling_result
 
 from unispeech_ft.scoring import report_html, score, summarize
 from unispeech_ft.scoring.report import Recordings, parse_curves
@@ -15,6 +16,11 @@ from unispeech_ft.scoring.report.figures import curve_svg, thinned
 from unispeech_ft.scoring.report.groups import by_duration, by_speaker, collapse_checks, phone_errors
 from unispeech_ft.scoring.report.order import ipa_order, phone_class
 from unispeech_ft.scoring.timing import PhoneTime
+
+
+@pytest.fixture
+def told():
+    return telling_result()
 
 
 def test_phones_stand_by_manner_and_place_and_any_string_finds_one():

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 from chromium import Browser, drive, find_chromium
-from conftest import PHONE_S, RATE_HZ, tone
+from telling import PHONE_S, RATE_HZ, telling_result, tone
 
 from unispeech_ft.scoring import report_html, summarize
 
@@ -32,6 +32,11 @@ AudioBufferSourceNode.prototype.start = function (when, offset, duration) {
   return start.call(this, when, offset, duration);
 };
 """
+
+
+@pytest.fixture
+def told():
+    return telling_result()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ SUMMARY = "Score a saved model on a split of a configuration."
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "%(prog)s [-h] MODEL --config C --split SPLIT [--output DIR] [--floor LABELS] [--section.key VALUE ...]"
+        "%(prog)s [-h] MODEL --config C --split SPLIT [--output DIR] [--floor LABELS] [--beam DIR]"
+        " [--section.key VALUE ...]"
     )
     parser.epilog = (
         "--section.key VALUE sets a key of the configuration, such as --data.root DIR; its model section counts for"
@@ -28,6 +29,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " id<TAB>phones (the same as --evaluation.floor)"
     )
     parser.add_argument("--floor", metavar="LABELS", help=floor)
+    beam = (
+        "decode by beam search with the phone n-gram in DIR (see `unispeech-ft ngram`), results beside the greedy ones"
+    )
+    parser.add_argument("--beam", metavar="DIR", type=Path, help=beam)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -41,4 +46,4 @@ def run(options: argparse.Namespace) -> None:
     raise_all([UserError(f"{word} has no effect here", remedy=remedy) for word in of_model])
     given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
     given += [] if options.floor is None else [f"--evaluation.floor={options.floor}"]
-    evaluate_saved(options.model, load_config(given, first_seed=True), options.split, options.output)
+    evaluate_saved(options.model, load_config(given, first_seed=True), options.split, options.output, options.beam)

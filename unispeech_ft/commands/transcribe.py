@@ -18,6 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s", "posterior"}]}'
     parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
     parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write a Praat TextGrid a recording into DIR")
+    beam = "decode by beam search with the phone n-gram in DIR (see `unispeech-ft ngram`)"
+    parser.add_argument("--beam", metavar="DIR", type=Path, help=beam)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -26,6 +28,7 @@ def run(options: argparse.Namespace) -> None:
 
     from unispeech_ft.errors import UserError, raise_all
     from unispeech_ft.models.saved import load_saved
+    from unispeech_ft.scoring.beam import load_search
     from unispeech_ft.transcription.textgrid import textgrid_paths, write_textgrid
     from unispeech_ft.transcription.transcripts import as_json, audio_files, transcribe_files
 
@@ -33,7 +36,8 @@ def run(options: argparse.Namespace) -> None:
     grids = textgrid_paths(options.textgrid, options.audio, files) if options.textgrid else [None] * len(files)
     if files:
         saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
-        for result, grid in zip(transcribe_files(saved, files), grids, strict=True):
+        search = load_search(options.beam, saved.tokenizer)[0] if options.beam else None
+        for result, grid in zip(transcribe_files(saved, files, search=search), grids, strict=True):
             if isinstance(result, UserError):
                 faults.append(result)
                 continue

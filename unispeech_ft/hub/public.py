@@ -86,6 +86,9 @@ def public_config(
             ),
             "data": public_data(config.data, local),
             "phonemes": config.phonemes.model_copy(update=phonemes),
+            "evaluation": config.evaluation.model_copy(
+                update={"floor": public_path(config.evaluation.floor or "") or None}
+            ),
             "hub": config.hub.model_copy(
                 update={"push": False, "repo": repo, "private": private, "license": license_name}
             ),

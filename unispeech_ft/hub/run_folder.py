@@ -22,7 +22,8 @@ from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.saved import load_saved
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
 from unispeech_ft.pretrain_config import PretrainConfig
-from unispeech_ft.scoring import Summary, UtteranceScore
+from unispeech_ft.scoring import GREEDY_RULE, TEXT_RULE, Summary, UtteranceScore
+from unispeech_ft.scoring.beam import load_search
 from unispeech_ft.training import ctc
 from unispeech_ft.training.evaluate import warnings_about
 from unispeech_ft.training.results import floor_of, result_lines, write_evaluation
@@ -168,7 +169,9 @@ def _original_conventions(config: Config) -> dict[str, Any]:
     return {"tokenizer": ctc.published_head(config), "eps": config.data.normalize_eps}
 
 
-def evaluate_saved(model: str, config: Config, split: Split, output: Path | None = None) -> Summary | None:
+def evaluate_saved(
+    model: str, config: Config, split: Split, output: Path | None = None, beam: Path | None = None
+) -> Summary | None:
     """Scores a saved model on a split of a configuration, writes the results, and prints the outcome.
 
     The model's own inventory decodes; what the configuration says on the model counts for nothing. Phones that the
@@ -176,7 +179,8 @@ def evaluate_saved(model: str, config: Config, split: Split, output: Path | None
 
     Args:
         model: folder or Hub id, see `models.saved.load_saved`.
-        output: folder of the results; see `default_output`.
+        output: folder of the results; see `default_output`, with `-beam` added for a beam search.
+        beam: folder of a beam search, see `scoring.beam`; None decodes greedily.
 
     Returns:
         The summary; on other processes than the first, None.
@@ -196,10 +200,13 @@ def evaluate_saved(model: str, config: Config, split: Split, output: Path | None
         accelerator.print(f"{split}: phones that the model lacks, each a sure error: {' '.join(lacking)}")
     cache_dir = Path(config.data.cache_dir).expanduser()
     features = ctc.split_features(labelled, saved.built.front_end, cache_dir, accelerator)
-    evaluation = features.evaluate(saved.built, saved.tokenizer, accelerator)
+    search, beam_settings = load_search(beam, saved.tokenizer) if beam else (None, None)
+    evaluation = features.evaluate(saved.built, saved.tokenizer, accelerator, search)
     summary = None
     if accelerator.is_main_process:
         folder = output or default_output(model, config, split)
+        if beam and not output:
+            folder = folder.with_name(f"{split}-beam")
         floor = floor_of(config, split, labelled.references)
         summary = write_evaluation(
             folder,
@@ -212,6 +219,7 @@ def evaluate_saved(model: str, config: Config, split: Split, output: Path | None
             waveform=labelled.waveform,
             metrics=Path(model).expanduser().parent / METRICS,
             floor=floor,
+            scoring=beam_settings.rule + TEXT_RULE if beam_settings else GREEDY_RULE,
         )
         warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
         print("\n".join(["", *result_lines(evaluation, summary, floor=floor), *warnings, f"results: {folder}"]))

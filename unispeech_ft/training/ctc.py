@@ -36,6 +36,7 @@ from unispeech_ft.models.features import ComputedFeatures, FeatureStore, FrontEn
 from unispeech_ft.phonemes.g2p import G2P
 from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, inventory
+from unispeech_ft.scoring.beam import Search
 from unispeech_ft.training.evaluate import Evaluation, evaluate_split
 from unispeech_ft.training.loop import Task
 
@@ -197,10 +198,12 @@ class SplitFeatures:
     labelled: LabelledSplit
     store: FeatureStore | ComputedFeatures
 
-    def evaluate(self, built: BuiltModel, tokenizer: PhoneTokenizer, accelerator: Accelerator) -> Evaluation:
-        """Scores the split with the model as it is now."""
+    def evaluate(
+        self, built: BuiltModel, tokenizer: PhoneTokenizer, accelerator: Accelerator, search: Search | None = None
+    ) -> Evaluation:
+        """Scores the split with the model as it is now, greedily or with a search."""
         return evaluate_split(
-            built.model, tokenizer, self.labelled, self.store.clip, self.store.num_frames, accelerator
+            built.model, tokenizer, self.labelled, self.store.clip, self.store.num_frames, accelerator, search
         )
 
 

@@ -18,7 +18,9 @@ from unispeech_ft.data.plan import evaluation_batches
 from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.forward import encode, head
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.scoring import UtteranceScore, blank_share, score, segments
+from unispeech_ft.scoring import Segment, UtteranceScore, blank_share, score, segments
+from unispeech_ft.scoring.beam import Search
+from unispeech_ft.scoring.forced import forced_segments
 from unispeech_ft.scoring.timing import FrameGrid, PhoneTime, phone_times
 
 if TYPE_CHECKING:
@@ -90,9 +92,19 @@ class Decoded(NamedTuple):
     blank_share: float
 
 
-def decode_greedily(outputs: FrameOutputs, tokenizer: PhoneTokenizer, grid: FrameGrid, duration_s: float) -> Decoded:
-    """The greedy path of one clip: its phones, when they were said, and the share of blank frames."""
-    marks = segments(outputs.best_rows, tokenizer.blank_id, tokenizer.special_ids)
+def marks_of(outputs: FrameOutputs, tokenizer: PhoneTokenizer, search: Search | None) -> list[Segment]:
+    """The frames that mark each phone, of the greedy path; with a search, of the best path that says what it found."""
+    if search is None:
+        return segments(outputs.best_rows, tokenizer.blank_id, tokenizer.special_ids)
+    labels = search(outputs.log_posteriors)
+    return forced_segments(outputs.log_posteriors, labels, tokenizer.blank_id) if labels else []
+
+
+def decode_clip(
+    outputs: FrameOutputs, tokenizer: PhoneTokenizer, grid: FrameGrid, duration_s: float, search: Search | None = None
+) -> Decoded:
+    """The phones of one clip, when they were said, and the share of frames whose best row is the blank."""
+    marks = marks_of(outputs, tokenizer, search)
     times = phone_times(marks, outputs.log_posteriors, grid, duration_s)
     blanks = blank_share([outputs.best_rows], tokenizer.blank_id) or 0.0
     return Decoded([tokenizer.tokens[mark.label] for mark in marks], times, blanks)
@@ -105,6 +117,7 @@ def decode_split(
     num_samples: Sequence[int],
     accelerator: Accelerator,
     batch_s: float = BATCH_S,
+    search: Search | None = None,
     outputs_of: OutputsOf | None = None,
 ) -> dict[int, Decoded]:
     """What was recognised in every clip, by its place, gathered from all processes."""
@@ -119,7 +132,7 @@ def decode_split(
         clips = [clip_features(place) for place in places]
         outputs = (outputs_of or frame_outputs)(model, clips, accelerator.autocast())
         for place, frames in zip(places, outputs, strict=True):
-            mine.append((place, decode_greedily(frames, tokenizer, grid, num_samples[place] / 16_000)))
+            mine.append((place, decode_clip(frames, tokenizer, grid, num_samples[place] / 16_000, search)))
     model.train(was_training)
     gathered = mine
     if accelerator.num_processes > 1:
@@ -136,6 +149,7 @@ def evaluate_split(
     clip_features: Callable[[int], npt.NDArray[Any]],
     num_frames: npt.NDArray[np.int64],
     accelerator: Accelerator,
+    search: Search | None = None,
     outputs_of: OutputsOf | None = None,
 ) -> Evaluation:
     """Scores a labelled split.
@@ -143,11 +157,14 @@ def evaluate_split(
     Args:
         clip_features: place in the split → `[T, F]`.
         num_frames: of each clip, to weigh the share of blank frames.
+        search: see `scoring.beam`; None decodes greedily.
         outputs_of: what the head says of a batch, `frame_outputs` where none is named.
     """
     started = time.perf_counter()
     num_samples = labelled.num_samples.tolist()
-    decoded = decode_split(model, tokenizer, clip_features, num_samples, accelerator, outputs_of=outputs_of)
+    decoded = decode_split(
+        model, tokenizer, clip_features, num_samples, accelerator, search=search, outputs_of=outputs_of
+    )
     hypotheses = {name: decoded[place].phones for place, name in enumerate(labelled.ids)}
     speakers = {name: speaker for name, speaker in zip(labelled.ids, labelled.speakers, strict=True) if speaker}
     scores = score(labelled.references, hypotheses, durations_s=labelled.durations_s, speakers=speakers)

@@ -31,6 +31,7 @@ def write_evaluation(
     waveform: Callable[[str], npt.NDArray[np.float32]] | None = None,
     metrics: Path | None = None,
     floor: Floor | None = None,
+    scoring: str = GREEDY_RULE,
 ) -> Summary:
     """Writes hypotheses.jsonl, summary.json and report.html of a scored split.
 
@@ -39,6 +40,7 @@ def write_evaluation(
         published: whether the split is exactly a published one.
         waveform: utterance id → its clip at 16 kHz, for the report.
         floor: see `floor_of`.
+        scoring: the rule of decoding and scoring, in words.
         metrics: the `metrics.jsonl` of the run that made the model, for the report.
     """
     summary = summarize(
@@ -50,7 +52,7 @@ def write_evaluation(
         synthetic=synthetic,
         labels=config.phonemes.labels,
         published_split=published,
-        scoring=GREEDY_RULE,
+        scoring=scoring,
         reference_floor=floor.per if floor else None,
     )
     counted = summary.substitutions + summary.deletions + summary.insertions

@@ -14,6 +14,7 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import frame_grid, minimum_frames
 from unispeech_ft.models.forward import encode, head
 from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.scoring.forced import forced_segments
 from unispeech_ft.scoring.greedy import Segment
 from unispeech_ft.scoring.timing import phone_times
 from unispeech_ft.transcription.transcripts import TimedPhone, Transcript
@@ -44,8 +45,6 @@ def forced_marks(
     Raises:
         UserError: as in `align_file`.
     """
-    import torchaudio
-
     labels = saved.tokenizer.encode(phones)
     posteriors, duration_s = log_posteriors(saved, path)
     needed, there = minimum_frames(labels), posteriors.shape[1]
@@ -54,11 +53,8 @@ def forced_marks(
             f"{path}: {len(labels)} phones cannot be aligned with {there} frames",
             remedy="check that the text is this clip's",
         )
-    path_labels, scores = torchaudio.functional.forced_align(
-        posteriors, torch.tensor([labels], dtype=torch.int32), blank=saved.tokenizer.blank_id
-    )
-    spans = torchaudio.functional.merge_tokens(path_labels[0], scores[0], blank=saved.tokenizer.blank_id)
-    return [Segment(span.token, span.start, span.end) for span in spans], posteriors[0].numpy(), duration_s
+    frames = posteriors[0].numpy()
+    return forced_segments(frames, labels, saved.tokenizer.blank_id), frames, duration_s
 
 
 def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Transcript:

@@ -17,9 +17,9 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.scoring.greedy import segments
+from unispeech_ft.scoring.beam import Search
 from unispeech_ft.scoring.timing import FrameGrid, phone_times
-from unispeech_ft.training.evaluate import BATCH_S, FrameOutputs, frame_outputs
+from unispeech_ft.training.evaluate import BATCH_S, FrameOutputs, frame_outputs, marks_of
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, waveform_blocks
 
 MAX_CHUNK_S = 20.0
@@ -112,7 +112,7 @@ class ChunkPhones:
     closing_frames: int = 0
 
 
-def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> list[ChunkPhones]:
+def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], search: Search | None = None) -> list[ChunkPhones]:
     """Phones of each chunk; none where there is no sound at all.
 
     Each chunk is treated as evaluation treats a clip, its 16-bit storage included, so that both find the same phones.
@@ -133,12 +133,14 @@ def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> list[ChunkPhone
         features = [front_end(unpack(*pack(chunks[place].waveform))).cpu().numpy() for place in places]
         outputs = frame_outputs(saved.built.model, features, nullcontext())
         for place, frames in zip(places, outputs, strict=True):
-            found[place] = _chunk_phones(frames, chunks[place], tokenizer, grid)
+            found[place] = _chunk_phones(frames, chunks[place], tokenizer, grid, search)
     return found
 
 
-def _chunk_phones(outputs: FrameOutputs, chunk: Chunk, tokenizer: PhoneTokenizer, grid: FrameGrid) -> ChunkPhones:
-    marks = segments(outputs.best_rows, tokenizer.blank_id, tokenizer.special_ids)
+def _chunk_phones(
+    outputs: FrameOutputs, chunk: Chunk, tokenizer: PhoneTokenizer, grid: FrameGrid, search: Search | None
+) -> ChunkPhones:
+    marks = marks_of(outputs, tokenizer, search)
     times = phone_times(marks, outputs.log_posteriors, grid, len(chunk.waveform) / SAMPLE_RATE_HZ)
     phones = [
         TimedPhone(tokenizer.tokens[mark.label], chunk.start_s + time.start_s, chunk.start_s + time.end_s, time[2])
@@ -196,7 +198,12 @@ def _pools(items: Iterable[Chunk | _End | UserError]) -> Iterator[list[Chunk | _
 
 
 def transcribe_files(
-    saved: SavedModel, paths: Iterable[Path], *, max_chunk_s: float = MAX_CHUNK_S, search_s: float = SEARCH_S
+    saved: SavedModel,
+    paths: Iterable[Path],
+    *,
+    max_chunk_s: float = MAX_CHUNK_S,
+    search_s: float = SEARCH_S,
+    search: Search | None = None,
 ) -> Iterator[Transcript | UserError]:
     """Transcribes recordings of any format and length; the memory that it takes does not grow with either.
 
@@ -205,13 +212,14 @@ def transcribe_files(
         paths: audio files.
         max_chunk_s: longer recordings are cut where it is quiet.
         search_s: how far before the longest possible chunk a quiet place is looked for.
+        search: see `scoring.beam`; None decodes greedily.
 
     Yields:
         For each file, in order, its transcript, or the fault for which it has none.
     """
     heard = ChunkPhones([])
     for pool in _pools(_chunks_of(paths, max_chunk_s, search_s)):
-        decoded = iter(decode_chunks(saved, [item for item in pool if isinstance(item, Chunk)]))
+        decoded = iter(decode_chunks(saved, [item for item in pool if isinstance(item, Chunk)], search))
         for item in pool:
             if isinstance(item, Chunk):
                 heard = joined(heard, next(decoded))

@@ -1,9 +1,10 @@
+"""A result to report, with sound: each phone is a tone of its own."""
+
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from unispeech_ft.scoring import score
+from unispeech_ft.scoring import UtteranceScore, score
 from unispeech_ft.scoring.report import Recordings
 from unispeech_ft.scoring.timing import PhoneTime
 
@@ -22,8 +23,7 @@ def spoken(phones: list[str]) -> np.ndarray:
     return np.concatenate([0.4 * np.sin(2 * np.pi * tone(phone) * time_s) for phone in phones]).astype(np.float32)
 
 
-@pytest.fixture
-def told():
+def telling_result() -> tuple[list[UtteranceScore], Recordings]:
     """Scores and recordings of a few utterances, one of them with a hostile name and hostile phones."""
     references = {
         "first": ["t", "a", "tʃ", "u", "k", "a"],

@@ -1,0 +1,32 @@
+"""`unispeech-ft ngram MODEL OUT --config C`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "Make a phone n-gram for beam search from training labels, tuned on the validation split."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [-h] MODEL OUT --config C [--order N] [--section.key VALUE ...]"
+    parser.epilog = (
+        "Needs flashlight-text. Then: unispeech-ft evaluate … --beam OUT, unispeech-ft transcribe … --beam OUT."
+    )
+    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("output", metavar="OUT", type=Path, help="folder for phones.arpa and beam.json")
+    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
+    parser.add_argument("--order", type=int, choices=range(2, 7), default=4, help="longest gram; default: 4")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the validation PER of every trial, the chosen first."""
+    from unispeech_ft.config_reading import load_config
+    from unispeech_ft.training.ngram import make_ngram
+
+    given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
+    trials = make_ngram(options.model, load_config(given, first_seed=True), options.output, options.order)
+    print("n-gram weight  blank penalty  validation PER")
+    for settings, per in trials:
+        print(f"{settings.lm_weight:13g}  {settings.blank_penalty:13g}  {100 * per:12.2f} %")
+    print(f"chosen: the first; {options.output}")
