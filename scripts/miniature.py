@@ -162,7 +162,7 @@ def table(
         "Five models of 1.3 M parameters, fine-tuned with the same budget on 10 minutes of Kyrgyz with labels. **All"
         " speech is synthetic** (espeak-ng): the figures show what the code does, and say nothing about human speech.",
         "",
-        "| arm | PER | 95 % interval | points from scratch (paired, 95 %) | the paper's PER, Kyrgyz, human speech, 1 h |",
+        "| arm | PER | 95 % interval | points from scratch (paired) | the paper's PER, Kyrgyz, human speech, 1 h |",
         "|---|---|---|---|---|",
     ]
     for arm, summaries in results.items():
