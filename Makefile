@@ -1,9 +1,10 @@
-# make demo   sets up .venv and trains the embedded demo
+# make demo   sets up .venv and trains the embedded demo, without pre-training and with
 # make test   sets up .venv and runs the tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
 .PHONY: demo test slow-test style types clean
 
@@ -18,8 +19,10 @@ data/demo/synthetic_corpus.json: $(READY)
 	$(BIN)/python scripts/make_demo_corpus.py data/demo --languages ky
 
 demo: $(READY) data/demo/synthetic_corpus.json
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-		recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo.yaml
+	$(LAUNCH) recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo_from_scratch.yaml
+	$(LAUNCH) recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo.yaml
+	@echo "A: without pre-training, B: with"
+	@$(BIN)/unispeech-ft compare runs/demo_from_scratch runs/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -m 'not slow and not gpu'

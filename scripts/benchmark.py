@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=NUM_UTTERANCES, help="synthetic clips (default 200)")
     parser.add_argument("--seconds-per-update", type=float, default=SECONDS_PER_UPDATE, help="of audio (default 24)")
     parser.add_argument("--seconds-per-sub-batch", type=float, help="of audio (default: one sub-batch an update)")
+    parser.add_argument("--ablate", action="store_true", help="ours alone, with one part switched off at a time")
     parser.add_argument("--no-starts", action="store_true", help="leave out first-update times and memory")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.epilog = (
@@ -43,6 +44,7 @@ def main() -> None:
 
     from transformers.utils import logging
 
+    from unispeech_ft.benchmark.ablation import ablate
     from unispeech_ft.benchmark.run import Effort, as_json, compare
     from unispeech_ft.benchmark.table import lines
 
@@ -60,6 +62,12 @@ def main() -> None:
             tuple(overrides.items()),
         )
         effort = Effort(options.rounds, options.updates, options.trial_updates, options.evaluations)
+        if options.ablate:
+            with redirect_stdout(sys.stderr):
+                shares = ablate(setting, effort)
+            for name, (training, frozen) in shares.items():
+                print(f"without {name}: training at {training} of the speed, frozen phase at {frozen}")
+            return
         with redirect_stdout(sys.stderr):
             comparison = compare(setting, effort, starts=not options.no_starts)
     if options.json:

@@ -58,12 +58,14 @@ def run(words: list[str], folder: Path, **variables: str) -> str:
 
 def test_no_command_is_forgotten():
     recipe, launch = "python recipes/ctc_phoneme.py", "accelerate launch recipes/ctc_phoneme.py"
+    pretrain = "python recipes/pretrain_unispeech.py"
     known = (
         "make demo",
         "make test",
         "source",
         "python scripts/fetch_splits.py",
         recipe,
+        pretrain,
         launch,
         "unispeech-ft transcribe",
         *("unispeech-ft push", "unispeech-ft verify", "unispeech-ft export"),
@@ -111,11 +113,23 @@ def test_own_speech_commands(here, spoken_corpus):
     assert (here / "runs" / "textgrids" / "clip.TextGrid").is_file()
 
 
+def test_pretraining_command(here, spoken_corpus):
+    (here / "recordings").symlink_to(spoken_corpus / "ky" / "clips")
+    tiny = dict(TINY_MODEL, num_codevectors_per_group=8, codevector_dim=8, proj_codevector_dim=8)
+    small = {"seconds_per_update": "20", "seconds_per_sub_batch": "10"}
+    words = [word for key, value in small.items() for word in (f"--batch.{key}", value)]
+    words += ["--model.from_scratch", "true", "--model.config", safe_dump(tiny, default_flow_style=True, width=10_000)]
+    words += ["--unlabelled.max_duration_s", "5", "--schedule.updates", "2", "--model.extractor_grad_scale", "1"]
+    run([*command("python recipes/pretrain_unispeech.py"), *words], here)
+    assert (here / "runs" / "pretrain" / "stage_2_ky" / "model" / "model.safetensors").is_file()
+
+
 def test_python_examples(here, spoken_corpus, small_run):
     api, pipeline = blocks("python")
     (here / "data").mkdir()
     (here / "data" / "demo").symlink_to(spoken_corpus)
-    tiny = f"{{'model.config': {TINY_MODEL!r}, 'schedule.updates': 2, 'output_dir': 'runs/short'}}"
+    random = f"{{'model.from_scratch': True, 'model.config': {TINY_MODEL!r}"
+    tiny = f"{random}, 'schedule.updates': 2, 'output_dir': 'runs/short'}}"
     shortened = re.sub(r"\{.schedule.updates.*?\}", lambda _: tiny, api)
     assert shortened != api
     said = run([sys.executable, "-c", shortened], here)

@@ -112,11 +112,11 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """The learning rate over the updates."""
 
-    name: Literal["tri_stage", "linear", "cosine", "constant"] = "tri_stage"
+    name: Literal["tri_stage", "linear", "cosine", "constant", "polynomial"] = "tri_stage"
     updates: PositiveCount = 20_000
     warmup: Count = 2_000
     hold: Count = 8_000
-    decay: Count = 10_000
+    decay: Count = Field(10_000, description="of tri_stage and polynomial, which may stop before its end")
     init_scale: NotNegative = 0.01
     final_scale: NotNegative = 0.05
     freeze_encoder_updates: Count = 2_000

@@ -9,15 +9,18 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from unispeech_ft.config import Config, cross_field_errors
 from unispeech_ft.errors import UserError, raise_all
+
+Root = TypeVar("Root", bound=BaseModel)
+_FINE_TUNING = "configs/ctc_phoneme/demo.yaml"
 
 
 class _Loader(yaml.SafeLoader):
@@ -164,9 +167,11 @@ def _override_value(key: str, text: str, annotation: Any) -> Any:
     return value
 
 
-def apply_overrides(values: dict[str, Any], overrides: dict[str, str]) -> tuple[dict[str, Any], list[UserError]]:
+def apply_overrides(
+    values: dict[str, Any], overrides: dict[str, str], root: type[BaseModel] = Config
+) -> tuple[dict[str, Any], list[UserError]]:
     """A new nested mapping with the overrides in it, and the faults of their keys."""
-    keys = known_keys()
+    keys = known_keys(root)
     merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     faults: list[UserError] = []
     for key, text in overrides.items():
@@ -200,8 +205,8 @@ def _key_at(location: Sequence[str | int], keys: Sequence[str]) -> str:
     return path
 
 
-def _validation_faults(error: ValidationError) -> list[UserError]:
-    keys = list(known_keys())
+def _validation_faults(error: ValidationError, root: type[BaseModel]) -> list[UserError]:
+    keys = list(known_keys(root))
     faults: dict[str, UserError] = {}
     for item in error.errors():
         key = _key_at(item["loc"], keys)
@@ -221,21 +226,35 @@ def _validation_faults(error: ValidationError) -> list[UserError]:
     return list(faults.values())
 
 
-def load_config(arguments: Sequence[str], *, first_seed: bool = False) -> Config:
-    """The configuration that command-line arguments ask for.
+def load_as(arguments: Sequence[str], root: type[Root], checks: Callable[[Root], list[UserError]], hint: str) -> Root:
+    """The configuration of kind `root` that command-line arguments ask for.
 
     Args:
         arguments: `--config FILE` and overrides `--section.key VALUE`.
-        first_seed: take the first of several seeds, where nothing is trained; else several are a fault.
+        root: the outermost model.
+        checks: faults that only several keys together show.
+        hint: a YAML file to name where none is given.
 
     Raises:
         UserError: with every fault of the file, the overrides and their combination.
     """
-    values, seeds, faults, readable = _read_values(arguments)
+    values, faults, readable = _read_values(arguments, root, hint)
+    return _checked(values, faults, root, checks if readable else _no_checks)
+
+
+def load_config(arguments: Sequence[str], *, first_seed: bool = False) -> Config:
+    """The configuration of a fine-tuning; see `load_as`.
+
+    Args:
+        first_seed: take the first of several seeds, where nothing is trained; else several are a fault.
+    """
+    values, faults, readable = _read_values(arguments, Config, _FINE_TUNING)
+    values, seeds = _take_seeds(values, faults)
     if len(seeds) > 1 and not first_seed:
         remedy = "give one, or run recipes/ctc_phoneme.py, which makes a run of each"
         faults.append(UserError(f"seed is {json.dumps(seeds)}", remedy=remedy))
-    return _checked(values | ({"seed": seeds[0]} if seeds else {}), faults, readable)
+    one = values | ({"seed": seeds[0]} if seeds else {})
+    return _checked(one, faults, Config, cross_field_errors if readable else _no_checks)
 
 
 def load_configs(arguments: Sequence[str]) -> list[Config]:
@@ -249,10 +268,12 @@ def load_configs(arguments: Sequence[str]) -> list[Config]:
     Raises:
         UserError: as in `load_config`; or keys that name one run, and several seeds.
     """
-    values, seeds, faults, readable = _read_values(arguments)
+    values, faults, readable = _read_values(arguments, Config, _FINE_TUNING)
+    checks = cross_field_errors if readable else _no_checks
+    values, seeds = _take_seeds(values, faults)
     if not seeds:
-        return [_checked(values, faults, readable)]
-    first = _checked(values | {"seed": seeds[0]}, faults, readable)
+        return [_checked(values, faults, Config, checks)]
+    first = _checked(values | {"seed": seeds[0]}, faults, Config, checks)
     remedy = "leave it out, or give one seed"
     raise_all(
         [
@@ -275,15 +296,20 @@ def _of_one_run(config: Config) -> list[str]:
     return [key for key, given in keys.items() if given]
 
 
-def _read_values(arguments: Sequence[str]) -> tuple[dict[str, Any], list[int], list[UserError], bool]:
-    """The values of file and overrides; the seeds, where they are a list; faults; whether there was a file to read."""
+def _no_checks(_: BaseModel) -> list[UserError]:
+    """Where there was no file to read, what is missing says nothing."""
+    return []
+
+
+def _read_values(
+    arguments: Sequence[str], root: type[BaseModel], hint: str
+) -> tuple[dict[str, Any], list[UserError], bool]:
+    """The values of file and overrides, their faults, and whether there was a file to read."""
     path, overrides, faults = split_arguments(arguments)
     values: dict[str, Any] = {}
     readable = False
     if path is None:
-        faults.append(
-            UserError("--config is missing", remedy="name a YAML file, for example configs/ctc_phoneme/demo.yaml")
-        )
+        faults.append(UserError("--config is missing", remedy=f"name a YAML file, for example {hint}"))
     else:
         try:
             values, repeated = read_yaml(path)
@@ -291,30 +317,35 @@ def _read_values(arguments: Sequence[str]) -> tuple[dict[str, Any], list[int], l
             readable = True
         except UserError as error:
             faults.append(error)
-    values, bad_keys = apply_overrides(values, overrides)
-    faults += bad_keys
+    values, bad_keys = apply_overrides(values, overrides, root)
+    return values, faults + bad_keys, readable
+
+
+def _take_seeds(values: dict[str, Any], faults: list[UserError]) -> tuple[dict[str, Any], list[int]]:
+    """The values without a list of seeds, and that list; adds a fault where it is no list of different numbers."""
     seeds = values.get("seed")
     if not isinstance(seeds, list):
-        return values, [], faults, readable
+        return values, []
     good = seeds and all(type(seed) is int and seed >= 0 for seed in seeds) and len(set(seeds)) == len(seeds)
     if not good:
         remedy = "give a whole number, or a list of different ones such as [1, 2, 3]"
         faults.append(UserError(f"seed is {json.dumps(seeds, default=str)[:80]}", remedy=remedy))
-    rest = {key: value for key, value in values.items() if key != "seed"}
-    return rest, seeds if good else [], faults, readable
+    return {key: value for key, value in values.items() if key != "seed"}, seeds if good else []
 
 
-def _checked(values: dict[str, Any], faults: list[UserError], readable: bool) -> Config:
+def _checked(
+    values: dict[str, Any], faults: list[UserError], root: type[Root], checks: Callable[[Root], list[UserError]]
+) -> Root:
     try:
-        config = Config.model_validate(values)
+        config = root.model_validate(values)
     except ValidationError as error:
-        raise_all(faults + _validation_faults(error))
+        raise_all(faults + _validation_faults(error, root))
         raise
-    raise_all(faults + (cross_field_errors(config) if readable else []))
+    raise_all(faults + checks(config))
     return config
 
 
-def to_yaml(config: Config) -> str:
+def to_yaml(config: BaseModel) -> str:
     """The resolved configuration as YAML that `load_config` reads back to the same values."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 

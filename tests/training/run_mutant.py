@@ -52,7 +52,7 @@ def own_sentences() -> None:
 
 def averaged_gradients() -> None:
     """The processes' gradients and losses averaged instead of summed, as DistributedDataParallel does."""
-    original = step._sum_over_processes
+    original = step.sum_over_processes
 
     def averaged(parameters, loss, accelerator):
         loss = original(parameters, loss, accelerator)
@@ -60,7 +60,7 @@ def averaged_gradients() -> None:
             parameter.grad /= accelerator.num_processes
         return loss / accelerator.num_processes
 
-    step._sum_over_processes = averaged
+    step.sum_over_processes = averaged
 
 
 def none() -> None:

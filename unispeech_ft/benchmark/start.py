@@ -6,7 +6,6 @@ Cold: the clips lie decoded on disk, nothing else is there. Warm: as a second ru
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -48,6 +47,12 @@ def measure_start(setting: Setting, side: str, *, warm: bool) -> Start:
     return Start(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def peak_host_bytes() -> int:
+    """Peak of this process's resident memory; getrusage would count that of the process it was forked from."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024
+
+
 def _setting(text: str) -> Setting:
     fields: dict[str, Any] = json.loads(text)
     fields["folder"] = Path(fields["folder"])
@@ -75,8 +80,7 @@ def _run(side: str, started: float, setting: Setting) -> Start:
         trainer.add_callback(stopwatch)
         trainer.train()
         first = stopwatch.ends[0] - started
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Start(first, host, torch.cuda.max_memory_allocated() if setting.device == "cuda" else None)
+    return Start(first, peak_host_bytes(), torch.cuda.max_memory_allocated() if setting.device == "cuda" else None)
 
 
 if __name__ == "__main__":

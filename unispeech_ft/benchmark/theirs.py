@@ -102,28 +102,28 @@ class Theirs:
     def arguments(self, updates: int) -> dict[str, Any]:
         """What the Trainer is told; all else is its default."""
         optimizer, precision = self.config.optimizer, self.setting.precision
-        return dict(
-            output_dir=str(self.setting.folder / "trainer-run"),
-            max_steps=updates,
-            per_device_train_batch_size=self.batch_size,
-            train_sampling_strategy=self.sampling,
-            dataloader_num_workers=self.workers,
-            remove_unused_columns=False,
-            learning_rate=optimizer.lr,
-            adam_beta1=optimizer.betas[0],
-            adam_beta2=optimizer.betas[1],
-            max_grad_norm=optimizer.max_grad_norm,
-            lr_scheduler_type="constant",
-            optim="adamw_torch_fused",
-            bf16=precision == "bf16",
-            fp16=precision == "fp16",
-            use_cpu=self.setting.device == "cpu",
-            seed=self.seed,
-            logging_strategy="no",
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-        )
+        return {
+            "output_dir": str(self.setting.folder / "trainer-run"),
+            "max_steps": updates,
+            "per_device_train_batch_size": self.batch_size,
+            "train_sampling_strategy": self.sampling,
+            "dataloader_num_workers": self.workers,
+            "remove_unused_columns": False,
+            "learning_rate": optimizer.lr,
+            "adam_beta1": optimizer.betas[0],
+            "adam_beta2": optimizer.betas[1],
+            "max_grad_norm": optimizer.max_grad_norm,
+            "lr_scheduler_type": "constant",
+            "optim": "adamw_torch_fused",
+            "bf16": precision == "bf16",
+            "fp16": precision == "fp16",
+            "use_cpu": self.setting.device == "cpu",
+            "seed": self.seed,
+            "logging_strategy": "no",
+            "save_strategy": "no",
+            "report_to": [],
+            "disable_tqdm": True,
+        }
 
     def trainer(self, updates: int) -> MeasuredTrainer:
         self.seed += 1

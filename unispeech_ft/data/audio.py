@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import mmap
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,56 @@ def read_audio(path: Path | str) -> Waveform:
     except OSError as error:
         raise BadClip(f"the file cannot be read ({error.strerror})") from None
     return decode_audio(encoded)
+
+
+def _check_whole(source: Path | bytes) -> None:
+    if isinstance(source, Path):
+        with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            truncated = declares_more_than_it_holds(content)
+    else:
+        truncated = declares_more_than_it_holds(source)
+    if truncated:
+        raise BadClip("truncated: the file ends before its own header says")
+
+
+def decode_pieces(source: Path | bytes, max_duration_s: float, first_duration_s: float) -> Iterator[Waveform]:
+    """A recording of any length, piece by piece, so that only a piece is ever decoded.
+
+    A recording of at most `max_duration_s` comes whole. A longer one is cut: first a piece of `first_duration_s`, then
+    pieces of `max_duration_s`, the last as long as it is. Pieces of digital silence are left out.
+
+    Args:
+        source: an audio file, or its bytes.
+
+    Raises:
+        BadClip: missing, empty, truncated, not finite, or not audio; pieces before the fault have been given by then.
+    """
+    import soundfile
+    import soxr
+
+    try:
+        if not (source.stat().st_size if isinstance(source, Path) else len(source)):
+            raise BadClip("the file is empty")
+        _check_whole(source)
+        with soundfile.SoundFile(source if isinstance(source, Path) else io.BytesIO(source)) as file:
+            rate_hz = file.samplerate
+            whole = file.frames <= max_duration_s * rate_hz
+            wanted = round((max_duration_s if whole else first_duration_s) * rate_hz)
+            while len(samples := file.read(max(1, wanted), dtype="float32", always_2d=True)):
+                wanted = round(max_duration_s * rate_hz)
+                mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+                if rate_hz != SAMPLE_RATE_HZ:
+                    mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+                if not np.isfinite(mono).all():
+                    raise BadClip("samples that are not finite numbers")
+                if mono.any():
+                    yield np.ascontiguousarray(mono, dtype=np.float32)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise BadClip(f"not audio that can be decoded ({str(error).rsplit(': ', 1)[-1].strip().rstrip('.')})") from None
+    except FileNotFoundError:
+        raise BadClip("no such file") from None
+    except OSError as error:
+        raise BadClip(f"the file cannot be read ({error.strerror})") from None
 
 
 def pack(waveform: Waveform) -> tuple[bytes, float]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config import Config, TrackingConfig
 from unispeech_ft.config_reading import load_config, to_yaml
-from unispeech_ft.data.utterances import Split
+from unispeech_ft.data.utterances import Rejected, Split
 from unispeech_ft.environment import environment
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.card import model_card
@@ -20,6 +21,7 @@ from unispeech_ft.hub.training_facts import training_facts
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.saved import load_saved
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
+from unispeech_ft.pretrain_config import PretrainConfig
 from unispeech_ft.scoring import GREEDY_RULE, TEXT_RULE, Summary, UtteranceScore
 from unispeech_ft.scoring.beam import load_search
 from unispeech_ft.training import ctc
@@ -51,10 +53,25 @@ def open_output(config: Config, data: ctc.SpeechData, accelerator: Accelerator) 
     Raises:
         UserError: the checkpoint to resume from is missing or of another task; nothing is written then.
     """
+    open_folder(config, ctc.identity(config, data.splits["train"]), data.left_out, accelerator)
+
+
+def open_folder(
+    config: Config | PretrainConfig, identity: str, left_out: Sequence[Rejected], accelerator: Accelerator
+) -> None:
+    """Makes a run directory with what is known before training; see `open_output`.
+
+    Args:
+        identity: of the task, see `training.ctc.identity`.
+        left_out: utterances that the run does not use.
+
+    Raises:
+        UserError: as in `open_output`.
+    """
     output = Path(config.output_dir)
     checkpoint = find_checkpoint(config)
     if checkpoint is not None:
-        read_progress(checkpoint, ctc.identity(config, data.splits["train"]))
+        read_progress(checkpoint, identity)
     if accelerator.is_main_process:
         if output.exists() and config.resume is False:
             number = next(n for n in range(1, 10_000) if not output.with_name(f"{output.name}.{n}").exists())
@@ -64,8 +81,8 @@ def open_output(config: Config, data: ctc.SpeechData, accelerator: Accelerator) 
         (output / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
         described = json.dumps(environment(accelerator), indent=2, ensure_ascii=False)
         (output / "environment.json").write_text(described + "\n", encoding="utf-8")
-        left_out = (json.dumps(vars(item), ensure_ascii=False) + "\n" for item in data.left_out)
-        (output / "left_out.jsonl").write_text("".join(left_out), encoding="utf-8")
+        lines = (json.dumps(vars(item), ensure_ascii=False) + "\n" for item in left_out)
+        (output / "left_out.jsonl").write_text("".join(lines), encoding="utf-8")
     accelerator.wait_for_everyone()
     trackable = {key: str(value) for key, value in config.model_dump(mode="json").items()}
     accelerator.init_trackers("tensorboard", config=trackable)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from unispeech_ft.config import DataConfig, MaskConfig, ModelConfig
@@ -20,6 +20,10 @@ from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+
+PACKAGED = "packaged:"
+PACKAGED_FOLDER = Path(__file__).resolve().parents[1] / "testing" / "pretrained"
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,26 @@ class BuiltModel:
     fresh_rows: int
 
 
-def _not_found(name: str, error: Exception) -> UserError:
+def not_found(name: str, error: Exception) -> UserError:
     return UserError(
         f"model.base: {name} is neither a local folder nor a Hub model that can be reached ({first_line(error)})",
         remedy="check the name, download the model first, or set model.from_scratch true with model.config",
     )
+
+
+def packaged(base: str | None) -> str | None:
+    """The folder of a `packaged:NAME` base model, which comes with this package; any other name as it is.
+
+    Raises:
+        UserError: no such model is packaged.
+    """
+    if base is None or not base.startswith(PACKAGED):
+        return base
+    folder = PACKAGED_FOLDER / base.removeprefix(PACKAGED)
+    if not (folder / "config.json").is_file():
+        known = sorted(path.parent.name for path in PACKAGED_FOLDER.glob("*/config.json"))
+        raise UserError(f"model.base: no packaged model {base}", remedy=f"there are: {', '.join(known) or 'none'}")
+    return str(folder)
 
 
 def base_folder(model: ModelConfig) -> Path | None:
@@ -56,7 +75,7 @@ def base_folder(model: ModelConfig) -> Path | None:
     """
     if model.base is None or (model.from_scratch and model.config is not None):
         return None
-    path = Path(model.base).expanduser()
+    path = Path(str(packaged(model.base))).expanduser()
     if path.is_dir():
         return path
     from huggingface_hub import snapshot_download
@@ -65,7 +84,7 @@ def base_folder(model: ModelConfig) -> Path | None:
         patterns = ["*.json", "*.txt"]
         return Path(snapshot_download(model.base, revision=model.revision, allow_patterns=patterns))
     except Exception as error:
-        raise _not_found(model.base, error) from None
+        raise not_found(model.base, error) from None
 
 
 def read_model_config(model: ModelConfig) -> PreTrainedConfig:
@@ -93,13 +112,13 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
         try:
             config = AutoConfig.from_pretrained(folder)
         except Exception as error:
-            raise _not_found(str(model.base), error) from None
+            raise not_found(str(model.base), error) from None
     check_family(config, str(model.base or "model.config"))
     _check_shape(config, model)
     return config
 
 
-def _attention(model: ModelConfig, config: PreTrainedConfig) -> dict[str, Any]:
+def attention_options(model: ModelConfig, config: PreTrainedConfig) -> dict[str, Any]:
     """What Transformers is told; `placement` puts the toolkit's own kernels in afterwards."""
     stock = config.model_type not in SHARED_BIAS_FAMILIES or model.attention == "eager"
     if model.attention in ("auto", "matmul") or (model.attention == "sdpa" and not stock):
@@ -114,7 +133,7 @@ def _check_shape(config: PreTrainedConfig, model: ModelConfig) -> None:
     config.vocab_size = config.vocab_size or 1
     try:
         with torch.device("meta"):
-            AutoModelForCTC.from_config(config, **_attention(model, config))
+            AutoModelForCTC.from_config(config, **attention_options(model, config))
     except ImportError as error:
         raise UserError(f"model.attention: {first_line(error)}", remedy="use model.attention auto") from None
     except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
@@ -122,7 +141,7 @@ def _check_shape(config: PreTrainedConfig, model: ModelConfig) -> None:
         raise UserError(f"{what}: no model can be built so ({first_line(error)})", remedy="mend that key") from None
 
 
-def _regularise(config: PreTrainedConfig, model: ModelConfig, mask: MaskConfig) -> None:
+def regularise(config: PreTrainedConfig, model: ModelConfig, mask: MaskConfig) -> None:
     """Writes the YAML's dropouts, masks and CTC settings into a Transformers configuration."""
     config.hidden_dropout = model.hidden_dropout
     config.attention_dropout = model.attention_dropout
@@ -142,18 +161,18 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
     """The base model with its own head, and the names of tensors that its files lack."""
     from transformers import AutoModelForCTC
 
-    options = _attention(model, config)
+    options = attention_options(model, config)
     if model.from_scratch:
         network = AutoModelForCTC.from_config(config, **options).float()
         return network, {"lm_head.weight", "lm_head.bias"}
-    folder = Path(str(model.base)).expanduser()
+    folder = Path(str(packaged(model.base))).expanduser()
     source = folder if folder.is_dir() else str(model.base)
     try:
         network, info = AutoModelForCTC.from_pretrained(
             source, revision=model.revision, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
     except OSError as error:
-        raise _not_found(str(model.base), error) from None
+        raise not_found(str(model.base), error) from None
     except SafetensorError as error:
         raise UserError(
             f"model.base: the weights of {model.base} cannot be read ({error})", remedy="download them again"
@@ -168,11 +187,14 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
     return network, missing
 
 
-def _new_head(
-    network: PreTrainedModel, tokenizer: PhoneTokenizer, old: PhoneTokenizer | None, seed: int
-) -> tuple[int, int]:
-    """Puts a head for `tokenizer` on the model; rows of tokens that both have are kept. Returns (kept, fresh)."""
-    before = network.lm_head
+def new_head(
+    before: nn.Linear, tokenizer: PhoneTokenizer, old: PhoneTokenizer | None, seed: int
+) -> tuple[nn.Linear, int, int]:
+    """A head for `tokenizer`; rows of tokens that `old`, the tokenizer of the head `before`, has as well are kept.
+
+    Returns:
+        The head, rows kept, rows that start at random.
+    """
     head = nn.Linear(before.in_features, len(tokenizer.tokens))
     generator = torch.Generator().manual_seed(seed)
     nn.init.xavier_uniform_(head.weight, generator=generator)
@@ -187,8 +209,31 @@ def _new_head(
                 head.weight[row] = before.weight[old.ids[name]]
                 head.bias[row] = before.bias[old.ids[name]]
                 kept += 1
-    network.lm_head = head
-    return kept, len(tokenizer.tokens) - kept
+    return head, kept, len(tokenizer.tokens) - kept
+
+
+def pretraining_head(model: ModelConfig, network: PreTrainedModel, old: PhoneTokenizer | None) -> nn.Linear | None:
+    """The CTC head of a pre-training, which Transformers calls `ctc_proj`; None where the base model has none, or no
+    tokenizer that names its rows."""
+    from transformers.utils import cached_file
+
+    if old is None or model.from_scratch:
+        return None
+    file = cached_file(
+        str(packaged(model.base)),
+        "model.safetensors",
+        revision=model.revision,
+        _raise_exceptions_for_missing_entries=False,
+    )
+    if file is None:
+        return None
+    with safe_open(file, "pt") as tensors:
+        if "ctc_proj.weight" not in tensors.keys():  # noqa: SIM118
+            return None
+        weight, bias = tensors.get_tensor("ctc_proj.weight").float(), tensors.get_tensor("ctc_proj.bias").float()
+    head = nn.Linear(weight.shape[1], weight.shape[0])
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head
 
 
 def make_front_end(network: PreTrainedModel, data: DataConfig, folder: Path | None) -> FrontEnd:
@@ -215,14 +260,15 @@ def build_model(
         UserError: the base model cannot be found or loaded, or is of no supported family.
     """
     config = read_model_config(model)
-    _regularise(config, model, mask)
+    regularise(config, model, mask)
     torch.manual_seed(seed)
     network, missing = _load_weights(model, config)
     folder = base_folder(model)
     if model.from_scratch and reads_waveforms(config):
         start_as_filter_bank(backbone(network).feature_extractor)
-    old = load_tokenizer(folder) if folder and not any("lm_head" in name for name in missing) else None
-    kept, fresh = _new_head(network, tokenizer, old, seed)
+    old = load_tokenizer(folder) if folder else None
+    before = pretraining_head(model, network, old) if any("lm_head" in name for name in missing) else network.lm_head
+    network.lm_head, kept, fresh = new_head(before or network.lm_head, tokenizer, old if before else None, seed)
     network.config.vocab_size = len(tokenizer.tokens)
     network.config.pad_token_id = tokenizer.blank_id
     network.config.bos_token_id, network.config.eos_token_id = tokenizer.ids.get("<s>"), tokenizer.ids.get("</s>")

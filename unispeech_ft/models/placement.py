@@ -11,6 +11,7 @@ from unispeech_ft.config import ModelConfig, TrainingConfig
 from unispeech_ft.models.attention import Kernel, gates_position_bias, use_attention
 from unispeech_ft.models.dropout import replace_dropouts
 from unispeech_ft.models.families import backbone
+from unispeech_ft.pretrain_config import PretrainTrainingConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,7 +28,12 @@ def _kernel(model: PreTrainedModel, attention: str, device: torch.device) -> Ker
     return "sdpa" if gates_position_bias(model) else None
 
 
-def place(model: PreTrainedModel, device: torch.device, settings: ModelConfig, training: TrainingConfig) -> None:
+def place(
+    model: PreTrainedModel,
+    device: torch.device,
+    settings: ModelConfig,
+    training: TrainingConfig | PretrainTrainingConfig,
+) -> None:
     """Moves a model to its device and chooses attention, dropout and compilation."""
     model.to(device)
     kernel = _kernel(model, settings.attention, device)

@@ -94,7 +94,7 @@ def make_corpus(
 
     Args:
         root: the folder to make; it holds one folder for each language.
-        languages: any of ``ky fr es it``.
+        languages: any of ``ky fr es it en``.
         train_hours: hours of training speech for each language.
         dev_hours: hours of development speech for each language.
         test_hours: hours of test speech for each language.

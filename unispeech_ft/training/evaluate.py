@@ -70,9 +70,18 @@ def frame_outputs(model: PreTrainedModel, clips: Sequence[npt.NDArray[Any]], aut
     with autocast:
         hidden = encode(model, features.to(model.device), num_frames.to(model.device))
         logits = head(model, hidden)
+    return own_frames(logits, num_frames.tolist())
+
+
+def own_frames(logits: torch.Tensor, num_frames: Sequence[int]) -> list[FrameOutputs]:
+    """Logits `[B, T, V]` → what they say of each clip's own frames."""
     rows = logits.argmax(dim=-1).cpu().numpy()
     posteriors = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
-    return [FrameOutputs(rows[place, : len(clip)], posteriors[place, : len(clip)]) for place, clip in enumerate(clips)]
+    return [FrameOutputs(rows[place, :count], posteriors[place, :count]) for place, count in enumerate(num_frames)]
+
+
+# (model, the arrays of some clips, autocast) → what the head says of each clip.
+OutputsOf = Callable[[Any, Sequence[npt.NDArray[Any]], Any], list[FrameOutputs]]
 
 
 class Decoded(NamedTuple):
@@ -109,6 +118,7 @@ def decode_split(
     accelerator: Accelerator,
     batch_s: float = BATCH_S,
     search: Search | None = None,
+    outputs_of: OutputsOf | None = None,
 ) -> dict[int, Decoded]:
     """What was recognised in every clip, by its place, gathered from all processes."""
     was_training = model.training
@@ -119,7 +129,8 @@ def decode_split(
     mine: list[tuple[int, Decoded]] = []
     for places in batches[accelerator.process_index :: accelerator.num_processes]:
         # Longest first, so that the memory is there from the first batch on.
-        outputs = frame_outputs(model, [clip_features(place) for place in places], accelerator.autocast())
+        clips = [clip_features(place) for place in places]
+        outputs = (outputs_of or frame_outputs)(model, clips, accelerator.autocast())
         for place, frames in zip(places, outputs, strict=True):
             mine.append((place, decode_clip(frames, tokenizer, grid, num_samples[place] / 16_000, search)))
     model.train(was_training)
@@ -139,6 +150,7 @@ def evaluate_split(
     num_frames: npt.NDArray[np.int64],
     accelerator: Accelerator,
     search: Search | None = None,
+    outputs_of: OutputsOf | None = None,
 ) -> Evaluation:
     """Scores a labelled split.
 
@@ -146,9 +158,13 @@ def evaluate_split(
         clip_features: place in the split → `[T, F]`.
         num_frames: of each clip, to weigh the share of blank frames.
         search: see `scoring.beam`; None decodes greedily.
+        outputs_of: what the head says of a batch, `frame_outputs` where none is named.
     """
     started = time.perf_counter()
-    decoded = decode_split(model, tokenizer, clip_features, labelled.num_samples.tolist(), accelerator, search=search)
+    num_samples = labelled.num_samples.tolist()
+    decoded = decode_split(
+        model, tokenizer, clip_features, num_samples, accelerator, search=search, outputs_of=outputs_of
+    )
     hypotheses = {name: decoded[place].phones for place, name in enumerate(labelled.ids)}
     speakers = {name: speaker for name, speaker in zip(labelled.ids, labelled.speakers, strict=True) if speaker}
     scores = score(labelled.references, hypotheses, durations_s=labelled.durations_s, speakers=speakers)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-_DROPOUT, _LAYERDROP = 4, 5
+_DROPOUT, _LAYERDROP, _GUMBEL = 4, 5, 7
+
+
+def _seed(*name: int) -> int:
+    words = np.random.SeedSequence(name).generate_state(2)
+    return (int(words[0]) << 31) ^ int(words[1])
 
 
 def seed_dropout(seed: int, update: int, sub_batch: int) -> None:
     """Seeds torch for the forward pass of one sub-batch."""
-    words = np.random.SeedSequence([seed, _DROPOUT, update, sub_batch]).generate_state(2)
-    torch.manual_seed((int(words[0]) << 31) ^ int(words[1]))
+    torch.manual_seed(_seed(seed, _DROPOUT, update, sub_batch))
+
+
+def gumbel_generator(seed: int, update: int, sub_batch: int, device: torch.device) -> torch.Generator:
+    """Draws the quantiser's noise for one sub-batch."""
+    return torch.Generator(device).manual_seed(_seed(seed, _GUMBEL, update, sub_batch))
 
 
 def kept_layers(seed: int, update: int, num_layers: int, layerdrop: float, *, keep_first: bool) -> list[int] | None:

@@ -20,6 +20,9 @@ def _tri_stage(done: int, schedule: ScheduleConfig) -> float:
 def lr_scale(done: int, schedule: ScheduleConfig) -> float:
     """The factor that the next update uses.
 
+    `polynomial` is fairseq's with power 1: after the warm-up a straight line that would reach `final_scale` after
+    `decay` updates more, wherever `updates` stops.
+
     Args:
         done: updates done so far, 0 for the first.
     """
@@ -29,6 +32,9 @@ def lr_scale(done: int, schedule: ScheduleConfig) -> float:
         return _tri_stage(done, schedule)
     if schedule.name == "constant":
         return 1.0
+    if schedule.name == "polynomial":
+        left = 1 - (done - schedule.warmup) / max(1, schedule.decay)
+        return max(schedule.final_scale, schedule.final_scale + (1 - schedule.final_scale) * left)
     progress = min(1.0, (done - schedule.warmup) / max(1, schedule.updates - schedule.warmup))
     shape = 1 - progress if schedule.name == "linear" else (1 + math.cos(math.pi * progress)) / 2
     return schedule.final_scale + (1 - schedule.final_scale) * shape

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,13 @@ import torch
 
 from unispeech_ft.config import Config
 from unispeech_ft.errors import UserError
+from unispeech_ft.pretrain_config import PretrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BEST = "best"
+STREAMS = "streams.json"
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,30 @@ def _write_folder(folder: Path, files: dict[str, Any]) -> None:
 
 
 def _trained(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in model.state_dict().items() if "feature_extractor.conv_layers" not in name}
+    frozen = {
+        name for name, tensor in model.named_parameters() if "feature_extractor" in name and not tensor.requires_grad
+    }
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
 def save_checkpoint(
-    folder: Path, model: PreTrainedModel, optimizer: Any, scaler: Any, progress: Progress, keep_last: int
+    folder: Path,
+    model: PreTrainedModel,
+    optimizer: Any,
+    scaler: Any,
+    progress: Progress,
+    keep_last: int,
+    streams: Mapping[int, Any] | None = None,
 ) -> None:
-    """Writes `folder/update-NNNNNN` and removes all but the newest `keep_last`."""
+    """Writes `folder/update-NNNNNN` and removes all but the newest `keep_last`.
+
+    Args:
+        streams: where each stream of unlabelled speech stands, in plain numbers, texts, lists and mappings.
+    """
     state = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else None}
     files = {"model.pt": _trained(model), "state.pt": state, "progress.json": json.dumps(asdict(progress), indent=2)}
+    if streams is not None:
+        files[STREAMS] = json.dumps(streams)
     _write_folder(folder / f"update-{progress.updates:06d}", files)
     for old in sorted(folder.glob("update-*"))[:-keep_last]:
         shutil.rmtree(old)
@@ -90,7 +108,19 @@ def load_weights(folder: Path, model: PreTrainedModel) -> None:
         )
 
 
-def find_checkpoint(config: Config) -> Path | None:
+def read_streams(folder: Path) -> dict[int, Any]:
+    """Where the streams of unlabelled speech stood at a checkpoint, by their number.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return {int(stream): state for stream, state in json.loads((folder / STREAMS).read_text("utf-8")).items()}
+    except (OSError, ValueError) as error:
+        raise UserError(f"resume: {folder} cannot be read ({error})", remedy="name an older checkpoint") from None
+
+
+def find_checkpoint(config: Config | PretrainConfig) -> Path | None:
     """The checkpoint to resume from, None for a fresh start.
 
     Raises:

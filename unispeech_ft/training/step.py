@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,11 +29,13 @@ class StepResult:
     Attributes:
         loss: Σ CTC ÷ sentences, over all processes.
         grad_norm: of all gradients together, before clipping.
+        parts: more figures by name, each a scalar.
     """
 
     loss: Tensor
     grad_norm: Tensor
     lr: float
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
@@ -78,21 +80,21 @@ def sub_batch_loss(
     return ctc_loss_sum(logits, batch.num_frames, batch.labels, batch.num_labels, model.config.pad_token_id)
 
 
-def _sum_over_processes(parameters: Sequence[nn.Parameter], loss: Tensor, accelerator: Accelerator) -> Tensor:
-    """Sums gradients and loss over all processes in one transfer; an absent gradient counts as zero."""
+def sum_over_processes(parameters: Sequence[nn.Parameter], loss: Tensor, accelerator: Accelerator) -> Tensor:
+    """Sums gradients and loss (of any shape) over all processes in one transfer; an absent gradient counts as zero."""
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     if accelerator.num_processes == 1:
         return loss
-    flat = torch.cat([parameter.grad.reshape(-1) for parameter in parameters] + [loss.reshape(1)])
+    flat = torch.cat([parameter.grad.reshape(-1) for parameter in parameters] + [loss.reshape(-1)])
     flat = accelerator.reduce(flat, reduction="sum")
     start = 0
     for parameter in parameters:
         size = parameter.numel()
         parameter.grad.copy_(flat[start : start + size].view_as(parameter))
         start += size
-    return flat[-1]
+    return flat[start:].view_as(loss)
 
 
 def run_update(
@@ -129,7 +131,7 @@ def run_update(
         accelerator.backward(sub_loss)
         loss += sub_loss.detach()
     parameters = training_parameters(model, frozen, kept)
-    loss = _sum_over_processes(parameters, loss, accelerator)
+    loss = sum_over_processes(parameters, loss, accelerator)
     accelerator.unscale_gradients(optimizer)
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if config.optimizer.max_grad_norm > 0:

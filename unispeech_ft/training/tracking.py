@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,20 @@ class Journal:
     """Collects the results of updates and writes them down every few; on the main process only.
 
     Losses stay on the device until they are written, so that no update waits for the host.
+
+    Args:
+        watch: looks at the parts of every update in turn and says what people must be warned of.
     """
 
-    def __init__(self, path: Path, accelerator: Accelerator, first: int, last: int) -> None:
-        self.path, self.accelerator = path, accelerator
+    def __init__(
+        self,
+        path: Path,
+        accelerator: Accelerator,
+        first: int,
+        last: int,
+        watch: Callable[[Mapping[str, float]], list[str]] | None = None,
+    ) -> None:
+        self.path, self.accelerator, self.watch = path, accelerator, watch
         self.pending: list[tuple[int, int, float, StepResult]] = []
         self.since = time.perf_counter()
         self.per: float | None = None
@@ -69,11 +79,18 @@ class Journal:
         norms = torch.stack([item[3].grad_norm for item in self.pending]).tolist()
         audio_s = sum(item[2] for item in self.pending)
         rates = {"updates_per_s": len(self.pending) / elapsed_s, "audio_s_per_s": audio_s / elapsed_s}
-        for (number, epoch, padded_s, result), loss, norm in zip(self.pending, losses, norms, strict=True):
+        more = [
+            dict(zip(result.parts, torch.stack([*result.parts.values()]).tolist(), strict=True)) if result.parts else {}
+            for _, _, _, result in self.pending
+        ]
+        for (number, epoch, padded_s, result), loss, norm, parts in zip(self.pending, losses, norms, more, strict=True):
             values = {"update": number, "epoch": epoch, "loss": loss, "grad_norm": norm, "lr": result.lr}
-            self.event("update", {**values, "padded_s": round(padded_s, 3)})
+            self.event("update", {**values, "padded_s": round(padded_s, 3), **parts})
+            for warning in self.watch(parts) if self.watch else ():
+                self.event("warning", {"update": number, "text": warning})
+                self.say(f"warning: {warning}")
         number, _, _, result = self.pending[-1]
-        numbers = {"loss": losses[-1], "grad_norm": norms[-1], "lr": result.lr, **rates}
+        numbers = {"loss": losses[-1], "grad_norm": norms[-1], "lr": result.lr, **more[-1], **rates}
         self.accelerator.log({f"train/{name}": value for name, value in numbers.items()}, step=number)
         shown = {"loss": f"{losses[-1]:.2f}", "lr": f"{result.lr:.1e}", "audio": f"{rates['audio_s_per_s']:.0f}×"}
         self.bar.set_postfix(shown | ({} if self.per is None else {"PER": f"{100 * self.per:.1f}%"}), refresh=False)

@@ -1,7 +1,7 @@
-"""Prompts of the project's own making, for synthetic speech in four languages."""
+"""Prompts of the project's own making, for synthetic speech in five languages."""
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.testing.prompts import es, fr, it, ky
+from unispeech_ft.testing.prompts import en, es, fr, it, ky
 from unispeech_ft.testing.prompts.frames import (
     PromptBook,
     Split,
@@ -9,7 +9,7 @@ from unispeech_ft.testing.prompts.frames import (
     sentences,
 )
 
-_BOOKS = {book.language: book for book in (ky.BOOK, fr.BOOK, es.BOOK, it.BOOK)}
+_BOOKS = {book.language: book for book in (ky.BOOK, fr.BOOK, es.BOOK, it.BOOK, en.BOOK)}
 LANGUAGES = tuple(_BOOKS)
 
 __all__ = ["LANGUAGES", "PromptBook", "Split", "distinct_sentences", "prompt_book", "sentences"]
