@@ -33,9 +33,10 @@ def test_every_yaml_is_valid(path: Path) -> None:
         load_config(["--config", str(path)])
         return
     config = load(path.stem, *SPEECH.get(path.stem, ("--data.root", "speech")))
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith("# ")
-    assert "recipes/pretrain_unispeech.py --config configs/pretrain/" + path.name in first or "miniature.py" in first
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = "\n".join(lines[: lines.index("")])
+    assert all(line.startswith("# ") for line in head.splitlines())
+    assert "recipes/pretrain_unispeech.py --config configs/pretrain/" + path.name in head or "miniature.py" in head
     assert config.optimizer.max_grad_norm in (0.0, 5.0)
     assert config.mask.feature_prob == 0
 
