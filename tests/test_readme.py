@@ -147,7 +147,19 @@ def test_commands_on_numbers(here, spoken_corpus, small_run):
     (here / "data" / "demo").symlink_to(spoken_corpus)
     recipe = command("python recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo.yaml")
     said = run(
-        [*recipe, *TINY, "--schedule.updates", "2", "--schedule.warmup", "1", "--output_dir", "runs/three"], here
+        [
+            *recipe,
+            "--model.from_scratch",
+            "true",
+            *TINY,
+            "--schedule.updates",
+            "2",
+            "--schedule.warmup",
+            "1",
+            "--output_dir",
+            "runs/three",
+        ],
+        here,
     )
     assert "(mean ± standard deviation)" in said
     (here / "runs" / "demo").mkdir()

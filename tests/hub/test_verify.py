@@ -104,8 +104,9 @@ def rotated(hypotheses: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def test_hypotheses_swapped(verify, folder, small_config):
-    references, hypotheses = phones(folder / "eval" / "test")
-    rewrite(folder / "eval" / "test", references, rotated(hypotheses))
+    # What a run of seconds recognises is too little to change the counts when swapped; whole sentences do.
+    references, _ = phones(folder / "eval" / "test")
+    rewrite(folder / "eval" / "test", references, rotated(references))
     assert verify(folder)[:2] == (3, "not true: hypotheses")
     assert verify(folder, "--config", small_config)[:2] == (3, "not true: hypotheses")
 
