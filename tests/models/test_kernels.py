@@ -7,7 +7,16 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCTC, HubertConfig, PreTrainedModel, UniSpeechConfig, WavLMConfig
+from transformers import (
+    AutoModelForCTC,
+    HubertConfig,
+    PreTrainedModel,
+    UniSpeechConfig,
+    UniSpeechSatConfig,
+    Wav2Vec2BertConfig,
+    Wav2Vec2Config,
+    WavLMConfig,
+)
 
 from unispeech_ft.config import ModelConfig, TrainingConfig
 from unispeech_ft.models.attention import GatedBiasAttention
@@ -40,6 +49,9 @@ FAMILIES = {
     "wavlm": lambda: WavLMConfig(**SMALL),
     "wavlm, pre-norm": lambda: WavLMConfig(**SMALL, do_stable_layer_norm=True, feat_extract_norm="layer"),
     "unispeech": lambda: UniSpeechConfig(**SMALL, do_stable_layer_norm=True, feat_extract_norm="layer"),
+    "unispeech-sat": lambda: UniSpeechSatConfig(**SMALL),
+    "wav2vec2": lambda: Wav2Vec2Config(**SMALL, do_stable_layer_norm=True, feat_extract_norm="layer"),
+    "wav2vec2-bert": lambda: Wav2Vec2BertConfig(**SMALL, output_hidden_size=32, conformer_conv_dropout=0.0),
     "hubert": lambda: HubertConfig(**SMALL),
 }
 
@@ -57,7 +69,8 @@ def stock(family: str) -> PreTrainedModel:
 
 def hidden_and_gradients(model: PreTrainedModel) -> tuple[Tensor, dict[str, Tensor]]:
     torch.manual_seed(4)
-    features, num_frames = torch.randn(3, 40, 16), torch.tensor([40, 33, 7])
+    width = getattr(model.config, "feature_projection_input_dim", 16)
+    features, num_frames = torch.randn(3, 40, width), torch.tensor([40, 33, 7])
     hidden = encode(model, features, num_frames)
     exists = torch.arange(40)[None, :] < num_frames[:, None]
     (hidden[exists] * torch.randn(int(exists.sum()), 32)).sum().backward()

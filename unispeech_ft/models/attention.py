@@ -58,9 +58,12 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float,
     dropout: float = 0.0,
+    position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    return attend(query, key, value, scale=scaling, bias=attention_mask, p=dropout).transpose(1, 2), None
+    given = [bias for bias in (position_bias, attention_mask) if bias is not None]
+    bias = sum(given[1:], given[0]) if given else None
+    return attend(query, key, value, scale=scaling, bias=bias, p=dropout).transpose(1, 2), None
 
 
 AttentionInterface.register(MATMUL, _attention)
