@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import json
-import runpy
+import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from unispeech_ft.data.utterances import SYNTHETIC_MARK
@@ -38,9 +35,6 @@ PRETRAINING_HOURS = {"train_hours": 1.0, "dev_hours": 0.06, "test_hours": 0.01}
 TUNING_HOURS = {"train_hours": 1 / 6, "dev_hours": 0.06, "test_hours": 0.15}
 DRY_HOURS = {"train_hours": 0.01, "dev_hours": 0.004, "test_hours": 0.004}
 DRY_UPDATES = 3
-# A forked process has the libraries imported already, which takes longer than a dry run's training.
-LIBRARIES = ("unispeech_ft.hub.pretraining_folder", "transformers.models.unispeech.modeling_unispeech", "datasets")
-START = "fork" if sys.platform == "linux" else "spawn"
 
 
 @dataclass(frozen=True)
@@ -69,22 +63,15 @@ ARMS = {
 }
 
 
-def _recipe(script: Path, words: list[str], log: Path) -> None:
-    with log.open("w", encoding="utf-8", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
-        sys.argv = [str(script), *words]
-        runpy.run_path(str(script), run_name="__main__")
-
-
 def run(script: Path, config: Path, overrides: dict[str, object], log: Path) -> None:
     """Runs a recipe in a process of its own; its words go to a file."""
     words = ["--config", str(config)] + [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
     log.parent.mkdir(parents=True, exist_ok=True)
-    process = get_context(START).Process(target=_recipe, args=(script, words, log))
-    process.start()
-    process.join()
-    if process.exitcode:
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run([sys.executable, str(script), *words], stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
         last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-        raise UserError(f"{script.name} ended with {process.exitcode} ({' '.join(last)})", remedy=f"see {log}")
+        raise UserError(f"{script.name} ended with {done.returncode} ({' '.join(last)})", remedy=f"see {log}")
 
 
 def training_manifest(language: Path) -> Path:
@@ -214,8 +201,6 @@ def main() -> None:
     arguments = parse_arguments()
     speech, output = arguments.speech.absolute(), arguments.output.absolute()
     make_speech(speech, arguments.dry)
-    for library in LIBRARIES:
-        importlib.import_module(library)
     shared: dict[str, object] = {"data.cache_dir": output / "cache"}
     if arguments.dry:
         shared |= {"schedule.updates": DRY_UPDATES, "schedule.warmup": 1}
