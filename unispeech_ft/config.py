@@ -201,6 +201,27 @@ class Config(Section):
     hub: HubConfig = HubConfig()
 
 
+def model_checks(model: ModelConfig) -> list[tuple[bool, str, str]]:
+    """(whether it is wrong, what, remedy) of the keys that say where a model comes from."""
+    return [
+        (
+            model.base is None and not model.from_scratch,
+            "model.base is missing",
+            "name a Hub id or a local folder, or set model.from_scratch true with model.config",
+        ),
+        (
+            model.from_scratch and model.config is None and model.base is None,
+            "model.config is missing",
+            "model.from_scratch needs an inline model.config, or model.base to take the shape from",
+        ),
+        (
+            model.config is not None and not model.from_scratch,
+            "model.config is given, but model.from_scratch is false",
+            "set model.from_scratch true for random weights, or remove model.config",
+        ),
+    ]
+
+
 def cross_field_errors(config: Config) -> list[UserError]:
     """Faults that only several keys together show; touches no device and reads no data."""
     checks = [
@@ -234,21 +255,7 @@ def cross_field_errors(config: Config) -> list[UserError]:
             "phonemes.labels is published, but data.splits is release",
             "name the folder of published lists in data.splits, or set phonemes.labels to espeak",
         ),
-        (
-            config.model.base is None and not config.model.from_scratch,
-            "model.base is missing",
-            "name a Hub id or a local folder, or set model.from_scratch true with model.config",
-        ),
-        (
-            config.model.from_scratch and config.model.config is None and config.model.base is None,
-            "model.config is missing",
-            "model.from_scratch needs an inline model.config, or model.base to take the shape from",
-        ),
-        (
-            config.model.config is not None and not config.model.from_scratch,
-            "model.config is given, but model.from_scratch is false",
-            "set model.from_scratch true for random weights, or remove model.config",
-        ),
+        *model_checks(config.model),
         (
             config.data.min_duration_s >= config.data.max_duration_s,
             f"data.min_duration_s ({config.data.min_duration_s}) is not below data.max_duration_s"

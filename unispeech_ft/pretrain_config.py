@@ -28,6 +28,7 @@ from unispeech_ft.config import (
     ScheduleConfig,
     Section,
     TrackingConfig,
+    model_checks,
 )
 from unispeech_ft.config_reading import load_as
 from unispeech_ft.errors import UserError
@@ -244,21 +245,7 @@ def cross_field_errors(config: PretrainConfig) -> list[UserError]:
             "phonemes.lexicon is missing",
             "phonemes.labels is lexicon: name the file, lines of word<TAB>phones",
         ),
-        (
-            config.model.base is None and not config.model.from_scratch,
-            "model.base is missing",
-            "name a Hub id or a local folder, or set model.from_scratch true with model.config",
-        ),
-        (
-            config.model.from_scratch and config.model.config is None and config.model.base is None,
-            "model.config is missing",
-            "model.from_scratch needs an inline model.config, or model.base to take the shape from",
-        ),
-        (
-            config.model.config is not None and not config.model.from_scratch,
-            "model.config is given, but model.from_scratch is false",
-            "set model.from_scratch true for random weights, or remove model.config",
-        ),
+        *model_checks(config.model),
         (
             config.mask.time_prob == 0,
             "mask.time_prob is 0",
