@@ -114,7 +114,7 @@ def test_missing_packages(small_run, tmp_path, monkeypatch):
 def test_filter_banks_are_refused(tmp_path, monkeypatch):
     config = SimpleNamespace(model_type="wav2vec2-bert")
     saved = SimpleNamespace(name="bert", built=SimpleNamespace(model=SimpleNamespace(config=config)))
-    monkeypatch.setattr(hub_onnx, "load_saved", lambda model: saved)
+    monkeypatch.setattr(hub_onnx, "load_saved", lambda model, stock: saved)
     with pytest.raises(UserError, match="reads filter banks"):
         hub_onnx.export_onnx(tmp_path, tmp_path / "model.onnx")
 

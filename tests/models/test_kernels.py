@@ -1,4 +1,4 @@
-"""The toolkit's own attention and dropout against the stock ones."""
+"""The toolkit's own attention, dropout, products and positional convolution against the stock ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from transformers import (
     Wav2Vec2Config,
     WavLMConfig,
 )
+from transformers.models.wavlm.modeling_wavlm import WavLMPositionalConvEmbedding
 
 from unispeech_ft.config import ModelConfig, TrainingConfig
+from unispeech_ft.models import positions
 from unispeech_ft.models.attention import GatedBiasAttention
 from unispeech_ft.models.dropout import Dropout, dropout
 from unispeech_ft.models.families import backbone
 from unispeech_ft.models.forward import encode
+from unispeech_ft.models.linear import Linear, replace_linears
 from unispeech_ft.models.placement import place
+from unispeech_ft.models.positions import PositionalConv, replace_positional_conv
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -154,3 +158,81 @@ def test_gradient_checkpointing_draws_the_same_masks_again() -> None:
     kept = checkpoint(lambda x: layer(x * 2), values, use_reentrant=False)
     kept.sum().backward()
     torch.testing.assert_close(values.grad, kept.detach() / values.detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("inputs", "outputs"), [(24, 56), (56, 24)])
+def test_linear_equals_the_stock_one_forward_and_backward(inputs: int, outputs: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(5)
+    expected = nn.Sequential(nn.Linear(inputs, outputs), nn.Linear(outputs, outputs, bias=False))
+    ours = copy.deepcopy(expected)
+    replace_linears(ours)
+    assert all(type(layer) is Linear for layer in ours)
+    found = []
+    for model in (expected, ours):
+        values = torch.randn(3, 7, inputs, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            outcome = model(values.transpose(0, 1))
+        assert outcome.dtype == dtype
+        outcome[0] = 0  # stock encoders write into what a linear layer made
+        outcome.float().square().sum().backward()
+        found.append([outcome.detach(), values.grad, *(parameter.grad for parameter in model.parameters())])
+    for mine, other in zip(found[1], found[0], strict=True):
+        assert mine.dtype == other.dtype
+        tolerance = (1e-5 if dtype == torch.float32 else 2e-2) * float(other.abs().max())
+        torch.testing.assert_close(mine, other, rtol=0, atol=tolerance)
+
+
+def test_a_linear_layer_in_double_precision_stays_the_stock_one() -> None:
+    layer = nn.Sequential(nn.Linear(5, 4)).double()
+    values = torch.randn(2, 5, dtype=torch.float64)
+    expected = layer(values)
+    replace_linears(layer)
+    assert torch.equal(layer(values), expected)
+
+
+@pytest.mark.parametrize("clips_together", [True, False])
+@pytest.mark.parametrize("taps", [16, 5])
+@pytest.mark.parametrize("shape", [(3, 21, 24), (1, 4, 24), (2, 30, 24)])
+def test_the_positional_convolution_equals_the_stock_one(
+    shape: tuple[int, int, int], taps: int, clips_together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not clips_together:
+        monkeypatch.setattr(positions, "LARGEST_WINDOWS_BYTES", 1)
+    torch.manual_seed(6)
+    settings = {**SMALL, "hidden_size": 24, "num_conv_pos_embeddings": taps, "num_conv_pos_embedding_groups": 3}
+    expected = nn.Module()
+    expected.pos_conv_embed = WavLMPositionalConvEmbedding(WavLMConfig(**settings))
+    ours = copy.deepcopy(expected)
+    replace_positional_conv(ours)
+    assert ours.state_dict().keys() == expected.state_dict().keys()
+    found = []
+    for encoder in (expected, ours):
+        values = torch.randn(shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        outcome = encoder.pos_conv_embed(values)
+        outcome.square().sum().backward()
+        found.append([outcome.detach(), values.grad, *(parameter.grad for parameter in encoder.parameters())])
+    for mine, other in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-5 * max(1.0, float(other.abs().max())))
+
+
+def test_the_positional_convolution_takes_autocasts_precision() -> None:
+    embedding = nn.Module()
+    embedding.pos_conv_embed = WavLMPositionalConvEmbedding(WavLMConfig(**SMALL))
+    values = torch.randn(2, 9, 32)
+    expected = embedding.pos_conv_embed(values)
+    replace_positional_conv(embedding)
+    with torch.autocast("cpu", torch.bfloat16):
+        outcome = embedding.pos_conv_embed(values)
+    assert outcome.dtype == torch.bfloat16
+    torch.testing.assert_close(outcome.float(), expected, rtol=0, atol=2e-2)
+
+
+def test_each_kernel_has_a_switch() -> None:
+    model = stock("unispeech")
+    plain = TrainingConfig(fast_products=False, fast_positions=False)
+    place(model, CPU, ModelConfig(base="x", attention="eager"), plain)
+    assert not any(isinstance(module, (Linear, PositionalConv)) for module in model.modules())
+    place(model, CPU, ModelConfig(base="x", attention="eager"), TrainingConfig())
+    assert isinstance(backbone(model).encoder.pos_conv_embed, PositionalConv)
+    assert not any(type(module) is nn.Linear for module in model.modules())

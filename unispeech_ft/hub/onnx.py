@@ -202,7 +202,7 @@ def export_onnx(model: Path, file: Path) -> OnnxFacts:
             or the file cannot be written.
     """
     check_installed()
-    saved = load_saved(model)
+    saved = load_saved(model, stock=True)
     _refuse_filter_banks(saved)
     saved.built.model.set_attn_implementation("eager")
     batches = compared_batches()

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import GELUActivation
+
+from unispeech_ft.models.linear import product
 
 
 def _windows(hidden: Tensor, kernel: int, stride: int) -> Tensor:
@@ -17,9 +20,24 @@ def _windows(hidden: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 def _normalise(norm: nn.Module, hidden: Tensor) -> Tensor:
-    if isinstance(norm, nn.GroupNorm):
-        return norm(hidden.T[None])[0].T.contiguous()
-    return norm(hidden)
+    if not isinstance(norm, nn.GroupNorm):
+        return norm(hidden)
+    # As many groups as channels: each is normalised over time.
+    variance, mean = torch.var_mean(hidden, dim=0, correction=0)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return torch.addcmul(norm.bias - mean * scale, hidden, scale)
+
+
+def _layer(layer: nn.Module, hidden: Tensor) -> Tensor:
+    weight = layer.conv.weight.transpose(1, 2).flatten(1)
+    windows = _windows(hidden, layer.conv.kernel_size[0], layer.conv.stride[0])
+    norm = getattr(layer, "layer_norm", None)
+    gelu = isinstance(layer.activation, GELUActivation)
+    convolved = product(windows, weight, layer.conv.bias, gelu=gelu and norm is None)
+    if norm is not None:
+        convolved = _normalise(norm, convolved)
+        return torch.ops.aten.gelu_(convolved) if gelu else layer.activation(convolved)
+    return convolved if gelu else layer.activation(convolved)
 
 
 @torch.no_grad()
@@ -35,10 +53,5 @@ def conv_features(extractor: nn.Module, waveform: Tensor) -> Tensor:
     """
     hidden = waveform.contiguous()[:, None]
     for layer in extractor.conv_layers:
-        weight = layer.conv.weight.transpose(1, 2).flatten(1)
-        windows = _windows(hidden, layer.conv.kernel_size[0], layer.conv.stride[0])
-        hidden = nn.functional.linear(windows, weight, layer.conv.bias)
-        if hasattr(layer, "layer_norm"):
-            hidden = _normalise(layer.layer_norm, hidden)
-        hidden = layer.activation(hidden)
+        hidden = _layer(layer, hidden)
     return hidden

@@ -11,6 +11,8 @@ from unispeech_ft.config import ModelConfig, TrainingConfig
 from unispeech_ft.models.attention import Kernel, gates_position_bias, use_attention
 from unispeech_ft.models.dropout import replace_dropouts
 from unispeech_ft.models.families import backbone
+from unispeech_ft.models.linear import replace_linears
+from unispeech_ft.models.positions import replace_positional_conv
 from unispeech_ft.pretrain_config import PretrainTrainingConfig
 
 if TYPE_CHECKING:
@@ -34,13 +36,18 @@ def place(
     settings: ModelConfig,
     training: TrainingConfig | PretrainTrainingConfig,
 ) -> None:
-    """Moves a model to its device and chooses attention, dropout and compilation."""
+    """Moves a model to its device and chooses attention, dropout, products and compilation."""
     model.to(device)
     kernel = _kernel(model, settings.attention, device)
     if kernel is not None:
         use_attention(model, kernel)
-    if training.fast_dropout and device.type == "cpu":
-        replace_dropouts(model)
+    if device.type == "cpu":
+        if training.fast_dropout:
+            replace_dropouts(model)
+        if training.fast_products:
+            replace_linears(model)
+        if training.fast_positions:
+            replace_positional_conv(backbone(model).encoder)
     if training.compile_layers:
         layers: nn.ModuleList = backbone(model).encoder.layers
         for layer in layers:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unispeech_ft.config import DataConfig
+from unispeech_ft.config import DataConfig, ModelConfig, TrainingConfig
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.build import BuiltModel, make_front_end
 from unispeech_ft.models.families import check_family, extractor_settings, normalises_input, reads_waveforms
 from unispeech_ft.models.features import FrontEnd
+from unispeech_ft.models.placement import place
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def load_saved(
     *,
     tokenizer: PhoneTokenizer | None = None,
     eps: float = STOCK_EPS,
+    stock: bool = False,
 ) -> SavedModel:
     """A model folder or Hub id with a CTC head → network in evaluation mode, front end and tokenizer.
 
@@ -163,6 +165,7 @@ def load_saved(
         device: where the network computes.
         tokenizer: for a folder without one, such as the published UniSpeech checkpoints.
         eps: of the normalisation, for a folder that does not say.
+        stock: leaves the kernels of Transformers in place, as an export needs them.
 
     Raises:
         UserError: there is no such model or it cannot be reached, it is of no supported family, or it has no CTC head
@@ -174,6 +177,10 @@ def load_saved(
     found = _read_tokenizer(name, folder) if tokenizer is None or (folder / VOCABULARY).is_file() else tokenizer
     network = _load_network(name, folder, config)
     num_rows = network.lm_head.out_features
-    network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False)
+    if stock:
+        network.to(device)
+    else:
+        place(network, torch.device(device), ModelConfig(), TrainingConfig())
     built = BuiltModel(network, _front_end(name, folder, network, eps), num_rows, 0)
     return SavedModel(name, built, _for_head(name, found, num_rows))

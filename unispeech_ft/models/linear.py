@@ -1,0 +1,91 @@
+"""Linear layers on an x86 CPU as oneDNN's matrix products.
+
+`M` rows, `K` inputs, `N` outputs. torch leaves products in 32 bits to MKL, which reaches less than half of oneDNN's
+speed on AMD's processors; those in 16 bits it gives to oneDNN, but copies the bias first.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@cache
+def onednn_dtypes() -> tuple[torch.dtype, ...]:
+    """The precisions in which this torch has oneDNN's linear layer for dense tensors; none where it lacks it."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return ()
+    in_16_bits = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if in_16_bits else (torch.float32,)
+
+
+def product(left: Tensor, right: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
+    """`left @ right.T + bias` without a graph for a backward pass.
+
+    Args:
+        left: `[M, K]`, copied where it is not contiguous.
+        right: `[N, K]`, contiguous or the transpose of a contiguous tensor.
+        bias: `[N]`.
+        gelu: whether the exact GELU of it is wanted.
+
+    Returns:
+        `[M, N]`.
+    """
+    if left.device.type == "cpu" and left.dtype in onednn_dtypes():
+        activation = ("gelu", [], "none") if gelu else ("none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(left, right, bias, *activation)
+    products = nn.functional.linear(left, right, bias)
+    return nn.functional.gelu(products) if gelu else products
+
+
+class _Linear(torch.autograd.Function):
+    """`[M, K]` → `[M, N]`."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return product(rows, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        rows, weight = ctx.saved_tensors
+        for_rows, for_weight, for_bias = ctx.needs_input_grad
+        outer = gradients[0].contiguous()
+        row_gradient = weight_gradient = bias_gradient = None
+        if for_rows:
+            row_gradient = product(outer, weight.T)
+        if for_weight:
+            # The left one is copied, so it is the smaller.
+            smaller_outer = outer.shape[1] <= rows.shape[1]
+            weight_gradient = product(outer.T, rows.T) if smaller_outer else product(rows.T, outer.T).T
+        if for_bias:
+            bias_gradient = outer.sum(0)
+        return row_gradient, weight_gradient, bias_gradient
+
+
+def autocast_dtype(tensor: Tensor) -> torch.dtype:
+    """The precision in which autocast, where it is on, would have a product of this tensor."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` by oneDNN, forward and backward; with stock kernels where oneDNN does not have them."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        dtype = autocast_dtype(inputs)
+        if inputs.device.type != "cpu" or dtype not in onednn_dtypes():
+            return super().forward(inputs)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        rows = inputs.to(dtype).reshape(-1, self.in_features)
+        return _Linear.apply(rows, self.weight.to(dtype), bias).view(*inputs.shape[:-1], self.out_features)
+
+
+def replace_linears(model: nn.Module) -> None:
+    """Makes these linear layers of all stock ones; parameters and their names stay."""
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = Linear
