@@ -58,7 +58,7 @@ def main() -> None:
             Path(folder),
             options.utterances,
             options.seconds_per_update,
-            options.seconds_per_sub_batch or options.seconds_per_update,
+            options.seconds_per_sub_batch,
             tuple(overrides.items()),
         )
         effort = Effort(options.rounds, options.updates, options.trial_updates, options.evaluations)

@@ -14,7 +14,9 @@ from running import REPOSITORY
 
 from unispeech_ft.benchmark.fairness import check_losses, is_fair, losses, trainer_share
 from unispeech_ft.benchmark.measure import Block, Figure, alternate, ratio
+from unispeech_ft.benchmark.run import recipe_hours
 from unispeech_ft.benchmark.setting import PRESETS, Setting, write_model
+from unispeech_ft.data.plan import BatchPlan
 from unispeech_ft.errors import UserError
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 96, "intermediate_size": 64, "conv_dim": [16] * 7}
@@ -81,6 +83,19 @@ def test_figures_come_from_the_rounds() -> None:
     assert is_fair(trainer_share([Block(1.0, 1, 10.0)], [Block(0.95, 1, 10.0)]))
 
 
+def test_both_sides_have_updates_of_the_same_size(tmp_path: Path) -> None:
+    setting = Setting("tiny", "cpu", "no", tmp_path)
+    plan = BatchPlan(setting.prepared().num_samples, setting.padded_s_per_update, setting.padded_s_per_update, seed=1)
+    clips = [sum(len(sub_batch.clips) for sub_batch in update) for epoch in range(5) for update in plan.epoch(epoch)]
+    assert setting.clips_per_update == 6
+    assert sum(clips) / len(clips) == pytest.approx(6, rel=0.05)
+
+
+def test_the_recipes_hours_follow_from_both_phases() -> None:
+    training, frozen = [Block(2.0, 1, 500.0)], [Block(1.0, 1, 1000.0)]
+    assert recipe_hours(training, frozen) == pytest.approx((18_000 * 250 / 250 + 2_000 * 250 / 1000) / 3600)
+
+
 def test_the_script_prints_json_with_the_ratios() -> None:
     few = ["--utterances", "8", "--seconds-per-update", "8", "--rounds", "1", "--updates", "1", "--trial-updates", "1"]
     done = benchmark(*few, "--evaluations", "1", "--json")
@@ -89,6 +104,7 @@ def test_the_script_prints_json_with_the_ratios() -> None:
     assert set(printed["ratio"]) == {"training", "frozen", "evaluation", "first_evaluation", "memory"}
     assert all(value > 0 for value in printed["ratio"].values())
     assert printed["trainer_arguments"]["per_device_train_batch_size"] == 2
+    assert 0 < printed["recipe_hours"]["ours"]
     assert printed["losses"][0] == pytest.approx(printed["losses"][1], rel=1e-4)
 
 

@@ -21,6 +21,9 @@ def switches(setting: Setting) -> dict[str, list[str]]:
         "own attention": ["--model.attention", stock_attention],
         "fast dropout": ["--training.fast_dropout", "false"],
         "own attention and fast dropout": ["--model.attention", stock_attention, "--training.fast_dropout", "false"],
+        "fast products": ["--training.fast_products", "false"],
+        "fast positions": ["--training.fast_positions", "false"],
+        "fast products and positions": ["--training.fast_products", "false", "--training.fast_positions", "false"],
         "fused optimizer": ["--training.fused_optimizer", "false"],
     }
 

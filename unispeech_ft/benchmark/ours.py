@@ -66,12 +66,12 @@ class Ours:
         return Block(elapsed, count, audio_s, 1 - audio_s / padded_s)
 
     def evaluate(self, *, first: bool) -> Block:
-        """Scores all clips; for the first time, with no features in the cache."""
+        """Scores all clips as a run does its validation split; for the first time, with no features in the cache."""
         cache_dir = self.setting.folder / "evaluation-cache"
         if first:
             shutil.rmtree(cache_dir, ignore_errors=True)
         started = now(self.setting.device)
-        self.cached(cache_dir).evaluate(self.built, self.setting.tokenizer, self.accelerator)
+        self.cached(cache_dir).evaluate(self.built, self.setting.tokenizer, self.accelerator, timed=False)
         elapsed = now(self.setting.device) - started
         return Block(elapsed, len(self.labelled), float(self.labelled.num_samples.sum()) / 16_000)
 

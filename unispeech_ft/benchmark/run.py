@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from unispeech_ft.benchmark.ours import Ours, quiet_accelerator
 from unispeech_ft.benchmark.setting import Setting, write_model
 from unispeech_ft.benchmark.start import Start, measure_start
 from unispeech_ft.benchmark.theirs import Theirs
+from unispeech_ft.config import BatchConfig, ScheduleConfig
 from unispeech_ft.models.families import backbone
 
 PIPELINE_TRIAL_CLIPS = 20
@@ -100,6 +102,14 @@ def flops_utilisation(ours: Ours, training: Phase) -> float | None:
     return 6 * parameters * frames_per_s / matrix_rate(ours.setting.device)
 
 
+def recipe_hours(training: Sequence[Block], frozen: Sequence[Block]) -> float:
+    """Hours that the published recipe's updates would take at the speeds of some rounds, without evaluations."""
+    schedule, batch = ScheduleConfig(), BatchConfig()
+    rates = [Figure.of([block.audio_rate for block in blocks]).median for blocks in (frozen, training)]
+    updates = (schedule.freeze_encoder_updates, schedule.updates - schedule.freeze_encoder_updates)
+    return sum(batch.seconds_per_update * count / rate for count, rate in zip(updates, rates, strict=True)) / 3600
+
+
 def _measure(setting: Setting, effort: Effort) -> Comparison:
     ours, theirs = Ours(setting, quiet_accelerator(setting)), Theirs(setting)
     losses = check_losses(ours, theirs)
@@ -165,5 +175,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         },
         "fair": is_fair(share),
         "trainer_share_of_bare_loop": share.median,
+        "recipe_hours": {
+            "ours": recipe_hours(comparison.training.ours, comparison.frozen.ours),
+            "trainer": recipe_hours(comparison.training.trainer, comparison.frozen.trainer),
+        },
         **asdict(comparison),
     }

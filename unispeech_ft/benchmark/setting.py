@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from unispeech_ft.config import Config
 from unispeech_ft.config_reading import apply_overrides
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform, pack
 from unispeech_ft.data.labels import LabelledSplit
+from unispeech_ft.data.plan import BatchPlan
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.errors import raise_all
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
@@ -78,6 +80,8 @@ class Setting:
         preset: name of the model.
         precision: as `accelerate launch --mixed_precision` takes it.
         folder: where the model and both sides' prepared clips lie.
+        seconds_per_update: of audio, on either side, in the mean.
+        seconds_per_sub_batch: of audio with padding, on our side; None for one sub-batch an update.
         overrides: further keys of our side's configuration and their values, as on a command line.
     """
 
@@ -87,18 +91,43 @@ class Setting:
     folder: Path
     num_utterances: int = NUM_UTTERANCES
     seconds_per_update: float = SECONDS_PER_UPDATE
-    seconds_per_sub_batch: float = SECONDS_PER_UPDATE
+    seconds_per_sub_batch: float | None = None
     overrides: tuple[tuple[str, str], ...] = ()
 
     @property
     def model_folder(self) -> Path:
         return self.folder / "model"
 
+    @cached_property
+    def durations_s(self) -> npt.NDArray[np.float64]:
+        return np.asarray([len(waveform) for waveform in self.waveforms]) / SAMPLE_RATE_HZ
+
+    @property
+    def clips_per_update(self) -> int:
+        """Clips of mean length that fill an update."""
+        return max(1, round(self.seconds_per_update / float(self.durations_s.mean())))
+
+    @cached_property
+    def padded_s_per_update(self) -> float:
+        """The limit of our batch plan with which its updates hold `clips_per_update` in the mean.
+
+        A limit in padded seconds is seldom filled: four clips of 6.5 s do not fit into 24 s.
+        """
+        num_samples = np.asarray([len(waveform) for waveform in self.waveforms])
+
+        def clips_too_many(limit_s: float) -> float:
+            plan = BatchPlan(num_samples, limit_s, min(self.seconds_per_sub_batch or limit_s, limit_s), seed=1)
+            return abs(len(num_samples) / len(plan.epoch(0)) - self.clips_per_update)
+
+        lowest_s = max(float(self.durations_s.max()), 0.9 * self.seconds_per_update)
+        return min(np.arange(lowest_s, 1.5 * lowest_s, 0.25).tolist(), key=clips_too_many)
+
     def config(self, *, frozen: bool = False, from_scratch: bool = False) -> Config:
         """The configuration of our side; the published recipe but for sizes and a constant learning rate."""
         model: dict[str, Any] = {"base": str(self.model_folder)}
         if from_scratch:
             model = {"from_scratch": True, "config": PRESETS[self.preset]}
+        limit_s = self.padded_s_per_update
         values: dict[str, Any] = {
             "seed": 1,
             "output_dir": str(self.folder / "run"),
@@ -111,8 +140,8 @@ class Setting:
                 "normalize_eps": 1e-7,
             },
             "batch": {
-                "seconds_per_update": self.seconds_per_update,
-                "seconds_per_sub_batch": self.seconds_per_sub_batch,
+                "seconds_per_update": limit_s,
+                "seconds_per_sub_batch": min(self.seconds_per_sub_batch or limit_s, limit_s),
             },
             "schedule": {"name": "constant", "warmup": 0, "updates": 10**6, "freeze_encoder_updates": 0},
             "tracking": {"trackers": []},

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCTC, Trainer, TrainerCallback, TrainingArguments, Wav2Vec2Processor, pipeline
 
 from unispeech_ft.benchmark.measure import Block, now
-from unispeech_ft.benchmark.setting import LONGEST_S, SHORTEST_S, Setting, stock_model
+from unispeech_ft.benchmark.setting import Setting, stock_model
 from unispeech_ft.config import Config
 
 if TYPE_CHECKING:
@@ -94,18 +94,13 @@ class Theirs:
         self.collator = PaddingCollator(Wav2Vec2Processor.from_pretrained(setting.model_folder))
         self.seed = 0
 
-    @property
-    def batch_size(self) -> int:
-        """Clips an update: those whose mean length fills `seconds_per_update`."""
-        return round(self.setting.seconds_per_update / ((SHORTEST_S + LONGEST_S) / 2))
-
     def arguments(self, updates: int) -> dict[str, Any]:
         """What the Trainer is told; all else is its default."""
         optimizer, precision = self.config.optimizer, self.setting.precision
         return {
             "output_dir": str(self.setting.folder / "trainer-run"),
             "max_steps": updates,
-            "per_device_train_batch_size": self.batch_size,
+            "per_device_train_batch_size": self.setting.clips_per_update,
             "train_sampling_strategy": self.sampling,
             "dataloader_num_workers": self.workers,
             "remove_unused_columns": False,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,12 +200,17 @@ class SplitFeatures:
     store: FeatureStore | ComputedFeatures
 
     def evaluate(
-        self, built: BuiltModel, tokenizer: PhoneTokenizer, accelerator: Accelerator, search: Search | None = None
+        self,
+        built: BuiltModel,
+        tokenizer: PhoneTokenizer,
+        accelerator: Accelerator,
+        search: Search | None = None,
+        *,
+        timed: bool = True,
     ) -> Evaluation:
-        """Scores the split with the model as it is now, greedily or with a search."""
-        return evaluate_split(
-            built.model, tokenizer, self.labelled, self.store.clip, self.store.num_frames, accelerator, search
-        )
+        """Scores the split with the model as it is now, greedily or with a search; see `evaluate_split`."""
+        clips, frames = self.store.clip, self.store.num_frames
+        return evaluate_split(built.model, tokenizer, self.labelled, clips, frames, accelerator, search, timed=timed)
 
 
 def feature_dtype(accelerator: Accelerator) -> np.dtype:
@@ -284,7 +290,9 @@ def ctc_task(
             config.mask,
             config.seed,
         ),
-        validate=None if validation is None else lambda: validation.evaluate(built, tokenizer, accelerator),
+        validate=None
+        if validation is None
+        else partial(validation.evaluate, built, tokenizer, accelerator, timed=False),
         inventory=tokenizer.phones,
         identity=identity(config, labelled),
     )

@@ -211,7 +211,7 @@ def validation_of(
             frames = np.array([num_frames(built.network.config, count) for count in split.num_samples.tolist()])
             clips = partial(waveform, split)
             evaluations[language] = evaluate_split(
-                built.network, tokenizer, split, clips, frames, accelerator, outputs_of=outputs_of
+                built.network, tokenizer, split, clips, frames, accelerator, outputs_of=outputs_of, timed=False
             )
         return _scored(evaluations)
 
