@@ -46,6 +46,8 @@ SWITCHES = {
     "shared passes": ("training.seconds_per_pass", "24"),
     "features computed each time": ("training.cache_features", "false"),
     "stock attention": ("model.attention", "eager"),
+    "stock products": ("training.fast_products", "false"),
+    "stock positional convolution": ("training.fast_positions", "false"),
     "plain optimizer": ("training.fused_optimizer", "false"),
 }
 NO_DROPOUT = [

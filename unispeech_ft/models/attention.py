@@ -15,19 +15,28 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from unispeech_ft.models.dropout import dropout
+from unispeech_ft.models.linear import autocast_dtype
 
 MATMUL = "unispeech_ft_matmul"
 Kernel = Literal["matmul", "sdpa"]
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, *, scale: float, bias: Tensor | None = None, p: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    scale: float,
+    bias: Tensor | None = None,
+    gated: tuple[Tensor, Tensor] | None = None,
+    p: float = 0.0,
 ) -> Tensor:
-    """`softmax(scale · q kᵀ + bias) v`, all of it in the precision of the inputs.
+    """`softmax(scale · q kᵀ + bias + gate · position) v`, all of it in the precision of the inputs.
 
     Args:
         query, key, value: `[B, H, T, D]`.
         bias: added to the scores, `[B, 1 or H, 1 or T, T]`.
+        gated: gate `[B, H, T, 1]` and position bias `[H, T, T]`.
         p: dropout of the weights.
 
     Returns:
@@ -35,6 +44,8 @@ def attend(
     """
     with torch.autocast(query.device.type, enabled=False):
         scores = torch.matmul(query * scale, key.transpose(-1, -2))
+        if gated is not None:
+            scores.addcmul_(*(factor.to(scores.dtype) for factor in gated))
         if bias is not None:
             scores += bias.to(scores.dtype)
         return torch.matmul(dropout(torch.softmax(scores, dim=-1), p), value)
@@ -85,23 +96,24 @@ class GatedBiasAttention(WavLMAttention):
     ) -> tuple[Tensor, None, Tensor]:
         """Hidden states `[B, T, C]` → outputs `[B, T, C]`; layers hand on the position bias `[H, T, T]`."""
         clips, frames, _channels = hidden_states.shape
-        if position_bias is None:
-            position_bias = self.compute_bias(frames, frames)
+        hidden_states = hidden_states.to(autocast_dtype(hidden_states))  # once instead of for each projection
         heads = (clips, frames, self.num_heads, self.head_dim)
         query, key, value = (
             project(hidden_states).view(heads).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        gate = self._gate(hidden_states.view(heads).transpose(1, 2))
-        bias = (gate * position_bias).to(query.dtype)
-        if attention_mask is not None:
-            bias = bias + padding_bias(attention_mask.bool(), bias.dtype)
+        if position_bias is None:
+            position_bias = self.compute_bias(frames, frames).to(query.dtype)
+        gate = self._gate(hidden_states.view(heads).transpose(1, 2)).to(query.dtype)
+        padding = None if attention_mask is None else padding_bias(attention_mask.bool(), query.dtype)
         p = self.dropout if self.training else 0.0
         if self.kernel == "sdpa":
+            bias = gate * position_bias if padding is None else gate * position_bias + padding
             attended = nn.functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=bias, dropout_p=p, scale=self.scaling
             )
         else:
-            attended = attend(query, key, value, scale=self.scaling, bias=bias, p=p)
+            gated = (gate, position_bias)
+            attended = attend(query, key, value, scale=self.scaling, bias=padding, gated=gated, p=p)
         return self.out_proj(attended.transpose(1, 2).reshape(hidden_states.shape)), None, position_bias
 
     def _gate(self, hidden: Tensor) -> Tensor:
