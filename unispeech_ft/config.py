@@ -147,7 +147,7 @@ class TrainingConfig(Section):
 
     cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
     fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks 16 bits at a time")
-    fast_products: bool = Field(True, description="on an x86 CPU, linear layers by oneDNN instead of MKL")
+    fast_products: bool = Field(True, description="on an x86 CPU, linear layers in 32 bits by oneDNN instead of MKL")
     fast_positions: bool = Field(True, description="on a CPU, the positional convolution as matrix products")
     fused_optimizer: bool = Field(True, description="one kernel for all parameters")
     compile_layers: bool = Field(False, description="torch.compile each encoder layer; needs a C++ compiler")

@@ -1,7 +1,7 @@
-"""Linear layers on an x86 CPU as oneDNN's matrix products.
+"""Linear layers in 32 bits on an x86 CPU as oneDNN's matrix products.
 
 `M` rows, `K` inputs, `N` outputs. torch leaves products in 32 bits to MKL, which reaches less than half of oneDNN's
-speed on AMD's processors; those in 16 bits it gives to oneDNN, but copies the bias first.
+speed on AMD's processors; those in 16 bits it gives to oneDNN itself.
 """
 
 from __future__ import annotations
@@ -73,15 +73,14 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype:
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` by oneDNN, forward and backward; with stock kernels where oneDNN does not have them."""
+    """`nn.Linear` by oneDNN in 32 bits, forward and backward; the stock one in other precisions and places."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        dtype = autocast_dtype(inputs)
-        if inputs.device.type != "cpu" or dtype not in onednn_dtypes():
+        in_32_bits = inputs.dtype == self.weight.dtype == autocast_dtype(inputs) == torch.float32
+        if inputs.device.type != "cpu" or not in_32_bits or torch.float32 not in onednn_dtypes():
             return super().forward(inputs)
-        bias = None if self.bias is None else self.bias.to(dtype)
-        rows = inputs.to(dtype).reshape(-1, self.in_features)
-        return _Linear.apply(rows, self.weight.to(dtype), bias).view(*inputs.shape[:-1], self.out_features)
+        rows = inputs.reshape(-1, self.in_features)
+        return _Linear.apply(rows, self.weight, self.bias).view(*inputs.shape[:-1], self.out_features)
 
 
 def replace_linears(model: nn.Module) -> None:
