@@ -50,6 +50,14 @@ class Phase:
         return ratio(self.ours, self.trainer)
 
 
+def recipe_hours(training: Sequence[Block], frozen: Sequence[Block]) -> float:
+    """Hours that the published recipe's updates would take at the speeds of some rounds, without evaluations."""
+    schedule, batch = ScheduleConfig(), BatchConfig()
+    rates = [Figure.of([block.audio_rate for block in blocks]).median for blocks in (frozen, training)]
+    updates = (schedule.freeze_encoder_updates, schedule.updates - schedule.freeze_encoder_updates)
+    return sum(batch.seconds_per_update * count / rate for count, rate in zip(updates, rates, strict=True)) / 3600
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Everything that was measured."""
@@ -65,6 +73,14 @@ class Comparison:
     evaluation: list[Block]
     starts: dict[str, Start]
     flops_utilisation: float | None
+
+    @property
+    def recipe_hours(self) -> dict[str, float]:
+        """By side, see the function of this name."""
+        return {
+            "ours": recipe_hours(self.training.ours, self.frozen.ours),
+            "trainer": recipe_hours(self.training.trainer, self.frozen.trainer),
+        }
 
 
 def _phase(ours: Ours, theirs: Theirs, effort: Effort, *, frozen: bool) -> Phase:
@@ -100,14 +116,6 @@ def flops_utilisation(ours: Ours, training: Phase) -> float | None:
     parameters = sum(parameter.numel() for parameter in backbone(ours.model).encoder.parameters())
     frames_per_s = Figure.of([block.audio_rate for block in training.ours]).median * 50
     return 6 * parameters * frames_per_s / matrix_rate(ours.setting.device)
-
-
-def recipe_hours(training: Sequence[Block], frozen: Sequence[Block]) -> float:
-    """Hours that the published recipe's updates would take at the speeds of some rounds, without evaluations."""
-    schedule, batch = ScheduleConfig(), BatchConfig()
-    rates = [Figure.of([block.audio_rate for block in blocks]).median for blocks in (frozen, training)]
-    updates = (schedule.freeze_encoder_updates, schedule.updates - schedule.freeze_encoder_updates)
-    return sum(batch.seconds_per_update * count / rate for count, rate in zip(updates, rates, strict=True)) / 3600
 
 
 def _measure(setting: Setting, effort: Effort) -> Comparison:
@@ -175,9 +183,6 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         },
         "fair": is_fair(share),
         "trainer_share_of_bare_loop": share.median,
-        "recipe_hours": {
-            "ours": recipe_hours(comparison.training.ours, comparison.frozen.ours),
-            "trainer": recipe_hours(comparison.training.trainer, comparison.frozen.trainer),
-        },
+        "recipe_hours": comparison.recipe_hours,
         **asdict(comparison),
     }

@@ -99,13 +99,14 @@ class Setting:
         return self.folder / "model"
 
     @cached_property
-    def durations_s(self) -> npt.NDArray[np.float64]:
-        return np.asarray([len(waveform) for waveform in self.waveforms]) / SAMPLE_RATE_HZ
+    def num_samples(self) -> npt.NDArray[np.int64]:
+        """Of each clip."""
+        return np.asarray([len(waveform) for waveform in self.waveforms])
 
     @property
     def clips_per_update(self) -> int:
         """Clips of mean length that fill an update."""
-        return max(1, round(self.seconds_per_update / float(self.durations_s.mean())))
+        return max(1, round(self.seconds_per_update * SAMPLE_RATE_HZ / float(self.num_samples.mean())))
 
     @cached_property
     def padded_s_per_update(self) -> float:
@@ -113,13 +114,12 @@ class Setting:
 
         A limit in padded seconds is seldom filled: four clips of 6.5 s do not fit into 24 s.
         """
-        num_samples = np.asarray([len(waveform) for waveform in self.waveforms])
 
         def clips_too_many(limit_s: float) -> float:
-            plan = BatchPlan(num_samples, limit_s, min(self.seconds_per_sub_batch or limit_s, limit_s), seed=1)
-            return abs(len(num_samples) / len(plan.epoch(0)) - self.clips_per_update)
+            plan = BatchPlan(self.num_samples, limit_s, min(self.seconds_per_sub_batch or limit_s, limit_s), seed=1)
+            return abs(len(self.num_samples) / len(plan.epoch(0)) - self.clips_per_update)
 
-        lowest_s = max(float(self.durations_s.max()), 0.9 * self.seconds_per_update)
+        lowest_s = max(int(self.num_samples.max()) / SAMPLE_RATE_HZ, 0.9 * self.seconds_per_update)
         return min(np.arange(lowest_s, 1.5 * lowest_s, 0.25).tolist(), key=clips_too_many)
 
     def config(self, *, frozen: bool = False, from_scratch: bool = False) -> Config:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from unispeech_ft.benchmark.fairness import LEAST_SHARE_OF_BARE_LOOP, is_fair, trainer_share
 from unispeech_ft.benchmark.measure import Block, Figure, ratio
-from unispeech_ft.benchmark.run import Comparison, Phase, recipe_hours
+from unispeech_ft.benchmark.run import Comparison, Phase
 
 
 def _row(name: str, ours: object, theirs: object, quotient: object = "") -> str:
@@ -43,10 +43,7 @@ def lines(comparison: Comparison) -> list[str]:
         *_phase_rows("training", result.training),
         *_phase_rows("frozen", result.frozen),
     ]
-    hours = [
-        f"{recipe_hours(getattr(result.training, side), getattr(result.frozen, side)):.3g}"
-        for side in ("ours", "trainer")
-    ]
+    hours = [f"{value:.3g}" for value in (result.recipe_hours["ours"], result.recipe_hours["trainer"])]
     text.append(_row("20,000 updates of 250 s, hours", *hours))
     pipeline = _figure(result.pipeline, lambda block: block.rate)
     against = f"pipeline, batches of {result.pipeline_batch}: {pipeline}"

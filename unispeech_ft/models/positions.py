@@ -15,7 +15,7 @@ from unispeech_ft.models.linear import autocast_dtype, product
 
 # A row holds the window of so many neighbouring frames: fewer rows to copy, and twice as many columns to fill.
 FRAMES_PER_ROW = 2
-# Larger arrays come fresh from the system each time, and are slower to touch than to fill.
+# Arrays above 32 MiB come fresh from the system each time, and touching their pages takes longer than the products.
 LARGEST_WINDOWS_BYTES = 16 * 2**20
 
 
@@ -80,17 +80,16 @@ def convolve(values: Tensor, kernel: Tensor, before: int) -> Tensor:
     return outputs[:, :frames].reshape(values.shape)
 
 
-def kernel_gradient(values: Tensor, gradient: Tensor, kernel: Tensor, before: int) -> Tensor:
+def kernel_gradient(values: Tensor, gradient: Tensor, taps: int, groups: int) -> Tensor:
     """The gradient of `convolve` for its kernel, `[G, D_out, K, D_in]`, from that of its outputs `[B, T, C]`."""
-    groups, width, taps, _ = kernel.shape
     size = _parts(values, taps, groups)
     if size < len(values):
         parts = zip(values.split(size), gradient.split(size), strict=True)
-        return torch.stack([kernel_gradient(*part, kernel, before) for part in parts]).sum(0)
-    rows = _rows(values.shape[1])
-    padded = _grouped(values, groups, before, rows * FRAMES_PER_ROW + taps - 1)
+        return torch.stack([kernel_gradient(*part, taps, groups) for part in parts]).sum(0)
+    rows, width = _rows(values.shape[1]), values.shape[2] // groups
+    padded = _grouped(values, groups, taps // 2, rows * FRAMES_PER_ROW + taps - 1)
     outer = _grouped(gradient, groups, 0, rows * FRAMES_PER_ROW)
-    found = torch.empty_like(kernel)
+    found = values.new_empty(groups, width, taps, width)
     for group in range(groups):
         columns = outer[group].view(-1, FRAMES_PER_ROW * width)
         products = product(columns.T, _windows(padded[group], taps).T)
@@ -111,15 +110,13 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         values, weight = ctx.saved_tensors
         outer = gradients[0].contiguous()
-        grouped = weight.unflatten(0, (ctx.groups, -1))
         taps = weight.shape[2]
         value_gradient = weight_gradient = None
         if ctx.needs_input_grad[0]:
-            backwards = grouped.permute(0, 2, 3, 1).flip(2)
+            backwards = weight.unflatten(0, (ctx.groups, -1)).permute(0, 2, 3, 1).flip(2)
             value_gradient = convolve(outer, backwards.contiguous(), taps - 1 - taps // 2)
         if ctx.needs_input_grad[1]:
-            kernel = grouped.transpose(2, 3)
-            found = kernel_gradient(values, outer, kernel.contiguous(), taps // 2)
+            found = kernel_gradient(values, outer, taps, ctx.groups)
             weight_gradient = found.transpose(2, 3).reshape(weight.shape)
         return value_gradient, weight_gradient, None
 
