@@ -142,15 +142,20 @@ class CheckpointingConfig(Section):
     keep_last: PositiveCount = 2
 
 
-class TrainingConfig(Section):
-    """How the step is computed, not what: docs/performance.md has what each brings."""
+class KernelConfig(Section):
+    """How a step is computed, not what: docs/performance.md has what each brings."""
 
-    cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
     fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks 16 bits at a time")
     fast_products: bool = Field(True, description="on an x86 CPU, linear layers in 32 bits by oneDNN instead of MKL")
     fast_positions: bool = Field(True, description="on a CPU, the positional convolution as matrix products")
     fused_optimizer: bool = Field(True, description="one kernel for all parameters")
     compile_layers: bool = Field(False, description="torch.compile each encoder layer; needs a C++ compiler")
+
+
+class TrainingConfig(KernelConfig):
+    """How the step is computed, and what its passes read."""
+
+    cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
     seconds_per_pass: Positive | None = Field(
         None, description="sub-batches of an update share a pass up to so many padded seconds; null: each its own"
     )

@@ -17,6 +17,7 @@ from unispeech_ft.config import (
     Count,
     DataConfig,
     EvaluationConfig,
+    KernelConfig,
     MaskConfig,
     ModelConfig,
     NotNegative,
@@ -126,16 +127,6 @@ class PretrainEvaluationConfig(EvaluationConfig):
     max_utterances: PositiveCount | None = 500
 
 
-class PretrainTrainingConfig(Section):
-    """How the step is computed, not what; see `config.TrainingConfig`."""
-
-    fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks 16 bits at a time")
-    fast_products: bool = Field(True, description="on an x86 CPU, linear layers in 32 bits by oneDNN instead of MKL")
-    fast_positions: bool = Field(True, description="on a CPU, the positional convolution as matrix products")
-    fused_optimizer: bool = Field(True, description="one kernel for all parameters")
-    compile_layers: bool = Field(False, description="torch.compile each encoder layer; needs a C++ compiler")
-
-
 class PretrainConfig(Section):
     """A whole pre-training run."""
 
@@ -154,7 +145,7 @@ class PretrainConfig(Section):
     schedule: PretrainScheduleConfig = PretrainScheduleConfig()
     evaluation: PretrainEvaluationConfig = PretrainEvaluationConfig()
     checkpointing: CheckpointingConfig = CheckpointingConfig()
-    training: PretrainTrainingConfig = PretrainTrainingConfig()
+    training: KernelConfig = KernelConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @property

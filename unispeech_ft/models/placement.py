@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from unispeech_ft.config import ModelConfig, TrainingConfig
+from unispeech_ft.config import KernelConfig, ModelConfig
 from unispeech_ft.models.attention import Kernel, gates_position_bias, use_attention
 from unispeech_ft.models.dropout import replace_dropouts
 from unispeech_ft.models.families import backbone
 from unispeech_ft.models.linear import replace_linears
 from unispeech_ft.models.positions import replace_positional_conv
-from unispeech_ft.pretrain_config import PretrainTrainingConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,7 +33,7 @@ def place(
     model: PreTrainedModel,
     device: torch.device,
     settings: ModelConfig,
-    training: TrainingConfig | PretrainTrainingConfig,
+    training: KernelConfig,
 ) -> None:
     """Moves a model to its device and chooses attention, dropout, products and compilation."""
     model.to(device)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unispeech_ft.config import DataConfig, ModelConfig, TrainingConfig
+from unispeech_ft.config import DataConfig, KernelConfig, ModelConfig
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.build import BuiltModel, make_front_end
 from unispeech_ft.models.families import check_family, extractor_settings, normalises_input, reads_waveforms
@@ -181,6 +181,6 @@ def load_saved(
     if stock:
         network.to(device)
     else:
-        place(network, torch.device(device), ModelConfig(), TrainingConfig())
+        place(network, torch.device(device), ModelConfig(), KernelConfig())
     built = BuiltModel(network, _front_end(name, folder, network, eps), num_rows, 0)
     return SavedModel(name, built, _for_head(name, found, num_rows))
