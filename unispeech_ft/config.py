@@ -145,7 +145,7 @@ class CheckpointingConfig(Section):
 class KernelConfig(Section):
     """How a step is computed, not what: docs/performance.md has what each brings."""
 
-    fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks 16 bits at a time")
+    fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks in 8 bits a value")
     fast_products: bool = Field(True, description="on an x86 CPU, linear layers in 32 bits by oneDNN instead of MKL")
     fast_positions: bool = Field(True, description="on a CPU, the positional convolution as matrix products")
     fused_optimizer: bool = Field(True, description="one kernel for all parameters")

@@ -136,6 +136,15 @@ def test_dropout_drops_a_share_and_keeps_the_mean(p: float, dtype: torch.dtype) 
     assert float((by_column - p).abs().max()) < 6 * (p * (1 - p) / 1000) ** 0.5, "no column is favoured"
 
 
+def test_each_value_is_dropped_with_the_probability_that_was_asked_for() -> None:
+    """Also where 8 bits do not know it: 0.0977 and 0.1016 are the nearest, 0 and 0.0039."""
+    for p in (0.1, 0.002):
+        torch.manual_seed(5)
+        share = torch.stack([dropout(torch.ones(3000), p) == 0 for _ in range(3000)]).float().mean(dim=0)
+        assert abs(float(share.mean()) - p) < 0.02 * p
+        assert float((share - p).abs().max()) < 5 * (p * (1 - p) / 3000) ** 0.5
+
+
 def test_dropout_repeats_with_torchs_seed_and_its_gradient_has_the_same_mask() -> None:
     values = torch.randn(50, 60, requires_grad=True)
     torch.manual_seed(7)

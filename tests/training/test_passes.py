@@ -49,6 +49,7 @@ SWITCHES = {
     "stock products": ("training.fast_products", "false"),
     "stock positional convolution": ("training.fast_positions", "false"),
     "plain optimizer": ("training.fused_optimizer", "false"),
+    "compiled layers": ("training.compile_layers", "true"),
 }
 NO_DROPOUT = [
     (f"model.{kind}_dropout", "0") for kind in ("hidden", "attention", "activation", "feature_projection", "final")

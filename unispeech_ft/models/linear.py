@@ -6,20 +6,21 @@ speed on AMD's processors; those in 16 bits it gives to oneDNN itself.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-@cache
-def onednn_dtypes() -> tuple[torch.dtype, ...]:
+def _onednn_dtypes() -> tuple[torch.dtype, ...]:
     """The precisions in which this torch has oneDNN's linear layer for dense tensors; none where it lacks it."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return ()
     in_16_bits = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return (torch.float32, torch.bfloat16) if in_16_bits else (torch.float32,)
+
+
+ONEDNN_DTYPES = _onednn_dtypes()
 
 
 def product(left: Tensor, right: Tensor, bias: Tensor | None = None, *, gelu: bool = False) -> Tensor:
@@ -34,11 +35,24 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None, *, gelu: bo
     Returns:
         `[M, N]`.
     """
-    if left.device.type == "cpu" and left.dtype in onednn_dtypes():
+    if torch.compiler.is_compiling():
+        return _opaque_product(left, right, bias, gelu)
+    if left.device.type == "cpu" and left.dtype in ONEDNN_DTYPES:
         activation = ("gelu", [], "none") if gelu else ("none", [], "")
         return torch.ops.mkldnn._linear_pointwise(left, right, bias, *activation)
     products = nn.functional.linear(left, right, bias)
     return nn.functional.gelu(products) if gelu else products
+
+
+@torch.library.custom_op("unispeech_ft::product", mutates_args=())
+def _opaque_product(left: Tensor, right: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    """`product` as one node of a compiled graph: the compiler's own lowering of oneDNN's layer wants fixed weights."""
+    return product(left, right, bias, gelu=gelu)
+
+
+@_opaque_product.register_fake
+def _(left: Tensor, right: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    return left.new_empty(left.shape[0], right.shape[0])
 
 
 class _Linear(torch.autograd.Function):
@@ -77,7 +91,7 @@ class Linear(nn.Linear):
 
     def forward(self, inputs: Tensor) -> Tensor:
         in_32_bits = inputs.dtype == self.weight.dtype == autocast_dtype(inputs) == torch.float32
-        if inputs.device.type != "cpu" or not in_32_bits or torch.float32 not in onednn_dtypes():
+        if inputs.device.type != "cpu" or not in_32_bits or torch.float32 not in ONEDNN_DTYPES:
             return super().forward(inputs)
         rows = inputs.reshape(-1, self.in_features)
         return _Linear.apply(rows, self.weight, self.bias).view(*inputs.shape[:-1], self.out_features)
