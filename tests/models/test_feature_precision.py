@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from unispeech_ft.benchmark.setting import PRESETS, Setting, stock_model, write_model
+from unispeech_ft.config import TrainingConfig
 from unispeech_ft.data.audio import normalise_waveform
 from unispeech_ft.data.collate import pad_features
 from unispeech_ft.models.build import build_model
 from unispeech_ft.models.features import cache_features
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
+from unispeech_ft.training.ctc import in_its_precision
 
 GROUP_NORM = {
     **PRESETS["wavlm-base"],
@@ -68,3 +72,37 @@ def test_cached_features_give_the_loss_of_each_clip_alone(setting: Setting) -> N
         targets = torch.nn.utils.rnn.pad_sequence(map(torch.tensor, labels), batch_first=True, padding_value=-100)
         together = float(stock(padded, attention_mask=mask.long(), labels=targets).loss)
         assert abs(together - alone) > 1e-4 * alone, "a padded batch is what the cache protects from"
+
+
+@torch.no_grad()
+def test_bf16_features_are_those_of_autocast_and_a_cache_of_their_own(setting: Setting) -> None:
+    config = setting.config()
+    built = build_model(config.model, config.mask, config.data, setting.tokenizer, config.seed)
+    in_16_bits = replace(built.front_end, dtype=torch.bfloat16)
+    assert in_16_bits.key() != built.front_end.key()
+    extractor = stock_model(setting).eval().base_model.feature_extractor
+    labelled = setting.prepared()
+    store = cache_features(in_16_bits, labelled.audio, labelled.rows, setting.folder / "cache", dtype=np.float16)
+    for row in labelled.rows:
+        exact = built.front_end(labelled.audio.waveform(row))
+        samples = torch.from_numpy(normalise_waveform(labelled.audio.waveform(row), config.data.normalize_eps))
+        with torch.autocast("cpu", torch.bfloat16):
+            autocast = extractor(samples[None])[0].T.float()
+        found = torch.from_numpy(np.array(store.clip(row), dtype=np.float32))
+        error, stock_error = (float((values - exact).norm() / exact.norm()) for values in (found, autocast))
+        assert 1e-4 < error <= 1.05 * stock_error, "not worse than the stock extractor in that precision"
+        again = in_16_bits(labelled.audio.waveform(row))
+        torch.testing.assert_close(found, again, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("precision", "switch", "expected"),
+    [("bf16", True, torch.bfloat16), ("bf16", False, torch.float32), ("no", True, torch.float32)],
+)
+def test_the_extractor_follows_the_encoder_into_bf16_alone(
+    precision: str, switch: bool, expected: torch.dtype, setting: Setting
+) -> None:
+    config = setting.config()
+    front_end = build_model(config.model, config.mask, config.data, setting.tokenizer, config.seed).front_end
+    accelerator = SimpleNamespace(mixed_precision=precision)
+    assert in_its_precision(front_end, TrainingConfig(bf16_features=switch), accelerator).dtype == expected

@@ -29,7 +29,7 @@ def losses(ours: Ours, theirs: Theirs) -> tuple[float, float]:
     length = min(len(clip) for clip in setting.waveforms[:NUM_CLIPS])
     clips = [clip[:length] for clip in setting.waveforms[:NUM_CLIPS]]
     labels = [setting.tokenizer.encode(phones)[: length // 4000] for phones in setting.phones[:NUM_CLIPS]]
-    features, num_frames = pad_features([ours.built.front_end(clip).cpu().numpy() for clip in clips])
+    features, num_frames = pad_features([ours.front_end(clip).cpu().numpy() for clip in clips])
     flat = torch.tensor([label for line in labels for label in line])
     batch = Batch(features, num_frames, flat, torch.tensor([len(line) for line in labels]), None, None)
     values = torch.from_numpy(np.stack([normalise_waveform(clip, 1e-7) for clip in clips]))

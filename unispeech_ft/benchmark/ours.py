@@ -32,6 +32,7 @@ class Ours:
         self.built = build_model(config.model, config.mask, config.data, setting.tokenizer, config.seed)
         self.model = self.built.model
         place(self.model, accelerator.device, config.model, config.training)
+        self.front_end = ctc.in_its_precision(self.built.front_end, config.training, accelerator)
         self.labelled = setting.prepared()
         self.features = self.cached(setting.folder / "cache")
         self.optimizer: Any = accelerator.prepare(
@@ -41,7 +42,7 @@ class Ours:
 
     def cached(self, cache_dir: Path) -> ctc.SplitFeatures:
         return ctc.split_features(
-            self.labelled, self.built.front_end, cache_dir, self.accelerator, cached=self.cache_features
+            self.labelled, self.front_end, cache_dir, self.accelerator, cached=self.cache_features
         )
 
     def updates(self, config: Config) -> Iterator[tuple[float, float]]:

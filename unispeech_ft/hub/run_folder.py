@@ -199,7 +199,8 @@ def evaluate_saved(
     if lacking:
         accelerator.print(f"{split}: phones that the model lacks, each a sure error: {' '.join(lacking)}")
     cache_dir = Path(config.data.cache_dir).expanduser()
-    features = ctc.split_features(labelled, saved.built.front_end, cache_dir, accelerator)
+    front_end = ctc.in_its_precision(saved.built.front_end, config.training, accelerator)
+    features = ctc.split_features(labelled, front_end, cache_dir, accelerator)
     search, beam_settings = load_search(beam, saved.tokenizer) if beam else (None, None)
     evaluation = features.evaluate(saved.built, saved.tokenizer, accelerator, search)
     summary = None

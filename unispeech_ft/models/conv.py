@@ -12,6 +12,11 @@ from transformers.activations import GELUActivation
 
 from unispeech_ft.models.linear import product
 
+# oneDNN compiles each new shape, which takes longer than 80 ms more of sound.
+SAMPLES_A_LENGTH = 1280
+# Larger arrays leave the processor's cache between two operations.
+FRAMES_IN_CACHE = 1024
+
 
 def _windows(hidden: Tensor, kernel: int, stride: int) -> Tensor:
     """`[T, C]` → `[T', kernel · C]`, a view of the windows that each output frame sees."""
@@ -21,37 +26,49 @@ def _windows(hidden: Tensor, kernel: int, stride: int) -> Tensor:
 
 def _normalise(norm: nn.Module, hidden: Tensor) -> Tensor:
     if not isinstance(norm, nn.GroupNorm):
-        return norm(hidden)
-    # As many groups as channels: each is normalised over time.
-    variance, mean = torch.var_mean(hidden, dim=0, correction=0)
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    return torch.addcmul(norm.bias - mean * scale, hidden, scale)
+        return nn.functional.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    # As many groups as channels: each is normalised over time. torch.var_mean takes five times as long.
+    centred = hidden.sub_(hidden.mean(0))
+    squares = torch.stack([part.square().sum(0) for part in centred.split(FRAMES_IN_CACHE)]).sum(0)
+    scale = norm.weight * torch.rsqrt(squares / len(hidden) + norm.eps)
+    return torch.addcmul(norm.bias, centred, scale, out=centred)
 
 
 def _layer(layer: nn.Module, hidden: Tensor) -> Tensor:
-    weight = layer.conv.weight.transpose(1, 2).flatten(1)
+    weight = layer.conv.weight.transpose(1, 2).flatten(1).to(hidden.dtype)
+    bias = None if layer.conv.bias is None else layer.conv.bias.to(hidden.dtype)
     windows = _windows(hidden, layer.conv.kernel_size[0], layer.conv.stride[0])
     norm = getattr(layer, "layer_norm", None)
     gelu = isinstance(layer.activation, GELUActivation)
-    convolved = product(windows, weight, layer.conv.bias, gelu=gelu and norm is None)
+    convolved = product(windows, weight, bias, gelu=gelu and norm is None)
     if norm is not None:
         convolved = _normalise(norm, convolved)
         return torch.ops.aten.gelu_(convolved) if gelu else layer.activation(convolved)
     return convolved if gelu else layer.activation(convolved)
 
 
+def _in_few_lengths(extractor: nn.Module, waveform: Tensor) -> Tensor:
+    """Silence behind the clip, which no frame of its own sees, unless an extractor normalises over time."""
+    if any(isinstance(module, nn.GroupNorm) for module in extractor.modules()):
+        return waveform
+    return nn.functional.pad(waveform, (0, -len(waveform) % SAMPLES_A_LENGTH))
+
+
 @torch.no_grad()
-def conv_features(extractor: nn.Module, waveform: Tensor) -> Tensor:
+def conv_features(extractor: nn.Module, waveform: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The output of a Transformers feature extractor for one clip, to rounding.
 
     Args:
         extractor: `feature_extractor` of a backbone, in evaluation mode.
-        waveform: `[S]`.
+        waveform: `[S]` in 32 bits.
+        dtype: precision of all layers but the first, which takes a twentieth of the time and reads the sound itself.
 
     Returns:
-        `[T, C]`.
+        `[T, C]` in `dtype`.
     """
-    hidden = waveform.contiguous()[:, None]
+    frames = len(waveform)
+    hidden = _in_few_lengths(extractor, waveform.contiguous())[:, None]
     for layer in extractor.conv_layers:
-        hidden = _layer(layer, hidden)
-    return hidden
+        hidden = _layer(layer, hidden).to(dtype)
+        frames = (frames - layer.conv.kernel_size[0]) // layer.conv.stride[0] + 1
+    return hidden[:frames]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Changes whenever features change by more than rounding to 16 bits.
-FORM = 2
+FORM = 3
 
 Features = npt.NDArray[np.floating]
 
@@ -43,12 +43,14 @@ class FrontEnd:
         normalize: zero mean and unit variance first.
         eps: of the normalisation.
         filter_banks: stock extractor of a model that reads filter banks, else None.
+        dtype: precision of the conv extractor.
     """
 
     model: PreTrainedModel
     normalize: bool
     eps: float
     filter_banks: Callable[..., dict[str, Features]] | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def num_channels(self) -> int:
@@ -71,8 +73,9 @@ class FrontEnd:
             return torch.from_numpy(np.ascontiguousarray(banks, dtype=np.float32)).to(device)
         extractor = backbone(self.model).feature_extractor
         if device.type == "cpu":
-            return conv_features(extractor, torch.from_numpy(samples))
-        return extractor(torch.from_numpy(samples)[None].to(device))[0].T.float().contiguous()
+            return conv_features(extractor, torch.from_numpy(samples), self.dtype).float()
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return extractor(torch.from_numpy(samples)[None].to(device))[0].T.float().contiguous()
 
     def key(self) -> str:
         """Identifies the features by the extractor's weights and shape, and by the normalisation."""
@@ -82,7 +85,7 @@ class FrontEnd:
             return digest.hexdigest()
         config = self.model.config
         shape = (config.conv_kernel, config.conv_stride, config.feat_extract_activation, config.feat_extract_norm)
-        digest.update(json.dumps(shape).encode())
+        digest.update(json.dumps(shape).encode() + str(self.dtype).encode())
         for name, tensor in sorted(backbone(self.model).feature_extractor.state_dict().items()):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()

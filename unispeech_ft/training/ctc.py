@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from unispeech_ft.config import Config
+from unispeech_ft.config import Config, TrainingConfig
 from unispeech_ft.data.collate import TrainingSet
 from unispeech_ft.data.labels import (
     LabelledSplit,
@@ -218,6 +218,12 @@ def feature_dtype(accelerator: Accelerator) -> np.dtype:
     return np.dtype(np.float32 if accelerator.mixed_precision == "no" else np.float16)
 
 
+def in_its_precision(front_end: FrontEnd, settings: TrainingConfig, accelerator: Accelerator) -> FrontEnd:
+    """The front end as a run uses it: in bf16 where the encoder computes in bf16, else in 32 bits."""
+    in_bf16 = settings.bf16_features and accelerator.mixed_precision == "bf16"
+    return replace(front_end, dtype=torch.bfloat16 if in_bf16 else torch.float32)
+
+
 def split_features(
     labelled: LabelledSplit, front_end: FrontEnd, cache_dir: Path, accelerator: Accelerator, *, cached: bool = True
 ) -> SplitFeatures:
@@ -254,6 +260,7 @@ def all_features(
     splits = dict(data.splits)
     if "validation" in splits:
         splits["validation"] = validation_sample(splits["validation"], config)
+    front_end = in_its_precision(front_end, config.training, accelerator)
     cache_dir = Path(config.data.cache_dir).expanduser()
     cached = config.training.cache_features
     return {
