@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel
 
-# Padded seconds of a batch; the hypotheses do not depend on it.
-BATCH_S = 60.0
+LONGEST_BATCH_S = 60.0
+WIDEST_OF_LONGEST = 256
 # A phone that the references hold this often and the model never emits is worth a word.
 COMMON_PHONE = 20
 
@@ -115,13 +115,21 @@ def decode_clip(
     return Decoded([tokenizer.tokens[mark.label] for mark in marks], times, blanks)
 
 
+def seconds_per_batch(model: PreTrainedModel, num_samples: Sequence[int]) -> float:
+    """Padded seconds of a batch, at least those of the longest clip; no hypothesis depends on them.
+
+    On a CPU the wider a model, the fewer: arrays of tens of MiB come fresh from the system each time.
+    """
+    width = WIDEST_OF_LONGEST if model.device.type != "cpu" else max(WIDEST_OF_LONGEST, model.config.hidden_size)
+    return max(LONGEST_BATCH_S * WIDEST_OF_LONGEST / width, max(num_samples) / 16_000)
+
+
 def decode_split(
     model: PreTrainedModel,
     tokenizer: PhoneTokenizer,
     clip_features: Callable[[int], npt.NDArray[Any]],
     num_samples: Sequence[int],
     accelerator: Accelerator,
-    batch_s: float = BATCH_S,
     search: Search | None = None,
     outputs_of: OutputsOf | None = None,
     timed: bool = True,
@@ -129,8 +137,7 @@ def decode_split(
     """What was recognised in every clip, by its place, gathered from all processes."""
     was_training = model.training
     model.eval()
-    longest_s = max(num_samples) / 16_000
-    batches = evaluation_batches(num_samples, max(batch_s, longest_s))
+    batches = evaluation_batches(num_samples, seconds_per_batch(model, num_samples))
     grid = frame_grid(model.config) if timed else None
     mine: list[tuple[int, Decoded]] = []
     for places in batches[accelerator.process_index :: accelerator.num_processes]:

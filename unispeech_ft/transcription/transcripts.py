@@ -19,7 +19,7 @@ from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.beam import Search
 from unispeech_ft.scoring.timing import FrameGrid, phone_times
-from unispeech_ft.training.evaluate import BATCH_S, FrameOutputs, frame_outputs, marks_of
+from unispeech_ft.training.evaluate import FrameOutputs, frame_outputs, marks_of, seconds_per_batch
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, waveform_blocks
 
 MAX_CHUNK_S = 20.0
@@ -128,7 +128,7 @@ def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], search: Search | N
         return found
     num_samples = [len(chunks[place].waveform) for place in heard]
     grid = frame_grid(saved.built.model.config)
-    for batch in evaluation_batches(num_samples, max(BATCH_S, max(num_samples) / SAMPLE_RATE_HZ)):
+    for batch in evaluation_batches(num_samples, seconds_per_batch(saved.built.model, num_samples)):
         places = [heard[index] for index in batch]
         features = [front_end(unpack(*pack(chunks[place].waveform))).cpu().numpy() for place in places]
         outputs = frame_outputs(saved.built.model, features, nullcontext())
