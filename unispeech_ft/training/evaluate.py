@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.utils import parametrize
 
 from unispeech_ft.data.collate import pad_features
 from unispeech_ft.data.labels import LabelledSplit
@@ -140,12 +141,13 @@ def decode_split(
     batches = evaluation_batches(num_samples, seconds_per_batch(model, num_samples))
     grid = frame_grid(model.config) if timed else None
     mine: list[tuple[int, Decoded]] = []
-    for places in batches[accelerator.process_index :: accelerator.num_processes]:
-        # Longest first, so that the memory is there from the first batch on.
-        clips = [clip_features(place) for place in places]
-        outputs = (outputs_of or frame_outputs)(model, clips, accelerator.autocast())
-        for place, frames in zip(places, outputs, strict=True):
-            mine.append((place, decode_clip(frames, tokenizer, grid, num_samples[place] / 16_000, search)))
+    with parametrize.cached():  # the norm of the positional convolution's weights
+        for places in batches[accelerator.process_index :: accelerator.num_processes]:
+            # Longest first, so that the memory is there from the first batch on.
+            clips = [clip_features(place) for place in places]
+            outputs = (outputs_of or frame_outputs)(model, clips, accelerator.autocast())
+            for place, frames in zip(places, outputs, strict=True):
+                mine.append((place, decode_clip(frames, tokenizer, grid, num_samples[place] / 16_000, search)))
     model.train(was_training)
     gathered = mine
     if accelerator.num_processes > 1:
