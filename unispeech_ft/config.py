@@ -156,7 +156,7 @@ class TrainingConfig(KernelConfig):
     """How the step is computed, and what its passes read."""
 
     cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
-    bf16_features: bool = Field(True, description="compute those in bf16 too where the encoder computes in bf16")
+    bf16_features: bool = Field(True, description="the extractor computes in bf16 where the encoder does")
     seconds_per_pass: Positive | None = Field(
         None, description="sub-batches of an update share a pass up to so many padded seconds; null: each its own"
     )
