@@ -12,8 +12,6 @@ from transformers.activations import GELUActivation
 
 from unispeech_ft.models.linear import product
 
-# oneDNN compiles each new shape, which takes longer than 80 ms more of sound.
-SAMPLES_A_LENGTH = 1280
 # Larger arrays leave the processor's cache between two operations.
 FRAMES_IN_CACHE = 1024
 
@@ -47,13 +45,6 @@ def _layer(layer: nn.Module, hidden: Tensor) -> Tensor:
     return convolved if gelu else layer.activation(convolved)
 
 
-def _in_few_lengths(extractor: nn.Module, waveform: Tensor) -> Tensor:
-    """Silence behind the clip, which no frame of its own sees, unless an extractor normalises over time."""
-    if any(isinstance(module, nn.GroupNorm) for module in extractor.modules()):
-        return waveform
-    return nn.functional.pad(waveform, (0, -len(waveform) % SAMPLES_A_LENGTH))
-
-
 @torch.no_grad()
 def conv_features(extractor: nn.Module, waveform: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The output of a Transformers feature extractor for one clip, to rounding.
@@ -66,9 +57,7 @@ def conv_features(extractor: nn.Module, waveform: Tensor, dtype: torch.dtype = t
     Returns:
         `[T, C]` in `dtype`.
     """
-    frames = len(waveform)
-    hidden = _in_few_lengths(extractor, waveform.contiguous())[:, None]
+    hidden = waveform.contiguous()[:, None]
     for layer in extractor.conv_layers:
         hidden = _layer(layer, hidden).to(dtype)
-        frames = (frames - layer.conv.kernel_size[0]) // layer.conv.stride[0] + 1
-    return hidden[:frames]
+    return hidden

@@ -219,7 +219,7 @@ def feature_dtype(accelerator: Accelerator) -> np.dtype:
 
 
 def in_its_precision(front_end: FrontEnd, settings: TrainingConfig, accelerator: Accelerator) -> FrontEnd:
-    """The front end as a run uses it: in bf16 where the encoder computes in bf16, else in 32 bits."""
+    """The front end as a run uses it: in bf16 where encoder and settings have it, else in 32 bits."""
     in_bf16 = settings.bf16_features and accelerator.mixed_precision == "bf16"
     return replace(front_end, dtype=torch.bfloat16 if in_bf16 else torch.float32)
 
