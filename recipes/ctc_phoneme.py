@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import sys
 
-from unispeech_ft.config import Config
-from unispeech_ft.config_reading import load_configs
+from unispeech_ft.config.reading import load_configs
+from unispeech_ft.config.sections import Config
 from unispeech_ft.errors import run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
-from unispeech_ft.hub.run_folder import describe_data, open_output, score_and_export
+from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import build_model
-from unispeech_ft.models.placement import place
+from unispeech_ft.runs.directory import describe_data, open_output, score_and_export
+from unispeech_ft.runs.dry_run import memory_lines, plan_lines
+from unispeech_ft.runs.seeds import report_seeds
 from unispeech_ft.scoring import Summary
-from unispeech_ft.training import ctc
-from unispeech_ft.training.dry_run import memory_lines, plan_lines
+from unispeech_ft.tasks.ctc_phoneme import task as ctc
 from unispeech_ft.training.loop import train
-from unispeech_ft.training.seeds import report_seeds
 
 
 def main() -> None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import sys
 
 from unispeech_ft.errors import run_command
-from unispeech_ft.hub.pretraining_folder import describe, export, open_run
-from unispeech_ft.models.placement import place
-from unispeech_ft.models.pretraining_build import build_pretraining_model, read_pretraining_config
-from unispeech_ft.pretrain_config import load_pretrain_config
-from unispeech_ft.training import ctc, pretraining
-from unispeech_ft.training.pretraining_loop import pretrain
+from unispeech_ft.kernels.install import place
+from unispeech_ft.tasks.ctc_phoneme import task as ctc
+from unispeech_ft.tasks.pretraining import task as pretraining
+from unispeech_ft.tasks.pretraining.config import load_pretrain_config
+from unispeech_ft.tasks.pretraining.export import describe, export, open_run
+from unispeech_ft.tasks.pretraining.loop import pretrain
+from unispeech_ft.tasks.pretraining.model import build_pretraining_model, read_pretraining_config
 
 
 def main() -> None:

@@ -15,8 +15,9 @@ import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from unispeech_ft.benchmark.setting import NUM_UTTERANCES, PRESETS, SECONDS_PER_UPDATE, Setting
-from unispeech_ft.config_reading import split_arguments
+from benchmark.setting import NUM_UTTERANCES, PRESETS, SECONDS_PER_UPDATE, Setting
+
+from unispeech_ft.config.reading import split_arguments
 from unispeech_ft.errors import raise_all, run_command
 
 
@@ -42,11 +43,10 @@ def main() -> None:
     _, overrides, faults = split_arguments(rest)
     raise_all(faults)
 
+    from benchmark.ablation import ablate
+    from benchmark.run import Effort, as_json, compare
+    from benchmark.table import lines
     from transformers.utils import logging
-
-    from unispeech_ft.benchmark.ablation import ablate
-    from unispeech_ft.benchmark.run import Effort, as_json, compare
-    from unispeech_ft.benchmark.table import lines
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

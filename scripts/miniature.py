@@ -21,8 +21,8 @@ from pathlib import Path
 
 from unispeech_ft.data.utterances import SYNTHETIC_MARK
 from unispeech_ft.errors import UserError, run_command
+from unispeech_ft.runs.compare import compare_runs
 from unispeech_ft.testing.corpus import make_corpus
-from unispeech_ft.training.compare_runs import compare_runs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PRETRAIN = REPOSITORY / "recipes" / "pretrain_unispeech.py"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from unispeech_ft.config_reading import to_yaml
+from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.errors import UserError, run_command
 from unispeech_ft.models.build import PACKAGED_FOLDER
-from unispeech_ft.pretrain_config import load_pretrain_config
+from unispeech_ft.tasks.pretraining.config import load_pretrain_config
 from unispeech_ft.testing.pretrained import package, provenance
 
 COMMAND = (

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unispeech_ft.config import Config
-from unispeech_ft.config_reading import load_config
+from unispeech_ft.config.reading import load_config
+from unispeech_ft.config.sections import Config
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError, UserErrors, run_command
-from unispeech_ft.hub.run_folder import evaluate_saved
+from unispeech_ft.runs.directory import evaluate_saved
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ORGANISATION = "microsoft"

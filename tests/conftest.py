@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
 from running import tiny_settings, write_settings
 
 import unispeech_ft
@@ -20,6 +21,18 @@ def spoken_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_corpus(
         tmp_path_factory.mktemp("spoken") / "demo", ["ky"], train_hours=0.006, dev_hours=0.004, test_hours=0.006
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some 22 training clips of 2 to 5 s, and a few to validate and test on."""
+    root = tmp_path_factory.mktemp("speech") / "demo"
+    return make_corpus(root, ["ky"], train_hours=0.02, dev_hours=0.004, test_hours=0.004)
+
+
+@pytest.fixture(scope="session")
+def accelerator() -> Accelerator:
+    return Accelerator(cpu=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = REPOSITORY / "recipes" / "ctc_phoneme.py"
+PRETRAINING = REPOSITORY / "recipes" / "pretrain_unispeech.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
 
 TINY_MODEL: dict[str, Any] = {
@@ -65,6 +66,35 @@ def tiny_settings(corpus: Path, folder: Path) -> dict[str, Any]:
         "checkpointing": {"every_updates": 1000},
         "tracking": {"trackers": []},
     }
+
+
+def tiny_pretraining(corpus: Path, folder: Path, **changes: Any) -> dict[str, Any]:
+    """A complete pre-training of seconds, with every kind of randomness switched on."""
+    settings = {
+        "seed": 7,
+        "output_dir": str(folder / "run"),
+        "model": {
+            "from_scratch": True,
+            "layerdrop": 0.2,
+            "quantizer_dropout": 0.1,
+            "config": TINY_MODEL | {"num_codevectors_per_group": 16, "codevector_dim": 16, "proj_codevector_dim": 16},
+        },
+        "data": {
+            "root": str(corpus),
+            "language": "ky",
+            "cache_dir": str(folder.parent / "cache"),
+            "max_duration_s": 6.0,
+            "num_workers": 1,
+        },
+        "objective": {"negatives": 10, "gumbel_decay": 0.9},
+        "batch": {"seconds_per_update": 24.0, "seconds_per_sub_batch": 6.0},
+        "mask": {"time_prob": 0.5, "time_length": 5, "feature_prob": 0.2, "feature_length": 4},
+        "schedule": {"name": "constant", "updates": 6, "warmup": 0},
+        "evaluation": {"every_updates": 3},
+        "checkpointing": {"every_updates": 3, "keep_last": 9},
+        "tracking": {"trackers": []},
+    }
+    return merged(settings, changes)
 
 
 def write_settings(path: Path, settings: Mapping[str, Any]) -> Path:

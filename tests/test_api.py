@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import unispeech_ft
-from unispeech_ft.config import PhonemesConfig
-from unispeech_ft.config_reading import load_config
+from unispeech_ft.config.reading import load_config
+from unispeech_ft.config.sections import PhonemesConfig
 from unispeech_ft.errors import UserError, UserErrors
 
 HEAVY = {"torch", "numpy", "transformers", "datasets", "pydantic", "yaml", "soundfile"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from running import TINY_MODEL
 
-from unispeech_ft.config import DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.models.build import build_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.testing.stand_in import make_stand_in

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from unispeech_ft.errors import UserError, raise_all
 
 if TYPE_CHECKING:
-    from unispeech_ft.config import Config, PhonemesConfig
+    from unispeech_ft.config.sections import Config, PhonemesConfig
     from unispeech_ft.models.saved import SavedModel
     from unispeech_ft.scoring import Summary
-    from unispeech_ft.training.ctc import SpeechData
+    from unispeech_ft.tasks.ctc_phoneme.task import SpeechData
     from unispeech_ft.transcription.transcripts import Transcript
 
     ConfigSource = Config | str | Path
@@ -43,8 +43,8 @@ class RunResult:
 
 
 def _resolve(config: ConfigSource, overrides: Mapping[str, object] | None) -> Config:
-    from unispeech_ft.config import Config, cross_field_errors
-    from unispeech_ft.config_reading import load_config
+    from unispeech_ft.config.reading import load_config
+    from unispeech_ft.config.sections import Config, cross_field_errors
 
     if isinstance(config, Config):
         if overrides:
@@ -66,7 +66,7 @@ def phonemize(sentences: Sequence[str], language: str, rule: PhonemesConfig | No
     Raises:
         UserError: espeak-ng lacks the language, or a file of the rule is missing or malformed.
     """
-    from unispeech_ft.config import PhonemesConfig
+    from unispeech_ft.config.sections import PhonemesConfig
     from unispeech_ft.phonemes.g2p import G2P, pronounce
 
     return [item.phones for item in pronounce(sentences, G2P.from_config(rule or PhonemesConfig(), language))]
@@ -82,7 +82,7 @@ def prepare(config: ConfigSource, overrides: Mapping[str, object] | None = None)
     Raises:
         UserError: a fault of the configuration or the data.
     """
-    from unispeech_ft.training import ctc
+    from unispeech_ft.tasks.ctc_phoneme import task as ctc
 
     resolved = _resolve(config, overrides)
     return ctc.open_data(resolved, ctc.start(resolved), ctc.model_frames(resolved))
@@ -100,10 +100,10 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
             push that `hub.push` asks for.
     """
     from unispeech_ft.hub.push import check_hub, push_if_asked
-    from unispeech_ft.hub.run_folder import describe_data, open_output, score_and_export
+    from unispeech_ft.kernels.install import place
     from unispeech_ft.models.build import build_model
-    from unispeech_ft.models.placement import place
-    from unispeech_ft.training import ctc
+    from unispeech_ft.runs.directory import describe_data, open_output, score_and_export
+    from unispeech_ft.tasks.ctc_phoneme import task as ctc
     from unispeech_ft.training.loop import train as run_updates
 
     resolved = _resolve(config, overrides)

@@ -142,7 +142,7 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _schema(_: argparse.Namespace) -> None:
-    from unispeech_ft.config_reading import json_schema
+    from unispeech_ft.config.reading import json_schema
 
     print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
 
@@ -173,7 +173,7 @@ def _add_phonemize_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _phonemize(options: argparse.Namespace) -> None:
-    from unispeech_ft.config import PhonemesConfig
+    from unispeech_ft.config.sections import PhonemesConfig
     from unispeech_ft.phonemes.espeak import supported_languages
     from unispeech_ft.phonemes.g2p import G2P, pronounce, unknown_words
 

@@ -252,7 +252,7 @@ def _writable(folder: str) -> str:
 
 
 def _cache_folder() -> str:
-    from unispeech_ft.config import DataConfig
+    from unispeech_ft.config.sections import DataConfig
 
     return _writable(DataConfig().cache_dir)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmark.fairness import check_losses, is_fair, losses, trainer_share
+from benchmark.measure import Block, Figure, alternate, ratio
+from benchmark.run import recipe_hours
+from benchmark.setting import PRESETS, Setting, write_model
 from running import REPOSITORY
 
-from unispeech_ft.benchmark.fairness import check_losses, is_fair, losses, trainer_share
-from unispeech_ft.benchmark.measure import Block, Figure, alternate, ratio
-from unispeech_ft.benchmark.run import recipe_hours
-from unispeech_ft.benchmark.setting import PRESETS, Setting, write_model
-from unispeech_ft.data.plan import BatchPlan
+from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.errors import UserError
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 96, "intermediate_size": 64, "conv_dim": [16] * 7}
@@ -36,8 +36,8 @@ def small_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Se
 
 
 def test_losses_agree_and_a_difference_is_refused(small_preset: Setting) -> None:
-    from unispeech_ft.benchmark.ours import Ours, quiet_accelerator
-    from unispeech_ft.benchmark.theirs import Theirs
+    from benchmark.ours import Ours, quiet_accelerator
+    from benchmark.theirs import Theirs
 
     ours, theirs = Ours(small_preset, quiet_accelerator(small_preset)), Theirs(small_preset)
     mine, other = check_losses(ours, theirs)
@@ -50,8 +50,8 @@ def test_losses_agree_and_a_difference_is_refused(small_preset: Setting) -> None
 
 
 def test_both_sides_train_freeze_and_recognise(small_preset: Setting) -> None:
-    from unispeech_ft.benchmark.ours import Ours, quiet_accelerator
-    from unispeech_ft.benchmark.theirs import Theirs
+    from benchmark.ours import Ours, quiet_accelerator
+    from benchmark.theirs import Theirs
 
     ours, theirs = Ours(small_preset, quiet_accelerator(small_preset)), Theirs(small_preset)
 

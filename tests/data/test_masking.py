@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unispeech_ft.config import MaskConfig
+from unispeech_ft.config.sections import MaskConfig
 from unispeech_ft.data.masking import Masks, sample_masks
 
 PUBLISHED = MaskConfig()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unispeech_ft.data.plan import BatchPlan, SubBatch, Update, evaluation_batches
+from unispeech_ft.data.batch_plan import BatchPlan, SubBatch, Update, evaluation_batches
 from unispeech_ft.errors import UserError
 
 RATE_HZ = 16_000

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from unispeech_ft.config import Config
+from unispeech_ft.config.sections import Config
 from unispeech_ft.data import prepare
 from unispeech_ft.data.audio import read_audio
 from unispeech_ft.data.labels import (

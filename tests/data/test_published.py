@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from unispeech_ft.config import DataConfig, PhonemesConfig
+from unispeech_ft.config.sections import DataConfig, PhonemesConfig
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.sources.published import LACKS, read_dictionary, read_list
 from unispeech_ft.errors import UserError

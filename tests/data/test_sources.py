@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from unispeech_ft.config import DataConfig
+from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.prepare import prepare_audio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Corpus, Split

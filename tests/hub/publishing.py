@@ -64,6 +64,6 @@ def resummarize(results: Path, **changes: object) -> None:
 def write_card(folder: Path) -> None:
     """The card that the folder's files give now."""
     from unispeech_ft.hub.card import model_card
-    from unispeech_ft.hub.evidence import read_evidence
+    from unispeech_ft.runs.evidence import read_evidence
 
     (folder / "README.md").write_text(model_card(read_evidence(folder)), encoding="utf-8")

@@ -14,7 +14,7 @@ import unispeech_ft.hub.onnx as hub_onnx
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.onnx import WaveformToLogits, compared_batches, largest_difference, onnx_logits, pytorch_logits
 from unispeech_ft.models.build import BuiltModel
-from unispeech_ft.models.features import FrontEnd
+from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 

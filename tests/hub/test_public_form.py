@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hub.publishing import REPO, TOKEN, edit_json, edit_text
 
-from unispeech_ft.config import Config
+from unispeech_ft.config.sections import Config
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub.evidence import read_evidence
 from unispeech_ft.hub.public import public_command, public_config, public_evidence, public_path, without_tokens
 from unispeech_ft.hub.stage import stage
+from unispeech_ft.runs.evidence import read_evidence
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hub.publishing import REPO, TOKEN, snapshot
 from running import RECIPE, REPOSITORY
 
 import unispeech_ft
-from unispeech_ft.config_reading import read_yaml
+from unispeech_ft.config.reading import read_yaml
 
 Client = Callable[..., subprocess.CompletedProcess[str]]
 

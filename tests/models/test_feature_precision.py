@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from benchmark.setting import PRESETS, Setting, stock_model, write_model
 
-from unispeech_ft.benchmark.setting import PRESETS, Setting, stock_model, write_model
-from unispeech_ft.config import TrainingConfig
+from unispeech_ft.config.sections import TrainingConfig
 from unispeech_ft.data.audio import normalise_waveform
 from unispeech_ft.data.collate import pad_features
 from unispeech_ft.models.build import build_model
-from unispeech_ft.models.features import cache_features
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
-from unispeech_ft.training.ctc import in_its_precision
+from unispeech_ft.models.front_end import cache_features
+from unispeech_ft.tasks.ctc_phoneme.task import in_its_precision
 
 GROUP_NORM = {
     **PRESETS["wavlm-base"],

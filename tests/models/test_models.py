@@ -15,21 +15,21 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCTC, AutoProcessor
 
-from unispeech_ft.config import Config, DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.config.sections import Config, DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.data.audio import normalise_waveform
+from unispeech_ft.data.batch_plan import SubBatch, Update
 from unispeech_ft.data.collate import Batch, pad_features
-from unispeech_ft.data.plan import SubBatch, Update
 from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
 from unispeech_ft.data.utterances import Corpus, Utterance
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub.export import export_model
 from unispeech_ft.models.build import BuiltModel, build_model
 from unispeech_ft.models.families import backbone
-from unispeech_ft.models.features import cache_features
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
+from unispeech_ft.models.front_end import cache_features
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, save_tokenizer
+from unispeech_ft.randomness import kept_layers
+from unispeech_ft.runs.export import export_model
 from unispeech_ft.training import step
-from unispeech_ft.training.randomness import kept_layers
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,

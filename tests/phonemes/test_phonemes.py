@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unispeech_ft.config import PhonemesConfig
+from unispeech_ft.config.sections import PhonemesConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes import espeak
 from unispeech_ft.phonemes.espeak import espeak_language, espeak_phones, espeak_version, supported_languages

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from running import RECIPE, REPOSITORY, clean_environment, events, must_run
 
-from unispeech_ft.config import Config
+from unispeech_ft.config.sections import Config
 
 CONFIGS = sorted((REPOSITORY / "configs" / "ctc_phoneme").glob("*.yaml"))
 UPDATES = 20

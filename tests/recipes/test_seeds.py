@@ -10,7 +10,7 @@ import pytest
 from running import must_run, run_recipe, tiny_settings, write_settings
 
 import unispeech_ft
-from unispeech_ft.config_reading import json_schema, load_config, load_configs
+from unispeech_ft.config.reading import json_schema, load_config, load_configs
 from unispeech_ft.errors import UserError, UserErrors
 
 

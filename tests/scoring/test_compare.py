@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.runs.compare import known_speakers
 from unispeech_ft.scoring import UtteranceScore, read_hypotheses
 from unispeech_ft.scoring.compare import check_same_references, compare, format_comparison, swap_p_value
-from unispeech_ft.training.compare_runs import known_speakers
 
 PHONES = [f"p{number}" for number in range(20)]
 

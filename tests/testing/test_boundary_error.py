@@ -15,9 +15,9 @@ from running import REPOSITORY, clean_environment
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import frame_grid, num_frames
+from unispeech_ft.tasks.ctc_phoneme.evaluate import FrameOutputs
 from unispeech_ft.testing import boundary_error
 from unispeech_ft.testing.known_times import TimedClip, boundary_errors_ms, evenly, timed_clips
-from unispeech_ft.training.evaluate import FrameOutputs
 from unispeech_ft.transcription import alignment, transcripts
 
 

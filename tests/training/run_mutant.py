@@ -9,7 +9,7 @@ import sys
 import torch
 from torch import nn
 
-from unispeech_ft.data.plan import Update
+from unispeech_ft.data.batch_plan import Update
 from unispeech_ft.training import step
 
 

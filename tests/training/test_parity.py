@@ -20,10 +20,10 @@ from accelerate import Accelerator
 from running import RECIPE, events, merged, must_run, tiny_settings, write_settings
 from safetensors.numpy import load_file
 
-from unispeech_ft.config import Config
+from unispeech_ft.config.sections import Config
 from unispeech_ft.data.audio import read_audio
+from unispeech_ft.data.batch_plan import BatchPlan, SubBatch, Update
 from unispeech_ft.data.collate import TrainingSet
-from unispeech_ft.data.plan import BatchPlan, SubBatch, Update
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.models.build import build_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer

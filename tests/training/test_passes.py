@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from benchmark.setting import Setting, write_model
 
-from unispeech_ft.benchmark.setting import Setting, write_model
-from unispeech_ft.data.plan import BatchPlan, SubBatch, passes
+from unispeech_ft.data.batch_plan import BatchPlan, SubBatch, passes
 
 
 def sub_batch(index: int, clips: int, longest_s: float) -> SubBatch:
@@ -59,8 +59,9 @@ NO_DROPOUT = [
 @pytest.fixture(scope="module")
 def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[float, float]]]:
     """Loss and gradient norm of a few updates at a high learning rate, by what was switched."""
-    from unispeech_ft.benchmark.ours import Ours, quiet_accelerator
-    from unispeech_ft.training import ctc
+    from benchmark.ours import Ours, quiet_accelerator
+
+    from unispeech_ft.tasks.ctc_phoneme import task as ctc
     from unispeech_ft.training.loop import batches_of
     from unispeech_ft.training.step import run_update
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from unispeech_ft.config import ScheduleConfig
+from unispeech_ft.config.sections import ScheduleConfig
 from unispeech_ft.training.schedule import is_frozen, lr_scale
 
 PUBLISHED = ScheduleConfig()

@@ -23,9 +23,9 @@ def run(options: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from unispeech_ft.config_reading import load_config
-    from unispeech_ft.data.audit.findings import format_audit
-    from unispeech_ft.training.audit import audit
+    from unispeech_ft.audit.findings import format_audit
+    from unispeech_ft.audit.run import audit
+    from unispeech_ft.config.reading import load_config
 
     config = load_config(["--config", options.config, *options.overrides, "--dry_run=true"], first_seed=True)
     found = audit(config)

@@ -26,8 +26,8 @@ def run(options: argparse.Namespace) -> None:
     import json
     from dataclasses import asdict
 
+    from unispeech_ft.runs.compare import compare_runs
     from unispeech_ft.scoring.compare import format_comparison
-    from unispeech_ft.training.compare_runs import compare_runs
 
     found, notes = compare_runs(options.run_a, options.run_b, options.split)
     if options.json:

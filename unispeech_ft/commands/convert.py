@@ -22,8 +22,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Converts, and prints what the file is, what was decided, and which tensors were left out or added."""
-    from unispeech_ft.checkpoints.card import grouped
-    from unispeech_ft.checkpoints.convert import convert
+    from unispeech_ft.convert.card import grouped
+    from unispeech_ft.convert.convert import convert
 
     plan = convert(options.checkpoint, options.out, options.dictionary)
     for note in plan.notes:

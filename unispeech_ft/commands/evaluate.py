@@ -37,9 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Writes the results and prints the outcome."""
-    from unispeech_ft.config_reading import load_config
+    from unispeech_ft.config.reading import load_config
     from unispeech_ft.errors import UserError, raise_all
-    from unispeech_ft.hub.run_folder import evaluate_saved
+    from unispeech_ft.runs.directory import evaluate_saved
 
     of_model = [word for word in options.overrides if word.startswith("--model.")]
     remedy = "leave it out: MODEL is what is scored"

@@ -21,8 +21,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the validation PER of every trial, the chosen first."""
-    from unispeech_ft.config_reading import load_config
-    from unispeech_ft.training.ngram import make_ngram
+    from unispeech_ft.config.reading import load_config
+    from unispeech_ft.tasks.ctc_phoneme.ngram import make_ngram
 
     given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
     trials = make_ngram(options.model, load_config(given, first_seed=True), options.output, options.order)

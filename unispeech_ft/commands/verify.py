@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     folder = fetch(options.model)
     verdict = check_folder(folder)
     if options.config is not None:
-        from unispeech_ft.config_reading import load_config
+        from unispeech_ft.config.reading import load_config
         from unispeech_ft.hub.rebuild import check_data
 
         given = ["--config", options.config, "--dry_run=false", *options.overrides]

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from unispeech_ft.config import MaskConfig
+from unispeech_ft.config.sections import MaskConfig
+from unispeech_ft.data.batch_plan import BatchPlan, SubBatch, passes
 from unispeech_ft.data.masking import sample_masks
-from unispeech_ft.data.plan import BatchPlan, SubBatch, passes
 
 ClipFeatures = Callable[[int], npt.NDArray[Any]]
 

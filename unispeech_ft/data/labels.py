@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.config import Config
+from unispeech_ft.config.sections import Config
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.config import MaskConfig
+from unispeech_ft.config.sections import MaskConfig
 
 BoolArray = npt.NDArray[np.bool_]
 Sampling = Literal["original", "independent"]

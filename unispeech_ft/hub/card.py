@@ -12,8 +12,8 @@ import yaml
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.card_text import card_text
-from unispeech_ft.hub.evidence import Evidence
 from unispeech_ft.hub.public import hub_id
+from unispeech_ft.runs.evidence import Evidence
 from unispeech_ft.scoring import Summary
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from unispeech_ft.data.utterances import SPLITS, Split
-from unispeech_ft.hub.evidence import Evidence
 from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM
+from unispeech_ft.runs.evidence import Evidence
 from unispeech_ft.scoring import Summary, UtteranceScore, align
 
 SHOWN_ERRORS = 8

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub.evidence import OnnxFacts
 from unispeech_ft.models.families import backbone, reads_waveforms
 from unispeech_ft.models.forward import encode, frame_mask, head
 from unispeech_ft.models.saved import SavedModel, load_saved
+from unispeech_ft.runs.evidence import OnnxFacts
 
 OPSET = 18
 TOLERANCE = 1e-4

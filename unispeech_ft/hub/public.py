@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from unispeech_ft.config import Config, DataConfig
-from unispeech_ft.hub.evidence import Environment, Evidence
+from unispeech_ft.config.sections import Config, DataConfig
+from unispeech_ft.runs.evidence import Environment, Evidence
 
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}|hf_oauth_[\w.-]{8,}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from unispeech_ft.config import Config
+from unispeech_ft.config.sections import Config
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub.evidence import Evidence
 from unispeech_ft.hub.public import without_tokens
 from unispeech_ft.hub.stage import no_room, run_snippet, stage
 from unispeech_ft.hub.verify import check_folder
+from unispeech_ft.runs.evidence import Evidence
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.config import Config, TrackingConfig
+from unispeech_ft.config.sections import Config, TrackingConfig
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub.evidence import Evidence, Fault
-from unispeech_ft.hub.training_facts import split_facts
 from unispeech_ft.hub.verify import Verdict, differing
 from unispeech_ft.phonemes.espeak import espeak_version
+from unispeech_ft.runs.evidence import Evidence, Fault
+from unispeech_ft.runs.training_facts import split_facts
 from unispeech_ft.scoring import summarize
-from unispeech_ft.training import ctc
+from unispeech_ft.tasks.ctc_phoneme import task as ctc
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from unispeech_ft.config import Config
-from unispeech_ft.config_reading import to_yaml
+from unispeech_ft.config.reading import to_yaml
+from unispeech_ft.config.sections import Config
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub import evidence as ev
 from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.card_text import snippets
-from unispeech_ft.hub.evidence import Evidence
 from unispeech_ft.hub.public import TOKEN, public_evidence
+from unispeech_ft.runs import evidence as ev
+from unispeech_ft.runs.evidence import Evidence
 from unispeech_ft.scoring import UtteranceScore, write_results
 
 SNIPPET_S = 1.0

@@ -13,11 +13,11 @@ from typing import Any
 
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub import evidence as ev
 from unispeech_ft.hub.card import claimed, eval_result, metadata, model_card, percent, split_card, stated
-from unispeech_ft.hub.evidence import Evidence, Fault
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
+from unispeech_ft.runs import evidence as ev
+from unispeech_ft.runs.evidence import Evidence, Fault
 from unispeech_ft.scoring import Summary, UtteranceScore, distance, summarize
 from unispeech_ft.version import VERSION
 

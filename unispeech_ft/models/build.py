@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from unispeech_ft.config import DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.families import SHARED_BIAS_FAMILIES, backbone, check_family, normalises_input, reads_waveforms
-from unispeech_ft.models.features import FrontEnd
 from unispeech_ft.models.filter_bank import start_as_filter_bank
+from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:

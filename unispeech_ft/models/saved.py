@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unispeech_ft.config import DataConfig, KernelConfig, ModelConfig
+from unispeech_ft.config.sections import DataConfig, KernelConfig, ModelConfig
 from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import BuiltModel, make_front_end
 from unispeech_ft.models.families import check_family, extractor_settings, normalises_input, reads_waveforms
-from unispeech_ft.models.features import FrontEnd
-from unispeech_ft.models.placement import place
+from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:

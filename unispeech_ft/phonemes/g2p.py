@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unispeech_ft.config import PhonemesConfig
+from unispeech_ft.config.sections import PhonemesConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.espeak import LANGUAGE_FLAG, espeak_language, espeak_phones
 from unispeech_ft.phonemes.normalise import normalise_sentence

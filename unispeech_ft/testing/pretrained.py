@@ -15,7 +15,7 @@ from pathlib import Path
 
 from unispeech_ft.data.utterances import SYNTHETIC_MARK
 from unispeech_ft.errors import UserError
-from unispeech_ft.pretrain_config import PretrainConfig
+from unispeech_ft.tasks.pretraining.config import PretrainConfig
 from unispeech_ft.testing.voices import client_id, voices
 
 LANGUAGE_OF_THE_DEMO = "ky"

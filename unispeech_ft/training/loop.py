@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader
 
-from unispeech_ft.config import Config
+from unispeech_ft.config.sections import Config
+from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, SubBatchStream, TrainingSet
-from unispeech_ft.data.plan import BatchPlan
-from unispeech_ft.training.evaluate import Evaluation, warnings_about
-from unispeech_ft.training.state import (
+from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, warnings_about
+from unispeech_ft.training.checkpoint import (
     Progress,
     find_checkpoint,
     load_checkpoint,
     save_best,
     save_checkpoint,
 )
+from unispeech_ft.training.metrics_logger import Journal
 from unispeech_ft.training.step import make_optimizer, run_update
-from unispeech_ft.training.tracking import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from unispeech_ft.config import ScheduleConfig
+from unispeech_ft.config.sections import ScheduleConfig
 
 
 def _tri_stage(done: int, schedule: ScheduleConfig) -> float:

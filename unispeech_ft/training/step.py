@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unispeech_ft.config import Config, OptimizerConfig
+from unispeech_ft.config.sections import Config, OptimizerConfig
+from unispeech_ft.data.batch_plan import Update, passes
 from unispeech_ft.data.collate import Batch
-from unispeech_ft.data.plan import Update, passes
 from unispeech_ft.models.families import backbone, shares_position_bias
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
-from unispeech_ft.training.randomness import kept_layers, seed_dropout
+from unispeech_ft.randomness import kept_layers, seed_dropout
 from unispeech_ft.training.schedule import is_frozen, lr_scale
 
 if TYPE_CHECKING:

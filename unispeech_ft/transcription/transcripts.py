@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, unpack
-from unispeech_ft.data.plan import evaluation_batches
+from unispeech_ft.data.batch_plan import evaluation_batches
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.beam import Search
 from unispeech_ft.scoring.timing import FrameGrid, phone_times
-from unispeech_ft.training.evaluate import FrameOutputs, frame_outputs, marks_of, seconds_per_batch
+from unispeech_ft.tasks.ctc_phoneme.evaluate import FrameOutputs, frame_outputs, marks_of, seconds_per_batch
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, waveform_blocks
 
 MAX_CHUNK_S = 20.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unispeech_ft.config import DataConfig
+from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.common_voice import list_common_voice
 from unispeech_ft.data.sources.hub import list_hub
 from unispeech_ft.data.sources.manifest import list_manifest

@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from unispeech_ft.config import DataConfig
+from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance, unique_ids
 from unispeech_ft.errors import UserError

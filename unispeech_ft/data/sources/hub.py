@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from unispeech_ft.config import DataConfig
+from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.manifest import PHONES_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS
 from unispeech_ft.data.utterances import SPLITS, Corpus, Split, Utterance, unique_ids
 from unispeech_ft.errors import UserError

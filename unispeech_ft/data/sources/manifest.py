@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from unispeech_ft.config import DataConfig
+from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.tables import Table, read_table, require_column
 from unispeech_ft.data.utterances import (
     SPLITS,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from unispeech_ft.config import DataConfig
+from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.common_voice import open_release
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance

@@ -1,0 +1,52 @@
+"""What each part brings: our side against itself with one part switched off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from benchmark.measure import Figure, alternate, ratio
+from benchmark.ours import Ours, quiet_accelerator
+from benchmark.run import Effort
+from benchmark.setting import Setting, write_model
+from unispeech_ft.config.reading import split_arguments
+from unispeech_ft.errors import raise_all
+
+
+def switches(setting: Setting) -> dict[str, list[str]]:
+    """Name → the overrides that switch a part off."""
+    stock_attention = "eager" if setting.preset.startswith("wavlm") else "sdpa"
+    return {
+        "feature cache": ["--training.cache_features", "false"],
+        "own attention": ["--model.attention", stock_attention],
+        "fast dropout": ["--training.fast_dropout", "false"],
+        "own attention and fast dropout": ["--model.attention", stock_attention, "--training.fast_dropout", "false"],
+        "fast products": ["--training.fast_products", "false"],
+        "fast positions": ["--training.fast_positions", "false"],
+        "fast products and positions": ["--training.fast_products", "false", "--training.fast_positions", "false"],
+        "fused optimizer": ["--training.fused_optimizer", "false"],
+    }
+
+
+def ablate(setting: Setting, effort: Effort) -> dict[str, tuple[Figure, Figure]]:
+    """Speed of training and of the frozen phase without each part, as a share of the speed with all of them."""
+    write_model(setting)
+    accelerator = quiet_accelerator(setting)
+    whole = Ours(setting, accelerator)
+    found = {}
+    for name, words in switches(setting).items():
+        _, overrides, faults = split_arguments(words)
+        raise_all(faults)
+        without = Ours(replace(setting, overrides=(*setting.overrides, *overrides.items())), accelerator)
+        shares = []
+        for frozen in (False, True):
+            for side in (whole, without):
+                side.train(2, frozen=frozen)
+            sides = {
+                side_name: partial(side.train, effort.updates, frozen=frozen)
+                for side_name, side in (("whole", whole), ("without", without))
+            }
+            blocks = alternate(sides, effort.rounds)
+            shares.append(ratio(blocks["without"], blocks["whole"]))
+        found[name] = (shares[0], shares[1])
+    return found

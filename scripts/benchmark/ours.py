@@ -1,0 +1,88 @@
+"""Our side: the recipe's own step, plan and features, without its journal and checkpoints."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmark.measure import Block, now
+from benchmark.setting import Setting
+from unispeech_ft.config.sections import Config
+from unispeech_ft.kernels.install import place
+from unispeech_ft.models.build import build_model
+from unispeech_ft.tasks.ctc_phoneme import task as ctc
+from unispeech_ft.training.loop import Task, batches_of
+from unispeech_ft.training.step import make_optimizer, run_update
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Ours:
+    """The model and everything around it, ready for updates."""
+
+    def __init__(self, setting: Setting, accelerator: Accelerator) -> None:
+        self.setting, self.accelerator = setting, accelerator
+        config = setting.config()
+        self.cache_features = config.training.cache_features
+        self.built = build_model(config.model, config.mask, config.data, setting.tokenizer, config.seed)
+        self.model = self.built.model
+        place(self.model, accelerator.device, config.model, config.training)
+        self.front_end = ctc.in_its_precision(self.built.front_end, config.training, accelerator)
+        self.labelled = setting.prepared()
+        self.features = self.cached(setting.folder / "cache")
+        self.optimizer: Any = accelerator.prepare(
+            make_optimizer(self.model, config.optimizer, fused=config.training.fused_optimizer)
+        )
+        self.phases = {False: self.updates(config), True: self.updates(setting.config(frozen=True))}
+
+    def cached(self, cache_dir: Path) -> ctc.SplitFeatures:
+        return ctc.split_features(
+            self.labelled, self.front_end, cache_dir, self.accelerator, cached=self.cache_features
+        )
+
+    def updates(self, config: Config) -> Iterator[tuple[float, float]]:
+        """Runs an update each time it is asked; yields its audio seconds and its padded seconds."""
+        features = {"train": self.features}
+        task: Task = ctc.ctc_task(config, self.built, self.setting.tokenizer, features, self.accelerator)
+        batches = batches_of(task, config, self.accelerator, 0)
+        lengths = self.labelled.num_samples
+        self.model.train()
+        for update in task.plan.updates(0, config.schedule.updates):
+            run_update(self.model, self.optimizer, update, batches, config, self.accelerator)
+            clips = [clip for sub_batch in update.sub_batches for clip in sub_batch.clips]
+            yield float(lengths[clips].sum()) / 16_000, update.padded_s
+
+    def train(self, count: int, *, frozen: bool = False) -> Block:
+        """So many updates."""
+        self.model.train()
+        started = now(self.setting.device)
+        seconds = [next(self.phases[frozen]) for _ in range(count)]
+        elapsed = now(self.setting.device) - started
+        audio_s, padded_s = (sum(values) for values in zip(*seconds, strict=True))
+        return Block(elapsed, count, audio_s, 1 - audio_s / padded_s)
+
+    def evaluate(self, *, first: bool) -> Block:
+        """Scores all clips as a run does its validation split; for the first time, with no features in the cache."""
+        cache_dir = self.setting.folder / "evaluation-cache"
+        if first:
+            shutil.rmtree(cache_dir, ignore_errors=True)
+        started = now(self.setting.device)
+        self.cached(cache_dir).evaluate(self.built, self.setting.tokenizer, self.accelerator, timed=False)
+        elapsed = now(self.setting.device) - started
+        return Block(elapsed, len(self.labelled), float(self.labelled.num_samples.sum()) / 16_000)
+
+
+def quiet_accelerator(setting: Setting) -> Accelerator:
+    """The accelerator of both sides, with all cores."""
+    from accelerate import Accelerator
+
+    from unispeech_ft.runs.environment import available_cores
+
+    if setting.device == "cpu":
+        torch.set_num_threads(available_cores())
+    return Accelerator(cpu=setting.device == "cpu", mixed_precision=setting.precision)

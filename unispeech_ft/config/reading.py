@@ -1,0 +1,355 @@
+"""YAML file + dotted overrides → `Config`, strictly: every fault of both is found and reported in one pass.
+
+The YAML dialect is 1.2's core schema: only true and false are booleans (`language: no` is Norwegian), `1e-5` is a
+number, and a key may stand only once in a mapping. The environment is never read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from unispeech_ft.config.sections import Config, cross_field_errors
+from unispeech_ft.errors import UserError, raise_all
+
+Root = TypeVar("Root", bound=BaseModel)
+_FINE_TUNING = "configs/ctc_phoneme/demo.yaml"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 core scalars; repeated keys are collected in `repeated`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[tuple[str, int]] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                self.repeated.append((key, key_node.start_mark.line + 1))
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 would read as something else (`no`, `12e4567`)."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+):
+    for _dialect in (_Loader, _Dumper):
+        _dialect.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def _parse_yaml(text: str) -> tuple[Any, list[tuple[str, int]]]:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data(), loader.repeated
+    finally:
+        loader.dispose()
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], list[UserError]]:
+    """The mapping in a YAML file, and its repeated keys as faults.
+
+    Raises:
+        UserError: no such file, not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        values, repeated = _parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no configuration file {path}", remedy="check the path after --config") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder", remedy="name a YAML file after --config") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})", remedy="check the file's permissions") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start})", remedy="save the file as UTF-8") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise UserError(f"{path}{line} is not YAML ({problem})", remedy="mend that line") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{path} holds a {type(values).__name__}, not a mapping",
+            remedy="write sections and keys, for example `data:` with `root: DIR` below it",
+        )
+    faults = [
+        UserError(f"{path}, line {line}: key {key} stands twice", remedy="keep one of the two")
+        for key, line in repeated
+    ]
+    return values, faults
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, dict[str, str], list[UserError]]:
+    """`--config FILE --section.key VALUE --section.key=VALUE …` → the file, the overrides as text, and the faults."""
+    config: Path | None = None
+    overrides: dict[str, str] = {}
+    faults: list[UserError] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or word == "--":
+            faults.append(UserError(f"argument {word!r} is not understood", remedy="write --section.key VALUE"))
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            if not rest or re.match(r"--[a-z]", rest[0]):
+                faults.append(UserError(f"--{key} has no value", remedy=f"write --{key} VALUE"))
+                continue
+            value = rest.pop(0)
+        if key in overrides or (key == "config" and config):
+            faults.append(UserError(f"--{key} is given twice", remedy="keep one of the two"))
+        elif key == "config":
+            config = Path(value)
+        else:
+            overrides[key] = value
+    return config, overrides, faults
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, Any]:
+    """Every dotted key with its annotation."""
+    keys: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        section = _section_of(field.annotation)
+        keys |= known_keys(section, f"{prefix}{name}.") if section else {prefix + name: field.annotation}
+    return keys
+
+
+def _unknown_key(key: str, keys: Sequence[str]) -> UserError:
+    tails: dict[str, str] = {}
+    for known in keys:
+        tails.setdefault(known.rsplit(".", 1)[-1], known)
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    near = near or [tails[t] for t in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.7)]
+    return UserError(f"unknown key {key}", remedy=f"did you mean {near[0]}?" if near else "see `unispeech-ft schema`")
+
+
+def _override_value(key: str, text: str, annotation: Any) -> Any:
+    """Text stays text where the key takes text; elsewhere it is read as YAML."""
+    takes_text = str in (get_args(annotation) or (annotation,)) and get_origin(annotation) is not list
+    try:
+        value, repeated = _parse_yaml(text)
+    except yaml.YAMLError:
+        if takes_text:
+            return text
+        raise UserError(f"--{key} {text} is not YAML", remedy="mend its brackets and quotes") from None
+    if takes_text and not (value is None or (isinstance(value, bool) and bool in get_args(annotation))):
+        return text
+    if repeated:
+        raise UserError(f"--{key}: key {repeated[0][0]} stands twice", remedy="keep one of the two")
+    return value
+
+
+def apply_overrides(
+    values: dict[str, Any], overrides: dict[str, str], root: type[BaseModel] = Config
+) -> tuple[dict[str, Any], list[UserError]]:
+    """A new nested mapping with the overrides in it, and the faults of their keys."""
+    keys = known_keys(root)
+    merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    faults: list[UserError] = []
+    for key, text in overrides.items():
+        if key not in keys and not key.startswith("model.config."):
+            faults.append(_unknown_key(key, list(keys)))
+            continue
+        try:
+            value = _override_value(key, text, keys.get(key, Any))
+        except UserError as error:
+            faults.append(error)
+            continue
+        *path, last = key.split(".")
+        target = merged
+        for name in path:
+            if not isinstance(target.get(name), dict):
+                target[name] = {}
+            target[name] = dict(target[name])
+            target = target[name]
+        target[last] = value
+    return merged, faults
+
+
+def _key_at(location: Sequence[str | int], keys: Sequence[str]) -> str:
+    """The dotted key in a pydantic location, without the union branches that pydantic appends to it."""
+    path = ""
+    for part in location:
+        longer = f"{path}.{part}" if path else str(part)
+        if not isinstance(part, int) and not any(known == longer or known.startswith(longer + ".") for known in keys):
+            break
+        path = longer
+    return path
+
+
+def _validation_faults(error: ValidationError, root: type[BaseModel]) -> list[UserError]:
+    keys = list(known_keys(root))
+    faults: dict[str, UserError] = {}
+    for item in error.errors():
+        key = _key_at(item["loc"], keys)
+        if item["type"] in ("extra_forbidden", "invalid_key"):
+            name = ".".join(str(part) for part in item["loc"])
+            faults.setdefault(name, _unknown_key(name, keys))
+            continue
+        try:
+            shown = json.dumps(item["input"], default=str, ensure_ascii=False)
+        except ValueError:
+            shown = "a value that contains itself"
+        remedy = item["msg"].replace("Input should be", "it should be")
+        remedy = "give a section of keys" if item["type"] == "model_type" else remedy
+        if key in faults:
+            remedy = f"{faults[key].remedy}, or {remedy.removeprefix('it should be ')}"
+        faults[key] = UserError(f"{key} is {shown[:80]}", remedy=remedy)
+    return list(faults.values())
+
+
+def load_as(arguments: Sequence[str], root: type[Root], checks: Callable[[Root], list[UserError]], hint: str) -> Root:
+    """The configuration of kind `root` that command-line arguments ask for.
+
+    Args:
+        arguments: `--config FILE` and overrides `--section.key VALUE`.
+        root: the outermost model.
+        checks: faults that only several keys together show.
+        hint: a YAML file to name where none is given.
+
+    Raises:
+        UserError: with every fault of the file, the overrides and their combination.
+    """
+    values, faults, readable = _read_values(arguments, root, hint)
+    return _checked(values, faults, root, checks if readable else _no_checks)
+
+
+def load_config(arguments: Sequence[str], *, first_seed: bool = False) -> Config:
+    """The configuration of a fine-tuning; see `load_as`.
+
+    Args:
+        first_seed: take the first of several seeds, where nothing is trained; else several are a fault.
+    """
+    values, faults, readable = _read_values(arguments, Config, _FINE_TUNING)
+    values, seeds = _take_seeds(values, faults)
+    if len(seeds) > 1 and not first_seed:
+        remedy = "give one, or run recipes/ctc_phoneme.py, which makes a run of each"
+        faults.append(UserError(f"seed is {json.dumps(seeds)}", remedy=remedy))
+    one = values | ({"seed": seeds[0]} if seeds else {})
+    return _checked(one, faults, Config, cross_field_errors if readable else _no_checks)
+
+
+def load_configs(arguments: Sequence[str]) -> list[Config]:
+    """One configuration for each seed: `seed: [1, 2]` asks for runs in `output_dir/seed-1` and `output_dir/seed-2`.
+
+    With `resume: true`, seeds that have no checkpoint yet start afresh, unless none has.
+
+    Args:
+        arguments: as of `load_config`.
+
+    Raises:
+        UserError: as in `load_config`; or keys that name one run, and several seeds.
+    """
+    values, faults, readable = _read_values(arguments, Config, _FINE_TUNING)
+    checks = cross_field_errors if readable else _no_checks
+    values, seeds = _take_seeds(values, faults)
+    if not seeds:
+        return [_checked(values, faults, Config, checks)]
+    first = _checked(values | {"seed": seeds[0]}, faults, Config, checks)
+    remedy = "leave it out, or give one seed"
+    raise_all(
+        [
+            UserError(f"{key} names one run, but seed is {json.dumps(seeds)}", remedy=remedy)
+            for key in _of_one_run(first)
+        ]
+    )
+    folders = [f"{first.output_dir}/seed-{seed}" for seed in seeds]
+    started = [any((Path(folder) / "checkpoints").glob("update-*")) for folder in folders]
+    return [
+        first.model_copy(
+            update={"seed": seed, "output_dir": folder, "resume": first.resume and (there or not any(started))}
+        )
+        for seed, folder, there in zip(seeds, folders, started, strict=True)
+    ]
+
+
+def _of_one_run(config: Config) -> list[str]:
+    keys = {"resume": isinstance(config.resume, str), "hub.push": config.hub.push}
+    return [key for key, given in keys.items() if given]
+
+
+def _no_checks(_: BaseModel) -> list[UserError]:
+    """Where there was no file to read, what is missing says nothing."""
+    return []
+
+
+def _read_values(
+    arguments: Sequence[str], root: type[BaseModel], hint: str
+) -> tuple[dict[str, Any], list[UserError], bool]:
+    """The values of file and overrides, their faults, and whether there was a file to read."""
+    path, overrides, faults = split_arguments(arguments)
+    values: dict[str, Any] = {}
+    readable = False
+    if path is None:
+        faults.append(UserError("--config is missing", remedy=f"name a YAML file, for example {hint}"))
+    else:
+        try:
+            values, repeated = read_yaml(path)
+            faults += repeated
+            readable = True
+        except UserError as error:
+            faults.append(error)
+    values, bad_keys = apply_overrides(values, overrides, root)
+    return values, faults + bad_keys, readable
+
+
+def _take_seeds(values: dict[str, Any], faults: list[UserError]) -> tuple[dict[str, Any], list[int]]:
+    """The values without a list of seeds, and that list; adds a fault where it is no list of different numbers."""
+    seeds = values.get("seed")
+    if not isinstance(seeds, list):
+        return values, []
+    good = seeds and all(type(seed) is int and seed >= 0 for seed in seeds) and len(set(seeds)) == len(seeds)
+    if not good:
+        remedy = "give a whole number, or a list of different ones such as [1, 2, 3]"
+        faults.append(UserError(f"seed is {json.dumps(seeds, default=str)[:80]}", remedy=remedy))
+    return {key: value for key, value in values.items() if key != "seed"}, seeds if good else []
+
+
+def _checked(
+    values: dict[str, Any], faults: list[UserError], root: type[Root], checks: Callable[[Root], list[UserError]]
+) -> Root:
+    try:
+        config = root.model_validate(values)
+    except ValidationError as error:
+        raise_all(faults + _validation_faults(error, root))
+        raise
+    raise_all(faults + checks(config))
+    return config
+
+
+def to_yaml(config: BaseModel) -> str:
+    """The resolved configuration as YAML that `load_config` reads back to the same values."""
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration, for editors."""
+    return Config.model_json_schema()

@@ -1,0 +1,62 @@
+"""What a run would do, in figures, before it does it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from unispeech_ft.config.sections import Config
+from unispeech_ft.data.batch_plan import BatchPlan
+from unispeech_ft.models.families import num_frames
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+BYTES_A_PARAMETER_TRAINED = 16  # weight, gradient and Adam's two moments in float32
+# Activations kept for the backward pass, in values of the hidden size a layer and frame, plus attention's weights.
+VALUES_A_LAYER_AND_FRAME = 34
+UPDATES_TO_AVERAGE = 200
+
+
+def plan_lines(config: Config, plan: BatchPlan) -> list[str]:
+    """Updates, epochs and seconds an update of the planned run."""
+    epochs = next(iter(plan.updates(config.schedule.updates - 1, config.schedule.updates))).epoch + 1
+    first = list(itertools.islice(plan.updates(0, config.schedule.updates), UPDATES_TO_AVERAGE))
+    seconds = [update.padded_s for update in first]
+    sub_batches = sum(len(update.sub_batches) for update in first) / len(first)
+    schedule, batch = config.schedule, config.batch
+    return [
+        f"updates: {schedule.updates}, the first {min(schedule.freeze_encoder_updates, schedule.updates)} with a frozen"
+        " encoder",
+        f"epochs: about {epochs} ({len(plan.epoch(0))} updates an epoch)",
+        f"seconds an update: {np.mean(seconds):.0f} on average, {max(seconds):.1f} at most (limit"
+        f" {batch.seconds_per_update:g}), in {sub_batches:.1f} sub-batches of at most {batch.seconds_per_sub_batch:g};"
+        f" padding {100 * plan.padding_share():.1f} %",
+    ]
+
+
+def count_parameters(model: PreTrainedConfig) -> int:
+    """Parameters of the CTC model, counted without making any weights."""
+    from transformers import AutoModelForCTC
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in AutoModelForCTC.from_config(model).parameters())
+
+
+def memory_lines(config: Config, model: PreTrainedConfig | None, longest_samples: int) -> list[str]:
+    """A rough estimate of the device memory that training needs."""
+    if model is None:
+        return ["model: its configuration cannot be reached now; frames and memory are not estimated"]
+    parameters = count_parameters(model)
+    frames = num_frames(model, round(config.batch.seconds_per_sub_batch * 16_000))
+    longest = num_frames(model, longest_samples)
+    layers = 1 if config.model.gradient_checkpointing else model.num_hidden_layers
+    width = VALUES_A_LAYER_AND_FRAME * model.hidden_size + 3 * model.num_attention_heads * longest
+    gib = (parameters * BYTES_A_PARAMETER_TRAINED + 4 * layers * frames * width) / 2**30
+    return [
+        f"model: {model.model_type}, {parameters / 1e6:.1f} M parameters",
+        f"memory: about {gib:.1f} GiB on each device in float32 (an estimate)",
+    ]

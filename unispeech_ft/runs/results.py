@@ -1,0 +1,101 @@
+"""The results of a run on disk and on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from unispeech_ft.config.sections import Config
+from unispeech_ft.data.labels import second_labels
+from unispeech_ft.data.utterances import Split
+from unispeech_ft.scoring import GREEDY_RULE, Summary, align, report_html, summarize, write_results
+from unispeech_ft.scoring.cross_check import jiwer_errors
+from unispeech_ft.scoring.floor import Floor, reference_floor
+from unispeech_ft.scoring.ladder import ladder_lines
+from unispeech_ft.scoring.report import Recordings, parse_curves
+from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation
+
+
+def write_evaluation(
+    folder: Path,
+    evaluation: Evaluation,
+    config: Config,
+    *,
+    model: str,
+    split: str,
+    synthetic: bool | None,
+    published: bool | None,
+    waveform: Callable[[str], npt.NDArray[np.float32]] | None = None,
+    metrics: Path | None = None,
+    floor: Floor | None = None,
+    scoring: str = GREEDY_RULE,
+) -> Summary:
+    """Writes hypotheses.jsonl, summary.json and report.html of a scored split.
+
+    Args:
+        model: what was scored, a folder or Hub id.
+        published: whether the split is exactly a published one.
+        waveform: utterance id → its clip at 16 kHz, for the report.
+        floor: see `floor_of`.
+        scoring: the rule of decoding and scoring, in words.
+        metrics: the `metrics.jsonl` of the run that made the model, for the report.
+    """
+    summary = summarize(
+        evaluation.scores,
+        blank_share=evaluation.blank_share,
+        model=model,
+        split=split,
+        seconds=round(evaluation.seconds, 3),
+        synthetic=synthetic,
+        labels=config.phonemes.labels,
+        published_split=published,
+        scoring=scoring,
+        reference_floor=floor.per if floor else None,
+    )
+    counted = summary.substitutions + summary.deletions + summary.insertions
+    if jiwer_errors(evaluation.scores) != counted:
+        raise AssertionError(f"jiwer does not count {counted} errors in {split}")
+    write_results(folder, evaluation.scores, summary)
+    title = f"{config.data.language or 'unknown language'}, {split}"
+    recordings = Recordings(evaluation.times, waveform) if waveform else None
+    curves = parse_curves(metrics.read_text(encoding="utf-8")) if metrics and metrics.is_file() else None
+    page = report_html(evaluation.scores, summary, title, recordings=recordings, curves=curves)
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    return summary
+
+
+def floor_of(config: Config, split: Split, references: Mapping[str, Sequence[str]]) -> Floor | None:
+    """The reference floor of a split's references by `evaluation.floor`; None where that names nothing.
+
+    Raises:
+        UserError: the second labelling cannot be had, or is of other utterances.
+    """
+    return None if config.evaluation.floor is None else reference_floor(references, second_labels(config, split))
+
+
+def result_lines(evaluation: Evaluation, summary: Summary, examples: int = 3, floor: Floor | None = None) -> list[str]:
+    """PER with its interval, what guessing would score, and some reference/hypothesis pairs."""
+    if summary.per is None or summary.per_ci95 is None:
+        return [f"{summary.split}: no reference phones, so no PER"]
+    low, high = summary.per_ci95
+    lines = [
+        f"{summary.split} PER {100 * summary.per:.2f} %  (95 % interval {100 * low:.2f}–{100 * high:.2f}, by"
+        f" {summary.bootstrap_unit}; {summary.utterances} utterances, {summary.reference_phones} phones)",
+        f"  {summary.substitutions} substitutions, {summary.deletions} deletions, {summary.insertions} insertions",
+    ]
+    lines += [f"  {floor.line()}"] if floor else []
+    if summary.per_shuffled is not None:
+        lines.append(f"  guessing (hypotheses against shuffled references): {100 * summary.per_shuffled:.2f} %")
+    lines += [f"  {line}" for line in ladder_lines(evaluation.scores)]
+    step = max(1, len(evaluation.scores) // examples)
+    for item in evaluation.scores[::step][:examples]:
+        pairs = align(item.reference, item.hypothesis).pairs
+        widths = [max(len(first or "·"), len(second or "·")) for first, second in pairs]
+        for name, side in (("ref", 0), ("hyp", 1)):
+            cells = [(pair[side] or "·").ljust(width) for pair, width in zip(pairs, widths, strict=True)]
+            lines.append(f"  {name} {' '.join(cells).rstrip()}")
+        lines.append("")
+    return lines
