@@ -1,50 +1,51 @@
-"""Fine-tunes a phoneme recogniser with CTC.
+"""Fine-tunes a phone recogniser with CTC.
 
     accelerate launch recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo.yaml [--section.key VALUE …]
 
 The stages, each a function to read next: speech is listed, decoded once and labelled; the phones of the training
-split become the rows of the head; the frozen front end's features are computed once for each clip; the batch plan is
-made and trained; the best model is exported and scored on the test split. `--seed "[1, 2, 3]"` makes three such runs.
+split become the rows of the head; the frozen front end's features are computed once for each clip; the task is
+trained; the best model is exported and scored on the test split. `--seed "[1, 2, 3]"` makes three such runs.
 """
 
 from __future__ import annotations
 
 import sys
 
-from unispeech_ft.config.reading import load_configs
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.reading import read_configs
+from unispeech_ft.data.speech import describe_speech, make_tokenizer, open_speech
 from unispeech_ft.errors import run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.kernels.install import place
-from unispeech_ft.models.build import build_model
-from unispeech_ft.runs.directory import describe_data, open_output, score_and_export
-from unispeech_ft.runs.dry_run import memory_lines, plan_lines
+from unispeech_ft.models.build import build_model, frame_counter
+from unispeech_ft.runs.directory import open_run
+from unispeech_ft.runs.dry_run import planned_lines
 from unispeech_ft.runs.seeds import report_seeds
 from unispeech_ft.scoring import Summary
-from unispeech_ft.tasks.ctc_phoneme import task as ctc
+from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
+from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
+from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
+from unispeech_ft.training import launch
 from unispeech_ft.training.loop import train
 
 
 def main() -> None:
-    configs = load_configs(sys.argv[1:])
+    configs = read_configs(FILE, sys.argv[1:])
     for config in configs:
-        check_hub(config)
+        check_hub(config.hub)
     summaries = [run(config, last=config is configs[-1]) for config in configs]
     if len(configs) > 1 and all(summaries):
         report_seeds(configs, summaries)
 
 
-def run(config: Config, *, last: bool = True) -> list[Summary]:
+def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     """One run, and whether it is the last; returns the summaries of its scored splits, on the first process alone."""
-    accelerator = ctc.start(config)
-    model_config = ctc.model_frames(config)
-    data = ctc.open_data(config, accelerator, model_config)
-    tokenizer = ctc.head_for(data, config)
-    describe_data(data, tokenizer, accelerator)
-    plan = ctc.plan_for(config, data.splits["train"])
-    longest = int(data.splits["train"].num_samples.max())
-    for line in plan_lines(config, plan) + memory_lines(config, model_config, longest):
-        accelerator.print(line)
+    accelerator = launch.start(config.tracking.trackers, config.output_dir)
+    num_frames = frame_counter(config.model, dry_run=config.dry_run)
+    turns = launch.turns_of(accelerator)
+    speech = open_speech(config.data, config.phonemes, num_frames=num_frames, turns=turns)
+    tokenizer = make_tokenizer(speech, config.data, config.phonemes)
+    lines = describe_speech(speech, tokenizer) + planned_lines(config, speech.splits["train"])
+    accelerator.print("\n".join(lines))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
@@ -52,12 +53,12 @@ def run(config: Config, *, last: bool = True) -> list[Summary]:
     built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
     place(built.model, accelerator.device, config.model, config.training)
     accelerator.print(f"head: {built.kept_rows} rows taken over from the base model, {built.fresh_rows} fresh")
-    open_output(config, data, accelerator)
-    features = ctc.all_features(data, built.front_end, config, accelerator)
-    task = ctc.ctc_task(config, built, tokenizer, features, accelerator)
+    open_run(config, identity(config, speech.splits["train"]), speech.left_out, accelerator)
+    features = all_features(speech.splits, built.front_end, config, accelerator)
+    task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)
     train(task, config, accelerator)
-    summaries = score_and_export(config, data, built, tokenizer, features, accelerator)
-    ctc.finish(accelerator, last=last)
+    summaries = score_and_export(config, speech, built, tokenizer, features, accelerator)
+    launch.finish(accelerator, last=last)
     push_if_asked(config, accelerator.is_main_process)
     return summaries
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmark.setting import NUM_UTTERANCES, PRESETS, SECONDS_PER_UPDATE, Setting
 
-from unispeech_ft.config.reading import split_arguments
+from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.errors import raise_all, run_command
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=2, help="of all clips (default 2)")
     parser.add_argument("--utterances", type=int, default=NUM_UTTERANCES, help="synthetic clips (default 200)")
     parser.add_argument("--seconds-per-update", type=float, default=SECONDS_PER_UPDATE, help="of audio (default 24)")
-    parser.add_argument("--seconds-per-sub-batch", type=float, help="of audio (default: one sub-batch an update)")
+    parser.add_argument("--seconds-per-micro-batch", type=float, help="of audio (default: one micro-batch an update)")
     parser.add_argument("--ablate", action="store_true", help="ours alone, with one part switched off at a time")
     parser.add_argument("--no-starts", action="store_true", help="leave out first-update times and memory")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -40,7 +40,7 @@ def main() -> None:
         "--section.key VALUE sets a key of our side's configuration, such as --training.cache_features false"
     )
     options, rest = parser.parse_known_args()
-    _, overrides, faults = split_arguments(rest)
+    overrides, _, faults = parse_overrides(rest)
     raise_all(faults)
 
     from benchmark.ablation import ablate
@@ -58,7 +58,7 @@ def main() -> None:
             Path(folder),
             options.utterances,
             options.seconds_per_update,
-            options.seconds_per_sub_batch,
+            options.seconds_per_micro_batch,
             tuple(overrides.items()),
         )
         effort = Effort(options.rounds, options.updates, options.trial_updates, options.evaluations)

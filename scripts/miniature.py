@@ -25,7 +25,7 @@ from unispeech_ft.runs.compare import compare_runs
 from unispeech_ft.testing.corpus import make_corpus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PRETRAIN = REPOSITORY / "recipes" / "pretrain_unispeech.py"
+PRETRAIN = REPOSITORY / "recipes" / "pretrain.py"
 FINETUNE = REPOSITORY / "recipes" / "ctc_phoneme.py"
 STAGE_1 = REPOSITORY / "configs" / "pretrain" / "miniature.yaml"
 STAGE_2 = REPOSITORY / "configs" / "pretrain" / "miniature_stage_2.yaml"

@@ -1,6 +1,6 @@
 """Put a pre-trained miniature model into the package, as the start of the demo.
 
-python recipes/pretrain_unispeech.py --config configs/pretrain/demo.yaml
+python recipes/pretrain.py --config configs/pretrain/demo.yaml
 python scripts/package_pretrained.py runs/pretrain/demo demo
 """
 
@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from unispeech_ft.config.reading import to_yaml
+from unispeech_ft.config.reading import read_config, to_yaml
 from unispeech_ft.errors import UserError, run_command
-from unispeech_ft.models.build import PACKAGED_FOLDER
-from unispeech_ft.tasks.pretraining.config import load_pretrain_config
+from unispeech_ft.models.loader import PACKAGED_FOLDER
+from unispeech_ft.tasks.pretraining.config import FILE
 from unispeech_ft.testing.pretrained import package, provenance
 
 COMMAND = (
     "python scripts/make_demo_corpus.py data/miniature/pretraining --languages en ky --hours 1 --dev-hours 0.06"
     " --test-hours 0.01 --seed 101",
-    "python recipes/pretrain_unispeech.py --config configs/pretrain/{name}.yaml",
+    "python recipes/pretrain.py --config configs/pretrain/{name}.yaml",
     "python scripts/package_pretrained.py runs/pretrain/{name} {name}",
 )
 
@@ -36,7 +36,7 @@ def main() -> None:
     file = arguments.run / "config.yaml"
     if not file.is_file():
         raise UserError(f"{arguments.run} is no run: it has no config.yaml", remedy="name a run directory")
-    config = load_pretrain_config(["--config", str(file)])
+    config = read_config(FILE, file, {})
     command = "\n".join(line.format(name=arguments.name) for line in COMMAND)
     said = provenance(config, command)
     # The places of this machine are nobody's business; the command's own stand for them.

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unispeech_ft.config.reading import load_config
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError, UserErrors, run_command
-from unispeech_ft.runs.directory import evaluate_saved
+from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
+from unispeech_ft.tasks.ctc_phoneme.results import evaluate_saved
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ORGANISATION = "microsoft"
@@ -57,7 +57,7 @@ class Job:
     language: str
     kind: str
     model: str
-    config: Config
+    config: CtcPhonemeConfig
     arguments: tuple[str, ...]
     summary: Path
     published: float
@@ -77,7 +77,7 @@ def make_jobs(options: argparse.Namespace) -> list[Job]:
                 language,
                 "evaluation",
                 model,
-                load_config(shared),
+                read_configs(FILE, shared)[0],
                 shared,
                 folder / "summary.json",
                 PUBLISHED_FINE_TUNED[language],
@@ -88,7 +88,7 @@ def make_jobs(options: argparse.Namespace) -> list[Job]:
             base = ("--model.base", str(options.models / "unispeech-large-1500h-cv")) if options.models else ()
             arguments = (*shared, *base, "--output_dir", str(run), *options.override)
             summary = run / "eval" / "test" / "summary.json"
-            config = load_config(arguments)
+            (config,) = read_configs(FILE, arguments)
             jobs.append(
                 Job(
                     language,

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 import unispeech_ft
-from unispeech_ft.config.reading import load_config
 from unispeech_ft.config.sections import PhonemesConfig
 from unispeech_ft.errors import UserError, UserErrors
+from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
 HEAVY = {"torch", "numpy", "transformers", "datasets", "pydantic", "yaml", "soundfile"}
 
@@ -38,7 +38,7 @@ def test_prepare(small_config):
     data = unispeech_ft.prepare(small_config, {"data.max_duration_s": 4.0})
     assert list(data.splits) == ["train", "validation", "test"]
     assert max(data.splits["train"].durations_s.values()) <= 4.0
-    config = load_config(["--config", str(small_config)])
+    config = load_config(small_config)
     assert len(unispeech_ft.prepare(config).splits["train"]) > len(data.splits["train"])
     with pytest.raises(TypeError, match="model_copy"):
         unispeech_ft.prepare(config, {"data.max_duration_s": 4.0})
@@ -64,7 +64,7 @@ def test_train_refuses_faulty_configurations(small_config):
         unispeech_ft.train(small_config, {"optimizer.lr": -1})
     with pytest.raises(UserError, match="dry_run"):
         unispeech_ft.train(small_config, {"dry_run": True})
-    config = load_config(["--config", str(small_config)])
+    config = load_config(small_config)
     without_root = config.model_copy(update={"data": config.data.model_copy(update={"root": None})})
     with pytest.raises(UserError, match=r"data\.root is missing"):
         unispeech_ft.train(without_root)

@@ -116,7 +116,7 @@ def test_own_speech_commands(here, spoken_corpus):
 def test_pretraining_command(here, spoken_corpus):
     (here / "recordings").symlink_to(spoken_corpus / "ky" / "clips")
     tiny = dict(TINY_MODEL, num_codevectors_per_group=8, codevector_dim=8, proj_codevector_dim=8)
-    small = {"seconds_per_update": "20", "seconds_per_sub_batch": "10"}
+    small = {"seconds_per_update": "20", "seconds_per_micro_batch": "10"}
     words = [word for key, value in small.items() for word in (f"--batch.{key}", value)]
     words += ["--model.from_scratch", "true", "--model.config", safe_dump(tiny, default_flow_style=True, width=10_000)]
     words += ["--unlabelled.max_duration_s", "5", "--schedule.updates", "2", "--model.extractor_grad_scale", "1"]

@@ -9,7 +9,6 @@ for transcript in unispeech_ft.transcribe(result.model_dir, "clip.wav"):
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,14 @@ from typing import TYPE_CHECKING
 from unispeech_ft.errors import UserError, raise_all
 
 if TYPE_CHECKING:
-    from unispeech_ft.config.sections import Config, PhonemesConfig
+    from unispeech_ft.config.sections import PhonemesConfig
+    from unispeech_ft.data.speech import Speech
     from unispeech_ft.models.saved import SavedModel
     from unispeech_ft.scoring import Summary
-    from unispeech_ft.tasks.ctc_phoneme.task import SpeechData
+    from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
     from unispeech_ft.transcription.transcripts import Transcript
 
-    ConfigSource = Config | str | Path
+    ConfigSource = CtcPhonemeConfig | str | Path
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,16 @@ class RunResult:
     summaries: list[Summary]
 
 
-def _resolve(config: ConfigSource, overrides: Mapping[str, object] | None) -> Config:
-    from unispeech_ft.config.reading import load_config
-    from unispeech_ft.config.sections import Config, cross_field_errors
+def _resolve(config: ConfigSource, overrides: Mapping[str, object] | None) -> CtcPhonemeConfig:
+    from unispeech_ft.config.reading import cross_field_errors
+    from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, load_config
 
-    if isinstance(config, Config):
+    if isinstance(config, CtcPhonemeConfig):
         if overrides:
-            raise TypeError("overrides go with a YAML file; change a Config with its model_copy")
+            raise TypeError("overrides go with a YAML file; change a configuration with its model_copy")
         raise_all(cross_field_errors(config))
         return config
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in (overrides or {}).items()}
-    return load_config(["--config", str(config), *(f"--{key}={text}" for key, text in texts.items())])
+    return load_config(config, overrides)
 
 
 def phonemize(sentences: Sequence[str], language: str, rule: PhonemesConfig | None = None) -> list[list[str]]:
@@ -72,7 +71,7 @@ def phonemize(sentences: Sequence[str], language: str, rule: PhonemesConfig | No
     return [item.phones for item in pronounce(sentences, G2P.from_config(rule or PhonemesConfig(), language))]
 
 
-def prepare(config: ConfigSource, overrides: Mapping[str, object] | None = None) -> SpeechData:
+def prepare(config: ConfigSource, overrides: Mapping[str, object] | None = None) -> Speech:
     """Lists, decodes and labels the speech of a configuration, or finds it in the cache.
 
     Args:
@@ -82,10 +81,12 @@ def prepare(config: ConfigSource, overrides: Mapping[str, object] | None = None)
     Raises:
         UserError: a fault of the configuration or the data.
     """
-    from unispeech_ft.tasks.ctc_phoneme import task as ctc
+    from unispeech_ft.data.speech import open_speech
+    from unispeech_ft.models.build import frame_counter
 
     resolved = _resolve(config, overrides)
-    return ctc.open_data(resolved, ctc.start(resolved), ctc.model_frames(resolved))
+    num_frames = frame_counter(resolved.model, dry_run=resolved.dry_run)
+    return open_speech(resolved.data, resolved.phonemes, num_frames=num_frames)
 
 
 def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -> RunResult:
@@ -99,30 +100,14 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
         UserError: a fault of the configuration, the data or the base model; or, with the run complete on disk, of the
             push that `hub.push` asks for.
     """
-    from unispeech_ft.hub.push import check_hub, push_if_asked
-    from unispeech_ft.kernels.install import place
-    from unispeech_ft.models.build import build_model
-    from unispeech_ft.runs.directory import describe_data, open_output, score_and_export
-    from unispeech_ft.tasks.ctc_phoneme import task as ctc
-    from unispeech_ft.training.loop import train as run_updates
+    from unispeech_ft.hub.push import check_hub
+    from unispeech_ft.recipes import ctc_phoneme
 
     resolved = _resolve(config, overrides)
     if resolved.dry_run:
         raise UserError("dry_run is true, and train trains", remedy="set it false, or run the recipe for a dry run")
-    check_hub(resolved)
-    accelerator = ctc.start(resolved)
-    data = ctc.open_data(resolved, accelerator, ctc.model_frames(resolved))
-    tokenizer = ctc.head_for(data, resolved)
-    describe_data(data, tokenizer, accelerator)
-    built = build_model(resolved.model, resolved.mask, resolved.data, tokenizer, resolved.seed)
-    place(built.model, accelerator.device, resolved.model, resolved.training)
-    open_output(resolved, data, accelerator)
-    features = ctc.all_features(data, built.front_end, resolved, accelerator)
-    task = ctc.ctc_task(resolved, built, tokenizer, features, accelerator)
-    run_updates(task, resolved, accelerator)
-    summaries = score_and_export(resolved, data, built, tokenizer, features, accelerator)
-    accelerator.end_training()
-    push_if_asked(resolved, accelerator.is_main_process)
+    check_hub(resolved.hub)
+    summaries = ctc_phoneme.run(resolved)
     output = Path(resolved.output_dir)
     return RunResult(output, output / "model", summaries)
 

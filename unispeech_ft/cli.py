@@ -10,7 +10,6 @@ import argparse
 import errno
 import json
 import os
-import re
 import select
 import sys
 from collections import Counter
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from unispeech_ft.commands import align, audit, compare, convert, evaluate, export, ngram, push, transcribe, verify
+from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.errors import UserError, raise_all, run_command
 from unispeech_ft.version import VERSION
 
@@ -82,11 +82,13 @@ def build_parser() -> argparse.ArgumentParser:
 def _run(arguments: Sequence[str] | None) -> int | None:
     try:
         try:
-            words, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
+            given = sys.argv[1:] if arguments is None else arguments
+            overrides, words, override_faults = parse_overrides(given, dotted=True)
             parser = build_parser()
             options = parser.parse_args(words)
             if overrides and options.run not in (evaluate.run, verify.run, audit.run, ngram.run):
-                parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+                parser.error(f"unrecognized arguments: {' '.join(f'--{key}' for key in overrides)}")
+            raise_all(override_faults)
             options.overrides = overrides
             status: int | None = options.run(options)
         finally:
@@ -103,24 +105,6 @@ def _run(arguments: Sequence[str] | None) -> int | None:
         if no_space:
             raise UserError("no space is left to write to", remedy="free some, or write elsewhere") from None
         return 0
-
-
-def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Command-line words → those of the command, and the overrides `--section.key VALUE` or `--section.key=VALUE`."""
-    rest: list[str] = []
-    overrides: list[str] = []
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
-        if word == "--":
-            return [*rest, word, *waiting], overrides
-        if not re.match(r"--[a-z_]+\.[a-z]", word):
-            rest.append(word)
-            continue
-        overrides.append(word)
-        if "=" not in word and waiting and not re.match(r"--[a-z]", waiting[0]):
-            overrides.append(waiting.pop(0))
-    return rest, overrides
 
 
 def _reader_is_gone() -> bool:
@@ -142,9 +126,9 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _schema(_: argparse.Namespace) -> None:
-    from unispeech_ft.config.reading import json_schema
+    from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
-    print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+    print(json.dumps(CtcPhonemeConfig.model_json_schema(), ensure_ascii=False, indent=2))
 
 
 def _score(options: argparse.Namespace) -> None:

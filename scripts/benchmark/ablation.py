@@ -9,7 +9,7 @@ from benchmark.measure import Figure, alternate, ratio
 from benchmark.ours import Ours, quiet_accelerator
 from benchmark.run import Effort
 from benchmark.setting import Setting, write_model
-from unispeech_ft.config.reading import split_arguments
+from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.errors import raise_all
 
 
@@ -35,7 +35,7 @@ def ablate(setting: Setting, effort: Effort) -> dict[str, tuple[Figure, Figure]]
     whole = Ours(setting, accelerator)
     found = {}
     for name, words in switches(setting).items():
-        _, overrides, faults = split_arguments(words)
+        overrides, _, faults = parse_overrides(words)
         raise_all(faults)
         without = Ours(replace(setting, overrides=(*setting.overrides, *overrides.items())), accelerator)
         shares = []

@@ -13,7 +13,7 @@ from benchmark.theirs import Theirs
 from unispeech_ft.data.audio import normalise_waveform
 from unispeech_ft.data.collate import Batch, pad_features
 from unispeech_ft.errors import UserError
-from unispeech_ft.training.step import sub_batch_loss
+from unispeech_ft.training.step import micro_batch_loss
 
 NUM_CLIPS = 4
 TOLERANCE = {"no": 1e-4, "bf16": 3e-2, "fp16": 1e-2}
@@ -36,7 +36,7 @@ def losses(ours: Ours, theirs: Theirs) -> tuple[float, float]:
     ours.model.eval(), theirs.model.eval()
     device = ours.accelerator.device
     with torch.no_grad():
-        mine = sub_batch_loss(
+        mine = micro_batch_loss(
             ours.model, batch.to(device), frozen=True, kept=None, autocast=ours.accelerator.autocast()
         )
         with ours.accelerator.autocast():

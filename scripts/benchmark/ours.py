@@ -11,11 +11,11 @@ import torch
 
 from benchmark.measure import Block, now
 from benchmark.setting import Setting
-from unispeech_ft.config.sections import Config
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import build_model
 from unispeech_ft.tasks.ctc_phoneme import task as ctc
-from unispeech_ft.training.loop import Task, batches_of
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split
 from unispeech_ft.training.step import make_optimizer, run_update
 
 if TYPE_CHECKING:
@@ -28,11 +28,9 @@ class Ours:
     def __init__(self, setting: Setting, accelerator: Accelerator) -> None:
         self.setting, self.accelerator = setting, accelerator
         config = setting.config()
-        self.cache_features = config.training.cache_features
         self.built = build_model(config.model, config.mask, config.data, setting.tokenizer, config.seed)
         self.model = self.built.model
         place(self.model, accelerator.device, config.model, config.training)
-        self.front_end = ctc.in_its_precision(self.built.front_end, config.training, accelerator)
         self.labelled = setting.prepared()
         self.features = self.cached(setting.folder / "cache")
         self.optimizer: Any = accelerator.prepare(
@@ -41,21 +39,21 @@ class Ours:
         self.phases = {False: self.updates(config), True: self.updates(setting.config(frozen=True))}
 
     def cached(self, cache_dir: Path) -> ctc.SplitFeatures:
-        return ctc.split_features(
-            self.labelled, self.front_end, cache_dir, self.accelerator, cached=self.cache_features
-        )
+        config = self.setting.config(cache_dir=cache_dir)
+        return ctc.split_features(self.labelled, self.built.front_end, config, self.accelerator)
 
-    def updates(self, config: Config) -> Iterator[tuple[float, float]]:
+    def updates(self, config: CtcPhonemeConfig) -> Iterator[tuple[float, float]]:
         """Runs an update each time it is asked; yields its audio seconds and its padded seconds."""
         features = {"train": self.features}
-        task: Task = ctc.ctc_task(config, self.built, self.setting.tokenizer, features, self.accelerator)
-        batches = batches_of(task, config, self.accelerator, 0)
-        lengths = self.labelled.num_samples
+        task = ctc.ctc_phoneme_task(config, self.built, self.setting.tokenizer, features, self.accelerator)
+        lengths, last = self.labelled.num_samples, config.schedule.updates
         self.model.train()
-        for update in task.plan.updates(0, config.schedule.updates):
-            run_update(self.model, self.optimizer, update, batches, config, self.accelerator)
-            clips = [clip for sub_batch in update.sub_batches for clip in sub_batch.clips]
-            yield float(lengths[clips].sum()) / 16_000, update.padded_s
+        for planned, share in zip(task.plan.updates(0, last), task.updates(0, last, None), strict=True):
+            run_update(
+                task, self.optimizer, share, config.optimizer, config.optimizer.lr, config.seed, self.accelerator
+            )
+            clips = [clip for micro_batch in planned.micro_batches for clip in micro_batch.clips]
+            yield float(lengths[clips].sum()) / 16_000, planned.padded_s
 
     def train(self, count: int, *, frozen: bool = False) -> Block:
         """So many updates."""
@@ -72,7 +70,8 @@ class Ours:
         if first:
             shutil.rmtree(cache_dir, ignore_errors=True)
         started = now(self.setting.device)
-        self.cached(cache_dir).evaluate(self.built, self.setting.tokenizer, self.accelerator, timed=False)
+        store = self.cached(cache_dir).store
+        evaluate_split(self.model, self.setting.tokenizer, self.labelled, store, self.accelerator, timed=False)
         elapsed = now(self.setting.device) - started
         return Block(elapsed, len(self.labelled), float(self.labelled.num_samples.sum()) / 16_000)
 
@@ -81,7 +80,7 @@ def quiet_accelerator(setting: Setting) -> Accelerator:
     """The accelerator of both sides, with all cores."""
     from accelerate import Accelerator
 
-    from unispeech_ft.runs.environment import available_cores
+    from unispeech_ft.training.launch import available_cores
 
     if setting.device == "cpu":
         torch.set_num_threads(available_cores())

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.config.reading import apply_overrides
-from unispeech_ft.config.sections import Config
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform, pack
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.errors import raise_all
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,7 +81,7 @@ class Setting:
         precision: as `accelerate launch --mixed_precision` takes it.
         folder: where the model and both sides' prepared clips lie.
         seconds_per_update: of audio, on either side, in the mean.
-        seconds_per_sub_batch: of audio with padding, on our side; None for one sub-batch an update.
+        seconds_per_micro_batch: of audio with padding, on our side; None for one micro-batch an update.
         overrides: further keys of our side's configuration and their values, as on a command line.
     """
 
@@ -91,7 +91,7 @@ class Setting:
     folder: Path
     num_utterances: int = NUM_UTTERANCES
     seconds_per_update: float = SECONDS_PER_UPDATE
-    seconds_per_sub_batch: float | None = None
+    seconds_per_micro_batch: float | None = None
     overrides: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -116,13 +116,15 @@ class Setting:
         """
 
         def clips_too_many(limit_s: float) -> float:
-            plan = BatchPlan(self.num_samples, limit_s, min(self.seconds_per_sub_batch or limit_s, limit_s), seed=1)
+            plan = BatchPlan(self.num_samples, limit_s, min(self.seconds_per_micro_batch or limit_s, limit_s), seed=1)
             return abs(len(self.num_samples) / len(plan.epoch(0)) - self.clips_per_update)
 
         lowest_s = max(int(self.num_samples.max()) / SAMPLE_RATE_HZ, 0.9 * self.seconds_per_update)
         return min(np.arange(lowest_s, 1.5 * lowest_s, 0.25).tolist(), key=clips_too_many)
 
-    def config(self, *, frozen: bool = False, from_scratch: bool = False) -> Config:
+    def config(
+        self, *, frozen: bool = False, from_scratch: bool = False, cache_dir: Path | None = None
+    ) -> CtcPhonemeConfig:
         """The configuration of our side; the published recipe but for sizes and a constant learning rate."""
         model: dict[str, Any] = {"base": str(self.model_folder)}
         if from_scratch:
@@ -138,19 +140,20 @@ class Setting:
                 "train": "-",
                 "normalize": True,
                 "normalize_eps": 1e-7,
+                "cache_dir": str(cache_dir or self.folder / "cache"),
             },
             "batch": {
                 "seconds_per_update": limit_s,
-                "seconds_per_sub_batch": min(self.seconds_per_sub_batch or limit_s, limit_s),
+                "seconds_per_micro_batch": min(self.seconds_per_micro_batch or limit_s, limit_s),
             },
             "schedule": {"name": "constant", "warmup": 0, "updates": 10**6, "freeze_encoder_updates": 0},
             "tracking": {"trackers": []},
         }
         if frozen:
             values["schedule"]["freeze_encoder_updates"] = 10**6
-        values, faults = apply_overrides(values, dict(self.overrides))
+        values, faults = apply_overrides(values, dict(self.overrides), CtcPhonemeConfig)
         raise_all(faults)
-        return Config.model_validate(values)
+        return CtcPhonemeConfig.model_validate(values)
 
     @cached_property
     def waveforms(self) -> list[Waveform]:

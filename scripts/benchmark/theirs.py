@@ -17,7 +17,7 @@ from transformers import AutoModelForCTC, Trainer, TrainerCallback, TrainingArgu
 
 from benchmark.measure import Block, now
 from benchmark.setting import Setting, stock_model
-from unispeech_ft.config.sections import Config
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -88,7 +88,7 @@ class Theirs:
 
     def __init__(self, setting: Setting, *, sampling: str = "group_by_length", workers: int = 0) -> None:
         self.setting, self.sampling, self.workers = setting, sampling, workers
-        self.config: Config = setting.config()
+        self.config: CtcPhonemeConfig = setting.config()
         self.model = stock_model(setting)
         self.clips = prepared_dataset(setting)
         self.collator = PaddingCollator(Wav2Vec2Processor.from_pretrained(setting.model_folder))

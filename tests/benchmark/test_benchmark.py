@@ -86,7 +86,9 @@ def test_figures_come_from_the_rounds() -> None:
 def test_both_sides_have_updates_of_the_same_size(tmp_path: Path) -> None:
     setting = Setting("tiny", "cpu", "no", tmp_path)
     plan = BatchPlan(setting.prepared().num_samples, setting.padded_s_per_update, setting.padded_s_per_update, seed=1)
-    clips = [sum(len(sub_batch.clips) for sub_batch in update) for epoch in range(5) for update in plan.epoch(epoch)]
+    clips = [
+        sum(len(micro_batch.clips) for micro_batch in update) for epoch in range(5) for update in plan.epoch(epoch)
+    ]
     assert setting.clips_per_update == 6
     assert sum(clips) / len(clips) == pytest.approx(6, rel=0.05)
 

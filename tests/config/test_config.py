@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unispeech_ft.config.reading import json_schema, known_keys, load_config, to_yaml
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.reading import known_keys, read_configs, to_yaml
 from unispeech_ft.errors import UserError
+from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
 
 BASE = "model: {base: some/model}\ndata: {root: corpus, language: ky}\n"
 
@@ -16,7 +16,8 @@ def load(tmp_path):
     def load_text(text, *overrides):
         path = tmp_path / "config.yaml"
         path.write_bytes(text if isinstance(text, bytes) else textwrap.dedent(text).encode("utf-8"))
-        return load_config(["--config", str(path), *overrides])
+        (config,) = read_configs(FILE, ["--config", str(path), *overrides])
+        return config
 
     return load_text
 
@@ -141,15 +142,15 @@ def test_files_that_hold_no_configuration(faults, text, message):
 def test_missing_files(tmp_path):
     for path, message in ((tmp_path / "none.yaml", "no configuration file"), (tmp_path, "is a folder")):
         with pytest.raises(UserError) as caught:
-            load_config(["--config", str(path)])
+            read_configs(FILE, ["--config", str(path)])
         assert len(caught.value.lines) == 1
         assert message in caught.value.lines[0]
     with pytest.raises(UserError, match="--config is missing"):
-        load_config(["--seed", "1"])
+        read_configs(FILE, ["--seed", "1"])
 
 
 def test_an_empty_file_lacks_only_what_has_no_default(faults, load):
-    assert [line.split()[0] for line in faults("")] == ["data.root", "data.language", "phonemes.language", "model.base"]
+    assert [line.split()[0] for line in faults("")] == ["model.base", "data.root", "data.language", "phonemes.language"]
     assert load("", "--data.root", "corpus", "--data.language", "ky", "--model.base", "some/model") == load(BASE)
 
 
@@ -201,7 +202,7 @@ def test_a_value_that_contains_itself(faults):
 def test_cross_field_faults_come_together(faults):
     lines = faults(
         BASE,
-        *("--data.min_duration_s", "30", "--batch.seconds_per_sub_batch", "10", "--hub.push", "true"),
+        *("--data.min_duration_s", "30", "--batch.seconds_per_micro_batch", "10", "--hub.push", "true"),
         *("--phonemes.map", "nowhere.tsv", "--model.config", "{hidden_size: 1}"),
     )
     assert len(lines) == 5
@@ -210,7 +211,7 @@ def test_cross_field_faults_come_together(faults):
 def test_the_environment_is_never_read(load, monkeypatch):
     for name in ("SEED", "seed", "DATA__ROOT", "UNISPEECH_FT_SEED"):
         monkeypatch.setenv(name, "77")
-    assert load(BASE) == Config.model_validate(
+    assert load(BASE) == CtcPhonemeConfig.model_validate(
         {"model": {"base": "some/model"}, "data": {"root": "corpus", "language": "ky"}}
     )
 
@@ -250,21 +251,31 @@ def test_written_configurations_read_back(load):
 )
 def test_any_text_and_number_reads_back(load, text, number):
     values = {"model": {"base": text}, "data": {"root": text, "language": text}, "optimizer": {"lr": number}}
-    config = Config.model_validate(values)
+    config = CtcPhonemeConfig.model_validate(values)
     assert load(to_yaml(config).encode("utf-8")) == config
 
 
 def test_frozen_and_strict():
     with pytest.raises(ValueError, match="frozen"):
-        Config().seed = 1  # type: ignore[misc]
+        CtcPhonemeConfig().seed = 1  # type: ignore[misc]
     with pytest.raises(ValueError, match="valid integer"):
-        Config.model_validate({"seed": True})
+        CtcPhonemeConfig.model_validate({"seed": True})
 
 
 def test_schema_knows_every_key():
-    schema = json_schema()
+    schema = CtcPhonemeConfig.model_json_schema()
     assert schema["additionalProperties"] is False
-    for key in known_keys():
+    for key in known_keys(CtcPhonemeConfig):
         *sections, name = key.split(".")
-        owner = schema["$defs"][f"{sections[0].title()}Config"] if sections else schema
+        owner = schema["$defs"][f"{sections[0].title()}CtcPhonemeConfig"] if sections else schema
         assert name in owner["properties"]
+
+
+def test_a_renamed_key_is_still_read(load, faults, capfd):
+    old = load(BASE + "batch: {seconds_per_sub_batch: 31.0}\n")
+    assert old.batch.seconds_per_micro_batch == 31.0
+    assert capfd.readouterr().err == "note: batch.seconds_per_sub_batch is called batch.seconds_per_micro_batch now\n"
+    assert load(BASE, "--batch.seconds_per_sub_batch", "31").batch == old.batch
+    assert "--batch.seconds_per_sub_batch is called" in capfd.readouterr().err
+    twice = faults(BASE + "batch: {seconds_per_sub_batch: 31.0, seconds_per_micro_batch: 31.0}\n")
+    assert "are both given" in twice[0]

@@ -18,7 +18,7 @@ DRAWS = 1_000
 def draw(
     mask: MaskConfig, frames: list[int], epoch: int = 0, *, seed: int = 0, channels: int = 64, **names: object
 ) -> Masks:
-    names = {"sub_batch": 0, "clips": list(range(len(frames)))} | names
+    names = {"micro_batch": 0, "clips": list(range(len(frames)))} | names
     return sample_masks(frames, channels, mask, seed=seed, epoch=epoch, **names)  # type: ignore[arg-type]
 
 
@@ -85,19 +85,19 @@ def same(one: Masks, other: Masks) -> bool:
 @pytest.mark.parametrize("mask", [PUBLISHED, INDEPENDENT])
 def test_masks_depend_on_names_alone(mask: MaskConfig) -> None:
     lengths = [120, 110, 100]
-    before = draw(mask, lengths, 3, seed=5, sub_batch=2, clips=[7, 8, 9], channels=256)
+    before = draw(mask, lengths, 3, seed=5, micro_batch=2, clips=[7, 8, 9], channels=256)
     np.random.default_rng(0).random(100)
     np.random.seed(99)
-    assert same(before, draw(mask, lengths, 3, seed=5, sub_batch=2, clips=[7, 8, 9], channels=256))
+    assert same(before, draw(mask, lengths, 3, seed=5, micro_batch=2, clips=[7, 8, 9], channels=256))
     for changed in ({"epoch": 4}, {"seed": 6}):
         names = {"epoch": 3, "seed": 5} | changed
-        assert not same(before, draw(mask, lengths, sub_batch=2, clips=[7, 8, 9], channels=256, **names))
-    other = {"sub_batch": 3, "clips": [7, 8, 9]} if mask is PUBLISHED else {"sub_batch": 2, "clips": [4, 5, 6]}
+        assert not same(before, draw(mask, lengths, micro_batch=2, clips=[7, 8, 9], channels=256, **names))
+    other = {"micro_batch": 3, "clips": [7, 8, 9]} if mask is PUBLISHED else {"micro_batch": 2, "clips": [4, 5, 6]}
     assert not same(before, draw(mask, lengths, 3, seed=5, channels=256, **other))
 
 
 def test_independent_masks_of_a_clip_do_not_depend_on_its_company() -> None:
-    alone = draw(INDEPENDENT, [90], 3, sub_batch=0, clips=[42])
-    in_company = draw(INDEPENDENT, [120, 90], 3, sub_batch=9, clips=[1, 42])
+    alone = draw(INDEPENDENT, [90], 3, micro_batch=0, clips=[42])
+    in_company = draw(INDEPENDENT, [120, 90], 3, micro_batch=9, clips=[1, 42])
     assert np.array_equal(alone.time[0], in_company.time[1, :90])
     assert np.array_equal(alone.channels[0], in_company.channels[1])

@@ -1,4 +1,4 @@
-"""The batch plan: every clip once an epoch, limits kept, the same plan everywhere, whole sub-batches a process."""
+"""The batch plan: every clip once an epoch, limits kept, the same plan everywhere, whole micro-batches a process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unispeech_ft.data.batch_plan import BatchPlan, SubBatch, Update, evaluation_batches
+from unispeech_ft.data.batch_plan import BatchPlan, MicroBatch, Update, evaluation_batches
 from unispeech_ft.errors import UserError
 
 RATE_HZ = 16_000
@@ -24,8 +24,8 @@ def plan_of(samples: list[int], seed: int = 0, update_s: float = UPDATE_S) -> Ba
     return BatchPlan(np.array(samples, dtype=np.int64), update_s, LIMIT_S, seed)
 
 
-def clips_of(update: list[SubBatch]) -> list[int]:
-    return [clip for sub_batch in update for clip in sub_batch.clips]
+def clips_of(update: list[MicroBatch]) -> list[int]:
+    return [clip for micro_batch in update for clip in micro_batch.clips]
 
 
 @given(lengths, seeds, epochs)
@@ -39,14 +39,16 @@ def test_the_limits_hold(samples: list[int], seed: int, epoch: int) -> None:
     updates = plan_of(samples, seed).epoch(epoch)
     for update in updates:
         assert update
-        assert sum(sub_batch.padded_samples for sub_batch in update) <= UPDATE_S * RATE_HZ
-        for sub_batch in update:
-            assert sub_batch.clips
-            assert sub_batch.padded_samples == max(samples[clip] for clip in sub_batch.clips) * len(sub_batch.clips)
-            assert sub_batch.padded_samples <= LIMIT_S * RATE_HZ
-    indices = [sub_batch.index for update in updates for sub_batch in update]
+        assert sum(micro_batch.padded_samples for micro_batch in update) <= UPDATE_S * RATE_HZ
+        for micro_batch in update:
+            assert micro_batch.clips
+            assert micro_batch.padded_samples == max(samples[clip] for clip in micro_batch.clips) * len(
+                micro_batch.clips
+            )
+            assert micro_batch.padded_samples <= LIMIT_S * RATE_HZ
+    indices = [micro_batch.index for update in updates for micro_batch in update]
     assert indices == list(range(len(indices)))
-    assert {sub_batch.epoch for update in updates for sub_batch in update} == {epoch}
+    assert {micro_batch.epoch for update in updates for micro_batch in update} == {epoch}
 
 
 @given(lengths, seeds, epochs)
@@ -85,7 +87,7 @@ def test_updates_from_anywhere_are_a_slice_of_the_run(
 def test_updates_are_the_epochs_one_after_another(samples: list[int], seed: int) -> None:
     plan = plan_of(samples, seed)
     expected = [(epoch, tuple(update)) for epoch in range(3) for update in plan.epoch(epoch)]
-    found = [(update.epoch, update.sub_batches) for update in plan.updates(0, len(expected))]
+    found = [(update.epoch, update.micro_batches) for update in plan.updates(0, len(expected))]
     assert found == expected
 
 
@@ -93,16 +95,16 @@ def test_updates_are_the_epochs_one_after_another(samples: list[int], seed: int)
 def test_the_shares_of_all_processes_make_up_the_update(samples: list[int], seed: int, processes: int) -> None:
     for update in plan_of(samples, seed).updates(0, 4):
         shares = [update.share(rank, processes) for rank in range(processes)]
-        together = [sub_batch for share in shares for sub_batch in share]
-        assert sorted(together, key=lambda item: item.index) == list(update.sub_batches)
+        together = [micro_batch for share in shares for micro_batch in share]
+        assert sorted(together, key=lambda item: item.index) == list(update.micro_batches)
         sizes = [len(share) for share in shares]
         assert max(sizes) - min(sizes) <= 1
-        assert update.num_sentences == sum(len(item.clips) for item in update.sub_batches)
-        assert update.padded_s == pytest.approx(sum(item.padded_samples for item in update.sub_batches) / RATE_HZ)
+        assert update.num_sentences == sum(len(item.clips) for item in update.micro_batches)
+        assert update.padded_s == pytest.approx(sum(item.padded_samples for item in update.micro_batches) / RATE_HZ)
 
 
 def test_a_process_may_have_nothing_to_do() -> None:
-    only = SubBatch(0, 0, (3, 4), 100)
+    only = MicroBatch(0, 0, (3, 4), 100)
     update = Update(0, 0, (only,))
     assert [update.share(rank, 3) for rank in range(3)] == [(only,), (), ()]
 
@@ -120,8 +122,8 @@ def test_no_clips() -> None:
         plan_of([])
 
 
-def test_a_clip_longer_than_a_sub_batch() -> None:
-    with pytest.raises(UserError, match=r"a clip of 11\.0 s .*seconds_per_sub_batch"):
+def test_a_clip_longer_than_a_micro_batch() -> None:
+    with pytest.raises(UserError, match=r"a clip of 11\.0 s .*seconds_per_micro_batch"):
         plan_of([RATE_HZ, 11 * RATE_HZ])
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from unispeech_ft.config.sections import Config
 from unispeech_ft.data import prepare
 from unispeech_ft.data.audio import read_audio
 from unispeech_ft.data.labels import (
@@ -19,13 +18,14 @@ from unispeech_ft.data.labels import (
     check_bad_fraction,
     drop_infeasible,
     label_split,
+    minimum_frames,
     summarize_rejected,
 )
 from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Corpus, Rejected, Utterance
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import minimum_frames
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 SENTENCES = ["Айран муздак экен", "Кубат базардан келди", "Жок", "Салам"]
 
@@ -158,12 +158,13 @@ def test_two_processes_decode_the_same(tmp_path: Path, write_clip: Callable[...,
 # Labels and what is left out
 
 
-def configured(**sections: Any) -> Config:
-    return Config.model_validate({"data": {"language": "ky", "root": "."} | sections.pop("data", {}), **sections})
+def configured(**sections: Any) -> CtcPhonemeConfig:
+    data = {"language": "ky", "root": "."} | sections.pop("data", {})
+    return CtcPhonemeConfig.model_validate({"data": data, **sections})
 
 
-def labelled(corpus: Corpus, folder: Path, config: Config) -> tuple[LabelledSplit, list[Rejected]]:
-    return label_split(corpus, "train", prepared(corpus, folder), config, folder / "cache")
+def labelled(corpus: Corpus, folder: Path, config: CtcPhonemeConfig) -> tuple[LabelledSplit, list[Rejected]]:
+    return label_split(corpus, "train", prepared(corpus, folder), config.data, config.phonemes)
 
 
 def test_other_labels_do_not_decode_again(corpus: Corpus, tmp_path: Path, decoded: list[str]) -> None:
@@ -255,7 +256,7 @@ def test_infeasible_utterances_are_left_out_and_named(corpus: Corpus, tmp_path: 
     found, _ = labelled(
         Corpus({**corpus.splits, "train": repeats}), tmp_path, configured(phonemes={"labels": "column"})
     )
-    kept, rejected = drop_infeasible(found, lambda samples: samples // 2_000 + 8, minimum_frames)
+    kept, rejected = drop_infeasible(found, lambda samples: samples // 2_000 + 8)
     assert found.num_samples.tolist() == [8_000, 24_000, 40_000, 56_000]
     assert kept.ids == ["clip1", "clip2", "clip3"]
     assert [(item.id, item.reason) for item in rejected] == [

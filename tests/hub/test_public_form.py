@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hub.publishing import REPO, TOKEN, edit_json, edit_text
 
-from unispeech_ft.config.sections import Config
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.public import public_command, public_config, public_evidence, public_path, without_tokens
 from unispeech_ft.hub.stage import stage
 from unispeech_ft.runs.evidence import read_evidence
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_tokens_are_replaced():
 
 
 def test_public_config():
-    config = Config.model_validate(
+    config = CtcPhonemeConfig.model_validate(
         {
             "output_dir": "/home/anna/runs/ky",
             "resume": "/home/anna/runs/ky/checkpoints/update-000100",
@@ -70,7 +70,7 @@ def test_public_config():
 
 
 def test_a_local_parquet_folder_is_no_dataset_of_the_hub():
-    config = Config.model_validate({"data": {"source": "hub", "root": "data/parquet", "language": "ky"}})
+    config = CtcPhonemeConfig.model_validate({"data": {"source": "hub", "root": "data/parquet", "language": "ky"}})
     options = {"repo": REPO, "private": True, "license_name": None}
     assert public_config(config, local=["data.root"], **options).data.root == "parquet"
     assert public_config(config, local=[], **options).data.root == "data/parquet"

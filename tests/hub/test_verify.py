@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hub.publishing import edit_json, edit_text, phones, read_summary, resummarize, rewrite, write_card
 
-from unispeech_ft.config.reading import load_config
 from unispeech_ft.hub.verify import check_folder
 from unispeech_ft.runs.evidence import read_evidence
+from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
 
 @pytest.fixture
@@ -270,12 +270,12 @@ def test_an_interval_by_speakers_needs_the_speech(verify, folder, small_config):
 
 
 def test_a_sample_of_the_validation_split_is_accepted(folder, small_config):
+    from unispeech_ft.data.speech import open_speech
     from unispeech_ft.hub.rebuild import compare_scored
-    from unispeech_ft.tasks.ctc_phoneme import task as ctc
 
-    config = load_config(["--config", str(small_config), "--evaluation.max_utterances", "2"])
-    data = ctc.open_data(config, ctc.start(config), None, ("validation",))
-    sample = ctc.validation_sample(data.splits["validation"], config)
+    config = load_config(small_config, {"evaluation.max_utterances": 2})
+    data = open_speech(config.data, config.phonemes, wanted=("validation",))
+    sample = data.splits["validation"].sample(2, config.seed)
     assert len(sample) == 2
     evidence = read_evidence(folder)
     scores = [item for item in evidence.scores["validation"] if item.id in sample.ids]

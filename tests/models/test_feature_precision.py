@@ -15,8 +15,8 @@ from unispeech_ft.config.sections import TrainingConfig
 from unispeech_ft.data.audio import normalise_waveform
 from unispeech_ft.data.collate import pad_features
 from unispeech_ft.models.build import build_model
+from unispeech_ft.models.feature_cache import cache_features
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
-from unispeech_ft.models.front_end import cache_features
 from unispeech_ft.tasks.ctc_phoneme.task import in_its_precision
 
 GROUP_NORM = {

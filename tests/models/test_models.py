@@ -15,21 +15,24 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCTC, AutoProcessor
 
-from unispeech_ft.config.sections import Config, DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.data.audio import normalise_waveform
-from unispeech_ft.data.batch_plan import SubBatch, Update
-from unispeech_ft.data.collate import Batch, pad_features
+from unispeech_ft.data.batch_plan import BatchPlan
+from unispeech_ft.data.collate import Batch, TrainingSet, pad_features
 from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
 from unispeech_ft.data.utterances import Corpus, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, build_model
 from unispeech_ft.models.families import backbone
+from unispeech_ft.models.feature_cache import cache_features
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
-from unispeech_ft.models.front_end import cache_features
+from unispeech_ft.models.saving import save_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, save_tokenizer
 from unispeech_ft.randomness import kept_layers
-from unispeech_ft.runs.export import export_model
+from unispeech_ft.tasks.ctc_phoneme import task as ctc
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.training import step
+from unispeech_ft.training.task import UpdateShare
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -227,7 +230,7 @@ def test_a_base_that_lacks_tensors_of_the_encoder(base_of: Callable[[str], Path]
 
 def test_bases_that_are_not_there_or_not_of_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match="neither a local folder nor"):
+    with pytest.raises(UserError, match="neither a local model folder nor"):
         built(tmp_path / "nothing")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}))
     with pytest.raises(UserError, match="type 'bert'"):
@@ -240,6 +243,8 @@ def test_bases_that_are_not_there_or_not_of_a_family(tmp_path: Path, monkeypatch
 def random_batch(model: BuiltModel, num_channels: int = 16) -> Batch:
     torch.manual_seed(0)
     return Batch(
+        0,
+        0,
         torch.randn(2, 40, num_channels),
         torch.tensor([40, 30]),
         torch.tensor([4, 5, 5, 6, 7]),
@@ -247,6 +252,13 @@ def random_batch(model: BuiltModel, num_channels: int = 16) -> Batch:
         torch.rand(2, 40) < 0.2,
         None,
     )
+
+
+def task_of(model: BuiltModel, **settings: Any) -> ctc.CtcPhonemeTask:
+    config = CtcPhonemeConfig.model_validate(settings)
+    plan = BatchPlan(np.array([16_000] * 2), 6.0, 6.0, config.seed)
+    training_set = TrainingSet(lambda index: np.zeros((1, 1)), [], 1, config.mask, config.seed)
+    return ctc.CtcPhonemeTask(config, model.model, plan, training_set, Accelerator(cpu=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -260,10 +272,8 @@ def test_gradients_reach_all_but_the_extractor(kind: str, base_of: Callable[[str
 
     def reached(frozen: bool) -> set[str]:
         network.zero_grad(set_to_none=True)
-        loss = step.sub_batch_loss(
-            network, batch, frozen=frozen, kept=None, autocast=torch.autocast("cpu", enabled=False)
-        )
-        loss.backward()
+        task = task_of(model, model={"layerdrop": 0.0}, schedule={"freeze_encoder_updates": int(frozen)})
+        task.loss(0, batch).loss.backward()
         return {name for name, parameter in network.named_parameters() if parameter.grad is not None}
 
     assert reached(frozen=True) == {"lm_head.weight", "lm_head.bias"}
@@ -294,18 +304,17 @@ def test_heavy_layer_drop_trains(kind: str, base_of: Callable[[str], Path], monk
         ran.append(list(range(3)) if layers is None else list(layers))
         return encode(model, *arguments, layers=layers, **options)
 
-    monkeypatch.setattr(step, "encode", noting)
+    monkeypatch.setattr(ctc, "encode", noting)
     settings = {"model": {"base": str(base_of(kind)), "layerdrop": 0.8}, "schedule": {"freeze_encoder_updates": 0}}
-    config = Config.model_validate(settings)
     model = built(base_of(kind), model={"layerdrop": 0.8})
-    accelerator = Accelerator(cpu=True)
-    optimizer = accelerator.prepare(step.make_optimizer(model.model, config.optimizer))
+    task = task_of(model, **settings)
+    optimizer = task.accelerator.prepare(step.make_optimizer(model.model, task.config.optimizer))
     model.model.train()
     batch = random_batch(model, 160 if kind == "wav2vec2-bert" else 16)
     for number in range(12):
         before = {name: value.clone() for name, value in backbone(model.model).encoder.layers.state_dict().items()}
-        update = Update(number, 0, (SubBatch(0, 0, (0, 1), 0),))
-        result = step.run_update(model.model, optimizer, update, iter([batch]), config, accelerator)
+        update = UpdateShare(number, iter([batch]), 2, 0.0)
+        result = step.run_update(task, optimizer, update, task.config.optimizer, 2e-7, 0, task.accelerator)
         assert torch.isfinite(result.loss)
         assert torch.isfinite(result.grad_norm)
         after = backbone(model.model).encoder.layers.state_dict()
@@ -424,7 +433,7 @@ def test_the_export_is_the_trained_model_and_says_how_it_was_trained(
     assert model.model.config.layerdrop == 0, "the stock encoder must not draw layers itself"
     tokenizer = PhoneTokenizer.from_inventory(NEW_PHONES, "transformers")
     expected = our_logits(model, clips())
-    export_model(tmp_path / "model", model, tokenizer, 0.16, "# card\n")
+    save_model(tmp_path / "model", model.model, model.extractor, tokenizer, layerdrop=0.16, card="# card\n")
     loaded = AutoModelForCTC.from_pretrained(tmp_path / "model").eval()
     config = loaded.config
     names = (
@@ -461,7 +470,7 @@ def test_the_exported_model_trains_in_stock_transformers(
 ) -> None:
     model = built(base_of(kind), mask=MASKS)
     tokenizer = PhoneTokenizer.from_inventory(OLD_PHONES, "transformers")
-    export_model(tmp_path / "model", model, tokenizer, 0.0, "# card\n")
+    save_model(tmp_path / "model", model.model, model.extractor, tokenizer, layerdrop=0.0, card="# card\n")
     network = AutoModelForCTC.from_pretrained(tmp_path / "model").train()
     loss = network(torch.from_numpy(clips()[0])[None], labels=torch.tensor([[4, 5, 6]])).loss
     loss.backward()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from running import RECIPE, REPOSITORY, clean_environment, events, must_run
 
-from unispeech_ft.config.sections import Config
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 CONFIGS = sorted((REPOSITORY / "configs" / "ctc_phoneme").glob("*.yaml"))
 UPDATES = 20
@@ -57,7 +57,7 @@ def test_two_processes_worked_together(run: Path) -> None:
 
 
 def test_the_run_directory_is_complete(run: Path, tiny_speech: Path) -> None:
-    config = Config.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+    config = CtcPhonemeConfig.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
     assert config.schedule.updates == UPDATES
     assert config.data.root == str(tiny_speech)
     updates = events(run)

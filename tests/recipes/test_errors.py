@@ -126,9 +126,9 @@ def test_a_model_configuration_with_a_typo(settings: dict[str, Any], tmp_path: P
     assert "hidden_siz" in line
 
 
-def test_a_clip_that_fits_no_sub_batch(settings: dict[str, Any], tmp_path: Path) -> None:
-    [line] = faults(settings, tmp_path, "--batch.seconds_per_sub_batch", "2.0")
-    assert "batch.seconds_per_sub_batch" in line
+def test_a_clip_that_fits_no_micro_batch(settings: dict[str, Any], tmp_path: Path) -> None:
+    [line] = faults(settings, tmp_path, "--batch.seconds_per_micro_batch", "2.0")
+    assert "batch.seconds_per_micro_batch" in line
     assert "data.max_duration_s" in line
 
 

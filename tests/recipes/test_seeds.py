@@ -10,8 +10,9 @@ import pytest
 from running import must_run, run_recipe, tiny_settings, write_settings
 
 import unispeech_ft
-from unispeech_ft.config.reading import json_schema, load_config, load_configs
+from unispeech_ft.config.reading import read_configs
 from unispeech_ft.errors import UserError, UserErrors
+from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig, load_config
 
 
 @pytest.fixture
@@ -57,26 +58,26 @@ def test_a_dry_run_writes_nothing(config: Path, tmp_path: Path) -> None:
 
 
 def test_each_seed_is_a_plain_number(config: Path) -> None:
-    first, second = load_configs(["--config", str(config)])
+    first, second = read_configs(FILE, ["--config", str(config)])
     assert (first.seed, second.seed) == (3, 5)
     assert (Path(first.output_dir).name, Path(second.output_dir).name) == ("seed-3", "seed-5")
-    (single,) = load_configs(["--config", str(config), "--seed", "9"])
+    (single,) = read_configs(FILE, ["--config", str(config), "--seed", "9"])
     assert (single.seed, Path(single.output_dir).name) == (9, "run")
-    assert [item.seed for item in load_configs(["--config", str(config), "--seed", "[1, 2, 3]"])] == [1, 2, 3]
-    assert load_config(["--config", str(config)], first_seed=True).seed == 3
-    seed = json_schema()["properties"]["seed"]
+    assert [item.seed for item in read_configs(FILE, ["--config", str(config), "--seed", "[1, 2, 3]"])] == [1, 2, 3]
+    assert load_config(config, first_seed=True).seed == 3
+    seed = CtcPhonemeConfig.model_json_schema()["properties"]["seed"]
     assert [kind["type"] for kind in seed["anyOf"]] == ["integer", "array"]
 
 
 @pytest.mark.parametrize("value", ["[]", "[1, 1]", "[1, -2]", "[1, x]", "[true]", "[[1]]"])
 def test_wrong_seeds_are_told(config: Path, value: str) -> None:
     with pytest.raises(UserError, match="seed is"):
-        load_configs(["--config", str(config), "--seed", value])
+        read_configs(FILE, ["--config", str(config), "--seed", value])
 
 
 def test_keys_of_one_run_do_not_go_with_several_seeds(config: Path) -> None:
     with pytest.raises((UserError, UserErrors)) as raised:
-        load_configs(["--config", str(config), "--resume", "there", "--hub.push", "true", "--hub.repo", "a/b"])
+        read_configs(FILE, ["--config", str(config), "--resume", "there", "--hub.push", "true", "--hub.repo", "a/b"])
     assert "resume names one run" in str(raised.value)
     assert "hub.push names one run" in str(raised.value)
     with pytest.raises(UserError, match=r"seed is \[3, 5\]"):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from unispeech_ft.data.batch_plan import Update
+from unispeech_ft.tasks.ctc_phoneme import task
 from unispeech_ft.training import step
 
 
@@ -25,14 +26,14 @@ def _mean_loss(logits, num_frames, labels, num_labels, blank):
 
 
 def mean_of_means() -> None:
-    """CTC's "mean" in every sub-batch, averaged over the sub-batches."""
-    step.ctc_loss_sum = _mean_loss
-    _divide_by(lambda update: len(update.sub_batches))
+    """CTC's "mean" in every micro-batch, averaged over the micro-batches."""
+    task.ctc_loss_sum = _mean_loss
+    _divide_by(lambda update: len(update.micro_batches))
 
 
 def mean_without_accumulation() -> None:
-    """CTC's "mean" in every sub-batch, the division by their number forgotten."""
-    step.ctc_loss_sum = _mean_loss
+    """CTC's "mean" in every micro-batch, the division by their number forgotten."""
+    task.ctc_loss_sum = _mean_loss
     _divide_by(lambda update: 1)
 
 
@@ -47,18 +48,18 @@ def no_clip() -> None:
 def own_sentences() -> None:
     """Each process divides by the sentences of its own share."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    _divide_by(lambda update: sum(len(sub_batch.clips) for sub_batch in update.share(rank, world)))
+    _divide_by(lambda update: sum(len(micro_batch.clips) for micro_batch in update.share(rank, world)))
 
 
 def averaged_gradients() -> None:
     """The processes' gradients and losses averaged instead of summed, as DistributedDataParallel does."""
     original = step.sum_over_processes
 
-    def averaged(parameters, loss, accelerator):
-        loss = original(parameters, loss, accelerator)
+    def averaged(parameters, sums, accelerator):
+        sums = original(parameters, sums, accelerator)
         for parameter in parameters:
             parameter.grad /= accelerator.num_processes
-        return loss / accelerator.num_processes
+        return sums / accelerator.num_processes
 
     step.sum_over_processes = averaged
 

@@ -1,4 +1,4 @@
-"""The optimisation does not depend on the number of processes, nor on how an update is cut into sub-batches.
+"""The optimisation does not depend on the number of processes, nor on how an update is cut into micro-batches.
 
 The same YAML runs with one process and with two, everything random switched on and the clip binding at every update.
 Losses, gradient norms and final weights must agree; and the comparison must notice each of the faults of
@@ -20,14 +20,16 @@ from accelerate import Accelerator
 from running import RECIPE, events, merged, must_run, tiny_settings, write_settings
 from safetensors.numpy import load_file
 
-from unispeech_ft.config.sections import Config
 from unispeech_ft.data.audio import read_audio
-from unispeech_ft.data.batch_plan import BatchPlan, SubBatch, Update
+from unispeech_ft.data.batch_plan import BatchPlan, MicroBatch
 from unispeech_ft.data.collate import TrainingSet
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.models.build import build_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+from unispeech_ft.tasks.ctc_phoneme.task import CtcPhonemeTask
 from unispeech_ft.training.step import make_optimizer, run_update
+from unispeech_ft.training.task import UpdateShare
 
 UPDATES = 10
 RELATIVE, ABSOLUTE = 1e-5, 1e-5
@@ -60,14 +62,14 @@ def disagreements(first: Outcome, second: Outcome) -> list[str]:
     return found
 
 
-def seed_with_a_small_update(config: Config) -> int:
-    """A seed whose plan holds both updates of several sub-batches and one of a single sub-batch, so that with two
+def seed_with_a_small_update(config: CtcPhonemeConfig) -> int:
+    """A seed whose plan holds both updates of several micro-batches and one of a single micro-batch, so that with two
     processes one of them has nothing to do there."""
     clips = list_utterances(config.data).splits["train"]
     lengths = np.array([len(read_audio(str(clip.path))) for clip in clips])
     for seed in range(500):
-        plan = BatchPlan(lengths, config.batch.seconds_per_update, config.batch.seconds_per_sub_batch, seed)
-        sizes = [len(update.sub_batches) for update in plan.updates(0, UPDATES)]
+        plan = BatchPlan(lengths, config.batch.seconds_per_update, config.batch.seconds_per_micro_batch, seed)
+        sizes = [len(update.micro_batches) for update in plan.updates(0, UPDATES)]
         if min(sizes) == 1 and max(sizes) >= 4:
             return seed
     raise AssertionError("no such plan; change the sizes of this test")
@@ -79,7 +81,7 @@ def outcome(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     folder = tmp_path_factory.mktemp("parity")
     settings = merged(tiny_settings(tiny_speech, folder), {"optimizer": {"max_grad_norm": 0.5}})
     settings["schedule"]["updates"] = UPDATES
-    settings["seed"] = seed_with_a_small_update(Config.model_validate(settings))
+    settings["seed"] = seed_with_a_small_update(CtcPhonemeConfig.model_validate(settings))
     file = write_settings(folder / "parity.yaml", settings)
     done: dict[tuple[str, int], Outcome] = {}
 
@@ -142,23 +144,28 @@ NO_RANDOMNESS = {
 }
 
 
-def gradients_of(cut: list[list[int]], config: Config, accelerator: Accelerator) -> tuple[Any, dict[str, torch.Tensor]]:
+def gradients_of(
+    cut: list[list[int]], config: CtcPhonemeConfig, accelerator: Accelerator
+) -> tuple[Any, dict[str, torch.Tensor]]:
     tokenizer = PhoneTokenizer.from_inventory(["a", "b", "d", "e"], "transformers")
     built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
     random = np.random.default_rng(0)
     clips = [random.normal(size=(40 + 17 * place, 16)).astype(np.float32) for place in range(CLIPS)]
     labels = [random.integers(4, 8, size=8 + 2 * place).tolist() for place in range(CLIPS)]
     training_set = TrainingSet(clips.__getitem__, labels, 32, config.mask, config.seed)
-    sub_batches = tuple(SubBatch(0, index, tuple(places), 0) for index, places in enumerate(cut))
+    micro_batches = [MicroBatch(0, index, tuple(places), 0) for index, places in enumerate(cut)]
+    plan = BatchPlan(np.array([16_000] * CLIPS), 6.0, 6.0, config.seed)
+    task = CtcPhonemeTask(config, built.model, plan, training_set, accelerator)
     optimizer = accelerator.prepare(make_optimizer(built.model, config.optimizer))
     built.model.train()
-    batches = iter([training_set.batch(sub_batch) for sub_batch in sub_batches])
-    result = run_update(built.model, optimizer, Update(0, 0, sub_batches), batches, config, accelerator)
+    batches = iter([training_set.batch(micro_batch) for micro_batch in micro_batches])
+    share = UpdateShare(0, batches, sum(map(len, cut)), 0.0)
+    result = run_update(task, optimizer, share, config.optimizer, config.optimizer.lr, config.seed, accelerator)
     return result, {name: value.grad for name, value in built.model.named_parameters() if value.grad is not None}
 
 
 def test_accumulation_changes_nothing(tiny_speech: Path, tmp_path: Path, accelerator: Accelerator) -> None:
-    config = Config.model_validate(merged(tiny_settings(tiny_speech, tmp_path), NO_RANDOMNESS))
+    config = CtcPhonemeConfig.model_validate(merged(tiny_settings(tiny_speech, tmp_path), NO_RANDOMNESS))
     whole, expected = gradients_of([list(range(CLIPS))], config, accelerator)
     for cut in ([[0, 1, 2], [3, 4, 5]], [[5, 0], [4, 1], [3, 2]], [[place] for place in range(CLIPS)]):
         result, gradients = gradients_of(cut, config, accelerator)
@@ -172,7 +179,7 @@ def test_accumulation_changes_nothing(tiny_speech: Path, tmp_path: Path, acceler
 
 
 def test_the_loss_is_the_mean_over_sentences(tiny_speech: Path, tmp_path: Path, accelerator: Accelerator) -> None:
-    config = Config.model_validate(merged(tiny_settings(tiny_speech, tmp_path), NO_RANDOMNESS))
+    config = CtcPhonemeConfig.model_validate(merged(tiny_settings(tiny_speech, tmp_path), NO_RANDOMNESS))
     singly = [gradients_of([[place]], config, accelerator)[0].loss.item() for place in range(CLIPS)]
     together = gradients_of([list(range(CLIPS))], config, accelerator)[0].loss.item()
     assert together == pytest.approx(sum(singly) / CLIPS, rel=1e-5)

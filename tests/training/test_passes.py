@@ -1,26 +1,24 @@
-"""Sub-batches that share a pass, and computed instead of cached features: the same update either way."""
+"""Micro-batches that share a pass, and computed instead of cached features: the same update either way."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
 import torch
 from benchmark.setting import Setting, write_model
 
-from unispeech_ft.data.batch_plan import BatchPlan, SubBatch, passes
+from unispeech_ft.data.batch_plan import BatchPlan, MicroBatch, passes
 
 
-def sub_batch(index: int, clips: int, longest_s: float) -> SubBatch:
-    return SubBatch(0, index, tuple(range(clips)), round(longest_s * 16_000) * clips)
+def micro_batch(index: int, clips: int, longest_s: float) -> MicroBatch:
+    return MicroBatch(0, index, tuple(range(clips)), round(longest_s * 16_000) * clips)
 
 
 def test_passes_hold_neighbours_in_length_within_the_limit() -> None:
     lengths_s = [3.0, 1.0, 2.9, 6.0, 1.1, 2.8]
-    sub_batches = [sub_batch(index, 4, longest) for index, longest in enumerate(lengths_s)]
-    assert passes(sub_batches, None) == [(item,) for item in sub_batches]
-    groups = passes(sub_batches, 24.0)
+    micro_batches = [micro_batch(index, 4, longest) for index, longest in enumerate(lengths_s)]
+    assert passes(micro_batches, None) == [(item,) for item in micro_batches]
+    groups = passes(micro_batches, 24.0)
     assert [[item.index for item in group] for group in groups] == [[3], [0, 2], [5, 4], [1]]
     assert sorted(item.index for group in groups for item in group) == list(range(6))
     for group in groups:
@@ -61,8 +59,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[flo
     """Loss and gradient norm of a few updates at a high learning rate, by what was switched."""
     from benchmark.ours import Ours, quiet_accelerator
 
-    from unispeech_ft.tasks.ctc_phoneme import task as ctc
-    from unispeech_ft.training.loop import batches_of
+    from unispeech_ft.tasks.ctc_phoneme.task import ctc_phoneme_task
     from unispeech_ft.training.step import run_update
 
     found = {}
@@ -74,12 +71,11 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[flo
         write_model(setting)
         ours = Ours(setting, quiet_accelerator(setting))
         config = setting.config()
-        task = ctc.ctc_task(config, ours.built, setting.tokenizer, {"train": ours.features}, ours.accelerator)
-        batches = batches_of(task, config, ours.accelerator, 0)
+        task = ctc_phoneme_task(config, ours.built, setting.tokenizer, {"train": ours.features}, ours.accelerator)
         ours.model.train()
         results = [
-            run_update(ours.model, ours.optimizer, update, batches, config, ours.accelerator)
-            for update in itertools.islice(task.plan.updates(0, 3), 3)
+            run_update(task, ours.optimizer, share, config.optimizer, 1e-3, config.seed, ours.accelerator)
+            for share in task.updates(0, 3, None)
         ]
         found[name] = [(float(result.loss), float(result.grad_norm)) for result in results]
     return found

@@ -18,8 +18,8 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ, read_audio
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import build_model
 from unispeech_ft.models.saved import STOCK_EPS, load_saved
+from unispeech_ft.models.saving import save_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.runs.export import export_model
 from unispeech_ft.scoring import read_hypotheses
 from unispeech_ft.transcription import chunks
 from unispeech_ft.transcription.chunks import cut_chunks, quietest_sample, waveform_blocks
@@ -269,7 +269,7 @@ def test_filter_bank_models(tmp_path, long_recording):
     tokenizer = PhoneTokenizer.from_inventory(["a", "b", "tʃ"], "transformers")
     base = ModelConfig(from_scratch=True, config=TINY_W2V_BERT)
     built = build_model(base, MaskConfig(), DataConfig(), tokenizer, 0)
-    export_model(tmp_path / "model", built, tokenizer, 0.0, "card")
+    save_model(tmp_path / "model", built.model, built.extractor, tokenizer, layerdrop=0.0, card="card")
     saved = load_saved(tmp_path / "model")
     waveform = read_audio(long_recording)[:40_000]
     assert saved.built.front_end(waveform).equal(built.front_end(waveform))

@@ -9,25 +9,23 @@ clipped, silent, or of a strange length; more unusable clips than `data.max_bad_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from unispeech_ft.audit import labels, published, sound, splits
 from unispeech_ft.audit.findings import Audit, Finding, by_level
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.sections import PhonemesConfig
 from unispeech_ft.data.labels import FILTERED, LabelledSplit, label_split, label_utterances, summarize_rejected
-from unispeech_ft.data.prepare import listed_audio, prepare_audio
-from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.sources.published import list_folder
+from unispeech_ft.data.speech import list_corpus, open_audio
 from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import read_model_config
-from unispeech_ft.models.families import minimum_frames, num_frames
-from unispeech_ft.phonemes.g2p import G2P
+from unispeech_ft.models.families import num_frames
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 FOREIGN = "read in another language"
 
 
-def audit(config: Config, *, show_progress: bool = False) -> Audit:
+def audit(config: CtcPhonemeConfig, *, show_progress: bool = False) -> Audit:
     """Lists, decodes and labels the speech of a configuration, and looks for what would spoil a result.
 
     Args:
@@ -36,9 +34,7 @@ def audit(config: Config, *, show_progress: bool = False) -> Audit:
     Raises:
         UserError: a fault of source, language or lexicon.
     """
-    corpus = list_utterances(config.data, published_labels=config.phonemes.labels == "published")
-    if config.phonemes.labels in ("espeak", "lexicon"):
-        G2P.from_config(config.phonemes, config.data.language)
+    corpus = list_corpus(config.data, config.phonemes)
     if not any(corpus.splits.values()) and not corpus.rejected:
         raise UserError("no clips found", remedy="check data.root, data.language and data.train")
     opened: dict[Split, LabelledSplit] = {}
@@ -66,20 +62,15 @@ def audit(config: Config, *, show_progress: bool = False) -> Audit:
 
 
 def _open(
-    corpus: Corpus, split: Split, config: Config, show_progress: bool
+    corpus: Corpus, split: Split, config: CtcPhonemeConfig, show_progress: bool
 ) -> tuple[LabelledSplit | None, list[Rejected]]:
     if not corpus.splits[split]:
         return None, [item for item in corpus.rejected if item.split == split]
-    cache_dir = Path(config.data.cache_dir).expanduser()
-    if corpus.listed_samples is not None:
-        audio = listed_audio(corpus, split)
-    else:
-        workers = config.data.num_workers
-        audio = prepare_audio(corpus, split, cache_dir, num_workers=workers, show_progress=show_progress)
-    return label_split(corpus, split, audio, config, cache_dir)
+    audio = open_audio(corpus, split, config.data, show_progress=show_progress)
+    return label_split(corpus, split, audio, config.data, config.phonemes)
 
 
-def _frames(config: Config) -> tuple[Callable[[int], int], str]:
+def _frames(config: CtcPhonemeConfig) -> tuple[Callable[[int], int], str]:
     """Samples → frames of the base model, and whether it was there to ask."""
     from transformers import Wav2Vec2Config
 
@@ -94,7 +85,7 @@ def _frames(config: Config) -> tuple[Callable[[int], int], str]:
     return lambda samples: num_frames(model, samples), f"frames as in {config.model.base or 'model.config'}"
 
 
-def _label_findings(corpus: Corpus, opened: dict[Split, LabelledSplit], config: Config) -> Iterator[Finding]:
+def _label_findings(corpus: Corpus, opened: dict[Split, LabelledSplit], config: CtcPhonemeConfig) -> Iterator[Finding]:
     by_split = {str(split): labelled.references for split, labelled in opened.items()}
     for split, references in by_split.items():
         yield from labels.language_flags(references, split, trained=True)
@@ -106,16 +97,14 @@ def _label_findings(corpus: Corpus, opened: dict[Split, LabelledSplit], config: 
         yield from _foreign_words(corpus, config)
 
 
-def _foreign_words(corpus: Corpus, config: Config) -> Iterator[Finding]:
+def _foreign_words(corpus: Corpus, config: CtcPhonemeConfig) -> Iterator[Finding]:
     """Sentences with words that espeak-ng reads in another language: their flags are gone, their phones are not."""
-    phonemes = config.phonemes.model_copy(update={"language_flags": "drop"})
-    strict = config.model_copy(update={"phonemes": phonemes})
-    cache_dir = Path(config.data.cache_dir).expanduser()
+    strict = PhonemesConfig(**config.phonemes.model_dump() | {"language_flags": "drop"})
     for split in SPLITS:
         utterances = corpus.splits[split]
         if not utterances:
             continue
-        spoken = zip(utterances, label_utterances(utterances, strict, cache_dir), strict=True)
+        spoken = zip(utterances, label_utterances(utterances, config.data, strict), strict=True)
         ids = tuple(utterance.id for utterance, item in spoken if (item.fault or "").startswith(FOREIGN))
         if ids:
             what = f"{len(ids)} of {len(utterances)} sentences hold words that espeak-ng reads in another language"
@@ -127,7 +116,7 @@ def _clip_findings(
     corpus: Corpus, opened: dict[Split, LabelledSplit], frames: Callable[[int], int]
 ) -> Iterator[Finding]:
     for split, labelled in opened.items():
-        yield from splits.infeasible(labelled, frames, minimum_frames)
+        yield from splits.infeasible(labelled, frames)
         yield from sound.duration_outliers(labelled)
         if corpus.listed_samples is None:
             yield from sound.sound_findings(split, sound.split_sounds(labelled))

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from unispeech_ft.audit.findings import Finding, Level, level_of_share
-from unispeech_ft.data.labels import LabelledSplit
+from unispeech_ft.data.labels import LabelledSplit, minimum_frames
 from unispeech_ft.data.utterances import Rejected, Utterance
 from unispeech_ft.phonemes.normalise import normalise_sentence
 
@@ -61,9 +61,7 @@ def shared_speakers(splits: Mapping[str, Sequence[Utterance]]) -> list[Finding]:
     return findings
 
 
-def infeasible(
-    labelled: LabelledSplit, num_frames: Callable[[int], int], minimum_frames: Callable[[Sequence[str]], int]
-) -> list[Finding]:
+def infeasible(labelled: LabelledSplit, num_frames: Callable[[int], int]) -> list[Finding]:
     """Utterances whose labels no CTC path of their frames can spell: left out of training, sure errors elsewhere."""
     lengths = labelled.num_samples.tolist()
     places = zip(labelled.ids, labelled.phones, lengths, strict=True)

@@ -25,9 +25,9 @@ def run(options: argparse.Namespace) -> int:
 
     from unispeech_ft.audit.findings import format_audit
     from unispeech_ft.audit.run import audit
-    from unispeech_ft.config.reading import load_config
+    from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
-    config = load_config(["--config", options.config, *options.overrides, "--dry_run=true"], first_seed=True)
+    config = load_config(options.config, {**options.overrides, "dry_run": True}, first_seed=True)
     found = audit(config)
     if options.json:
         print(json.dumps({"serious": found.serious, **asdict(found)}, ensure_ascii=False, indent=2))

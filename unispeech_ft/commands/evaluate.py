@@ -37,13 +37,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Writes the results and prints the outcome."""
-    from unispeech_ft.config.reading import load_config
     from unispeech_ft.errors import UserError, raise_all
-    from unispeech_ft.runs.directory import evaluate_saved
+    from unispeech_ft.tasks.ctc_phoneme.config import load_config
+    from unispeech_ft.tasks.ctc_phoneme.results import evaluate_saved
 
-    of_model = [word for word in options.overrides if word.startswith("--model.")]
+    of_model = [key for key in options.overrides if key.startswith("model.")]
     remedy = "leave it out: MODEL is what is scored"
-    raise_all([UserError(f"{word} has no effect here", remedy=remedy) for word in of_model])
-    given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
-    given += [] if options.floor is None else [f"--evaluation.floor={options.floor}"]
-    evaluate_saved(options.model, load_config(given, first_seed=True), options.split, options.output, options.beam)
+    raise_all([UserError(f"--{key} has no effect here", remedy=remedy) for key in of_model])
+    overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
+    if options.floor is not None:
+        overrides["evaluation.floor"] = options.floor
+    config = load_config(options.config, overrides, first_seed=True)
+    evaluate_saved(options.model, config, options.split, options.output, options.beam)

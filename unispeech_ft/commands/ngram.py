@@ -21,11 +21,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the validation PER of every trial, the chosen first."""
-    from unispeech_ft.config.reading import load_config
+    from unispeech_ft.tasks.ctc_phoneme.config import load_config
     from unispeech_ft.tasks.ctc_phoneme.ngram import make_ngram
 
-    given = ["--config", options.config, f"--model.base={options.model}", "--dry_run=false", *options.overrides]
-    trials = make_ngram(options.model, load_config(given, first_seed=True), options.output, options.order)
+    overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
+    config = load_config(options.config, overrides, first_seed=True)
+    trials = make_ngram(options.model, config, options.output, options.order)
     print("n-gram weight  blank penalty  validation PER")
     for settings, per in trials:
         print(f"{settings.lm_weight:13g}  {settings.blank_penalty:13g}  {100 * per:12.2f} %")

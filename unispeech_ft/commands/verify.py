@@ -27,15 +27,17 @@ def run(options: argparse.Namespace) -> int:
     from unispeech_ft.hub.verify import check_folder, fetch
 
     if options.overrides and options.config is None:
-        raise UserError(f"{options.overrides[0]} has no effect without --config", remedy="name the YAML as well")
+        raise UserError(
+            f"--{next(iter(options.overrides))} has no effect without --config", remedy="name the YAML as well"
+        )
     folder = fetch(options.model)
     verdict = check_folder(folder)
     if options.config is not None:
-        from unispeech_ft.config.reading import load_config
         from unispeech_ft.hub.rebuild import check_data
+        from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
-        given = ["--config", options.config, "--dry_run=false", *options.overrides]
-        verdict = check_data(folder, verdict, load_config(given, first_seed=True))
+        config = load_config(options.config, {"dry_run": False, **options.overrides}, first_seed=True)
+        verdict = check_data(folder, verdict, config)
     names = dict.fromkeys(fault.name for fault in verdict.faults)
     held = "self-consistent" if options.config is None else "true"
     print(f"not true: {', '.join(names)}" if names else held)

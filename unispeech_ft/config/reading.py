@@ -1,4 +1,4 @@
-"""YAML file + dotted overrides → `Config`, strictly: every fault of both is found and reported in one pass.
+"""YAML file + dotted overrides → a configuration, strictly: every fault of both is found and reported in one pass.
 
 The YAML dialect is 1.2's core schema: only true and false are booleans (`language: no` is Norwegian), `1e-5` is a
 number, and a key may stand only once in a mapping. The environment is never read.
@@ -9,18 +9,38 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Hashable, Sequence
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from unispeech_ft.config.sections import Config, cross_field_errors
+from unispeech_ft.config.overrides import parse_overrides
+from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.errors import UserError, raise_all
 
-Root = TypeVar("Root", bound=BaseModel)
-_FINE_TUNING = "configs/ctc_phoneme/demo.yaml"
+Run = TypeVar("Run", bound=RunConfig)
+
+# Keys that were renamed: they are still read, with one line that says the new one.
+RENAMED = {"batch.seconds_per_sub_batch": "batch.seconds_per_micro_batch"}
+
+
+@dataclass(frozen=True)
+class ConfigFile(Generic[Run]):
+    """A kind of YAML file.
+
+    Attributes:
+        root: what it is read as.
+        example: a file of the kind, to name where none is given.
+        recipe: that reads it.
+    """
+
+    root: type[Run]
+    example: str
+    recipe: str
 
 
 class _Loader(yaml.SafeLoader):
@@ -103,37 +123,29 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], list[UserError]]:
     return values, faults
 
 
-def split_arguments(arguments: Sequence[str]) -> tuple[Path | None, dict[str, str], list[UserError]]:
-    """`--config FILE --section.key VALUE --section.key=VALUE …` → the file, the overrides as text, and the faults."""
-    config: Path | None = None
-    overrides: dict[str, str] = {}
-    faults: list[UserError] = []
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--") or word == "--":
-            faults.append(UserError(f"argument {word!r} is not understood", remedy="write --section.key VALUE"))
+def modernise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[UserError]]:
+    """A nested mapping with the present names of renamed keys; a line for each, and the faults of those given twice."""
+    found = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    lines, faults = [], []
+    for old, new in RENAMED.items():
+        section, _, key = old.partition(".")
+        new_section, _, new_key = new.partition(".")
+        if not isinstance(found.get(section), dict) or key not in found[section]:
             continue
-        key, equals, value = word[2:].partition("=")
-        if not equals:
-            if not rest or re.match(r"--[a-z]", rest[0]):
-                faults.append(UserError(f"--{key} has no value", remedy=f"write --{key} VALUE"))
-                continue
-            value = rest.pop(0)
-        if key in overrides or (key == "config" and config):
-            faults.append(UserError(f"--{key} is given twice", remedy="keep one of the two"))
-        elif key == "config":
-            config = Path(value)
-        else:
-            overrides[key] = value
-    return config, overrides, faults
+        value = found[section].pop(key)
+        target = found.setdefault(new_section, {})
+        if new_key in target:
+            faults.append(UserError(f"{old} and {new} are both given", remedy=f"keep {new}, its name of today"))
+        target[new_key] = value
+        lines.append(f"{old} is called {new} now")
+    return found, lines, faults
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, Any]:
+def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     """Every dotted key with its annotation."""
     keys: dict[str, Any] = {}
     for name, field in model.model_fields.items():
@@ -168,27 +180,29 @@ def _override_value(key: str, text: str, annotation: Any) -> Any:
 
 
 def apply_overrides(
-    values: dict[str, Any], overrides: dict[str, str], root: type[BaseModel] = Config
+    values: Mapping[str, Any], overrides: Mapping[str, object], root: type[BaseModel]
 ) -> tuple[dict[str, Any], list[UserError]]:
-    """A new nested mapping with the overrides in it, and the faults of their keys."""
+    """A new nested mapping with the overrides in it, and the faults of their keys.
+
+    Args:
+        overrides: by dotted key; text is read as on the command line, other values are taken as they are.
+    """
     keys = known_keys(root)
     merged = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     faults: list[UserError] = []
-    for key, text in overrides.items():
+    for key, given in overrides.items():
         if key not in keys and not key.startswith("model.config."):
             faults.append(_unknown_key(key, list(keys)))
             continue
         try:
-            value = _override_value(key, text, keys.get(key, Any))
+            value = _override_value(key, given, keys.get(key, Any)) if isinstance(given, str) else given
         except UserError as error:
             faults.append(error)
             continue
         *path, last = key.split(".")
         target = merged
         for name in path:
-            if not isinstance(target.get(name), dict):
-                target[name] = {}
-            target[name] = dict(target[name])
+            target[name] = dict(target[name]) if isinstance(target.get(name), dict) else {}
             target = target[name]
         target[last] = value
     return merged, faults
@@ -226,59 +240,63 @@ def _validation_faults(error: ValidationError, root: type[BaseModel]) -> list[Us
     return list(faults.values())
 
 
-def load_as(arguments: Sequence[str], root: type[Root], checks: Callable[[Root], list[UserError]], hint: str) -> Root:
-    """The configuration of kind `root` that command-line arguments ask for.
+def read_config(
+    file: ConfigFile[Run],
+    path: Path | str | None,
+    overrides: Mapping[str, object],
+    *,
+    faults: Sequence[UserError] = (),
+    first_seed: bool = False,
+) -> Run:
+    """One configuration.
 
     Args:
-        arguments: `--config FILE` and overrides `--section.key VALUE`.
-        root: the outermost model.
-        checks: faults that only several keys together show.
-        hint: a YAML file to name where none is given.
+        path: of the YAML.
+        overrides: by dotted key, see `apply_overrides`.
+        faults: found before, to be reported together with those found here.
+        first_seed: take the first of several seeds, where nothing is trained; else several are a fault.
 
     Raises:
         UserError: with every fault of the file, the overrides and their combination.
     """
-    values, faults, readable = _read_values(arguments, root, hint)
-    return _checked(values, faults, root, checks if readable else _no_checks)
-
-
-def load_config(arguments: Sequence[str], *, first_seed: bool = False) -> Config:
-    """The configuration of a fine-tuning; see `load_as`.
-
-    Args:
-        first_seed: take the first of several seeds, where nothing is trained; else several are a fault.
-    """
-    values, faults, readable = _read_values(arguments, Config, _FINE_TUNING)
-    values, seeds = _take_seeds(values, faults)
+    values, found, readable = _read_values(file, path, overrides)
+    found = [*faults, *found]
+    values, seeds = _take_seeds(values, found)
     if len(seeds) > 1 and not first_seed:
-        remedy = "give one, or run recipes/ctc_phoneme.py, which makes a run of each"
-        faults.append(UserError(f"seed is {json.dumps(seeds)}", remedy=remedy))
+        remedy = f"give one, or run {file.recipe}, which makes a run of each"
+        found.append(UserError(f"seed is {json.dumps(seeds)}", remedy=remedy))
     one = values | ({"seed": seeds[0]} if seeds else {})
-    return _checked(one, faults, Config, cross_field_errors if readable else _no_checks)
+    return _checked(one, found, file.root, readable)
 
 
-def load_configs(arguments: Sequence[str]) -> list[Config]:
-    """One configuration for each seed: `seed: [1, 2]` asks for runs in `output_dir/seed-1` and `output_dir/seed-2`.
+def read_configs(file: ConfigFile[Run], arguments: Sequence[str]) -> list[Run]:
+    """The configurations that a recipe's command line asks for, `--config FILE` and overrides.
 
-    With `resume: true`, seeds that have no checkpoint yet start afresh, unless none has.
-
-    Args:
-        arguments: as of `load_config`.
+    One for each seed: `seed: [1, 2]` asks for runs in `output_dir/seed-1` and `output_dir/seed-2`. With `resume: true`,
+    seeds that have no checkpoint yet start afresh, unless none has.
 
     Raises:
-        UserError: as in `load_config`; or keys that name one run, and several seeds.
+        UserError: as in `read_config`; or keys that name one run, and several seeds.
     """
-    values, faults, readable = _read_values(arguments, Config, _FINE_TUNING)
-    checks = cross_field_errors if readable else _no_checks
+    overrides, others, faults = parse_overrides(arguments)
+    faults = [
+        *(UserError(f"argument {word!r} is not understood", remedy="write --section.key VALUE") for word in others),
+        *faults,
+    ]
+    path = overrides.pop("config", None)
+    values, found, readable = _read_values(file, path, overrides)
+    faults += found
     values, seeds = _take_seeds(values, faults)
     if not seeds:
-        return [_checked(values, faults, Config, checks)]
-    first = _checked(values | {"seed": seeds[0]}, faults, Config, checks)
+        return [_checked(values, faults, file.root, readable)]
+    first = _checked(values | {"seed": seeds[0]}, faults, file.root, readable)
+    of_one_run = {"resume": isinstance(first.resume, str), "hub.push": getattr(first, "hub", None) and first.hub.push}
     remedy = "leave it out, or give one seed"
     raise_all(
         [
             UserError(f"{key} names one run, but seed is {json.dumps(seeds)}", remedy=remedy)
-            for key in _of_one_run(first)
+            for key, given in of_one_run.items()
+            if given
         ]
     )
     folders = [f"{first.output_dir}/seed-{seed}" for seed in seeds]
@@ -291,34 +309,28 @@ def load_configs(arguments: Sequence[str]) -> list[Config]:
     ]
 
 
-def _of_one_run(config: Config) -> list[str]:
-    keys = {"resume": isinstance(config.resume, str), "hub.push": config.hub.push}
-    return [key for key, given in keys.items() if given]
-
-
-def _no_checks(_: BaseModel) -> list[UserError]:
-    """Where there was no file to read, what is missing says nothing."""
-    return []
-
-
 def _read_values(
-    arguments: Sequence[str], root: type[BaseModel], hint: str
+    file: ConfigFile[Run], path: Path | str | None, overrides: Mapping[str, object]
 ) -> tuple[dict[str, Any], list[UserError], bool]:
     """The values of file and overrides, their faults, and whether there was a file to read."""
-    path, overrides, faults = split_arguments(arguments)
+    faults: list[UserError] = []
     values: dict[str, Any] = {}
     readable = False
     if path is None:
-        faults.append(UserError("--config is missing", remedy=f"name a YAML file, for example {hint}"))
+        faults.append(UserError("--config is missing", remedy=f"name a YAML file, for example {file.example}"))
     else:
         try:
-            values, repeated = read_yaml(path)
-            faults += repeated
+            values, faults = read_yaml(Path(path))
             readable = True
         except UserError as error:
             faults.append(error)
-    values, bad_keys = apply_overrides(values, overrides, root)
-    return values, faults + bad_keys, readable
+    values, lines, twice = modernise(values)
+    renamed = {RENAMED.get(key, key): value for key, value in overrides.items()}
+    lines += [f"--{key} is called --{RENAMED[key]} now" for key in overrides if key in RENAMED]
+    for line in lines:
+        print(f"note: {line}", file=sys.stderr)
+    values, bad_keys = apply_overrides(values, renamed, file.root)
+    return values, faults + twice + bad_keys, readable
 
 
 def _take_seeds(values: dict[str, Any], faults: list[UserError]) -> tuple[dict[str, Any], list[int]]:
@@ -333,23 +345,22 @@ def _take_seeds(values: dict[str, Any], faults: list[UserError]) -> tuple[dict[s
     return {key: value for key, value in values.items() if key != "seed"}, seeds if good else []
 
 
-def _checked(
-    values: dict[str, Any], faults: list[UserError], root: type[Root], checks: Callable[[Root], list[UserError]]
-) -> Root:
+def _checked(values: dict[str, Any], faults: list[UserError], root: type[Run], readable: bool) -> Run:
     try:
         config = root.model_validate(values)
     except ValidationError as error:
         raise_all(faults + _validation_faults(error, root))
         raise
-    raise_all(faults + checks(config))
+    # Where there was no file to read, what is missing says nothing.
+    raise_all(faults + (cross_field_errors(config) if readable else []))
     return config
 
 
+def cross_field_errors(config: RunConfig) -> list[UserError]:
+    """The faults that only several keys of a configuration together show."""
+    return [UserError(what, remedy=remedy) for wrong, what, remedy in config.checks() if wrong]
+
+
 def to_yaml(config: BaseModel) -> str:
-    """The resolved configuration as YAML that `load_config` reads back to the same values."""
+    """The resolved configuration as YAML that reads back to the same values."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of the configuration, for editors."""
-    return Config.model_json_schema()

@@ -1,23 +1,26 @@
-"""The configuration: nested frozen models, read from one YAML file and dotted overrides, and from nothing else.
+"""The sections of a configuration: frozen models, read from one YAML file and dotted overrides, and from nothing else.
 
-Values are the published 1-hour recipe (UniSpeech, Wang et al. 2021, section 4, and its fine-tuning script) unless a
-YAML says otherwise; durations are in seconds, schedules in updates. Reading is strict (`config_reading`).
+Durations are in seconds, schedules in updates. A recipe's configuration is `RunConfig` with the sections of its task
+(`tasks/TASK/config.py`); its values are those of that recipe's source unless a YAML says otherwise. Reading is strict
+(`config.reading`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from unispeech_ft.errors import UserError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
+Labels = Literal["espeak", "lexicon", "column", "published"]
+# Whether something is wrong, what, and the remedy.
+Check = tuple[bool, str, str]
 
 
 class Section(BaseModel):
@@ -41,6 +44,26 @@ class ModelConfig(Section):
     final_dropout: Probability = 0.1
     layerdrop: Probability = 0.1
     gradient_checkpointing: bool = False
+
+    def checks(self) -> list[Check]:
+        """Faults of the keys that say where the model comes from."""
+        return [
+            (
+                self.base is None and not self.from_scratch,
+                "model.base is missing",
+                "name a Hub id or a local folder, or set model.from_scratch true with model.config",
+            ),
+            (
+                self.from_scratch and self.config is None and self.base is None,
+                "model.config is missing",
+                "model.from_scratch needs an inline model.config, or model.base to take the shape from",
+            ),
+            (
+                self.config is not None and not self.from_scratch,
+                "model.config is given, but model.from_scratch is false",
+                "set model.from_scratch true for random weights, or remove model.config",
+            ),
+        ]
 
 
 class DataConfig(Section):
@@ -67,11 +90,16 @@ class DataConfig(Section):
     cache_dir: str = "~/.cache/unispeech_ft"
     num_workers: Count = 2
 
+    @property
+    def cache_folder(self) -> Path:
+        """Where decoded audio, labels and features are kept."""
+        return Path(self.cache_dir).expanduser()
+
 
 class PhonemesConfig(Section):
     """How sentences become phones, and the layout of the head."""
 
-    labels: Literal["espeak", "lexicon", "column", "published"] = "espeak"
+    labels: Labels = "espeak"
     language: str | None = Field(None, description="espeak-ng's name; null: found from data.language")
     lexicon: str | None = Field(None, description="file of word<TAB>phones separated by spaces")
     lexicon_fallback: bool = Field(False, description="let espeak-ng pronounce the words that the lexicon lacks")
@@ -81,12 +109,31 @@ class PhonemesConfig(Section):
     map: str = Field("none", description="`none`, `ipa`, or a file of phone<TAB>phones")
     head_layout: Literal["transformers", "original"] = "transformers"
 
+    def checks(self, *, named: bool) -> list[Check]:
+        """Faults of what labels need.
+
+        Args:
+            named: whether a language is.
+        """
+        return [
+            (
+                self.labels == "espeak" and not named,
+                "phonemes.language is missing",
+                "labels from espeak-ng need data.language or phonemes.language (espeak-ng's names: fr-fr, ky …)",
+            ),
+            (
+                self.labels == "lexicon" and self.lexicon is None,
+                "phonemes.lexicon is missing",
+                "phonemes.labels is lexicon: name the file, lines of word<TAB>phones",
+            ),
+        ]
+
 
 class BatchConfig(Section):
     """Sizes in padded seconds of audio."""
 
     seconds_per_update: Positive = 250.0
-    seconds_per_sub_batch: Positive = 62.5
+    seconds_per_micro_batch: Positive = 62.5
 
 
 class MaskConfig(Section):
@@ -142,7 +189,7 @@ class CheckpointingConfig(Section):
     keep_last: PositiveCount = 2
 
 
-class KernelConfig(Section):
+class TrainingConfig(Section):
     """How a step is computed, not what: docs/performance.md has what each brings."""
 
     fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks in 8 bits a value")
@@ -151,14 +198,10 @@ class KernelConfig(Section):
     fused_optimizer: bool = Field(True, description="one kernel for all parameters")
     compile_layers: bool = Field(False, description="torch.compile each encoder layer; needs a C++ compiler")
 
-
-class TrainingConfig(KernelConfig):
-    """How the step is computed, and what its passes read."""
-
     cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
     bf16_features: bool = Field(True, description="the extractor computes in bf16 where the encoder does")
     seconds_per_pass: Positive | None = Field(
-        None, description="sub-batches of an update share a pass up to so many padded seconds; null: each its own"
+        None, description="micro-batches of an update share a pass up to so many padded seconds; null: each its own"
     )
 
 
@@ -184,12 +227,15 @@ def _or_list(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [number, several]
 
 
-class Config(Section):
-    """A whole run."""
+class RunConfig(Section):
+    """What every run has, whatever its task."""
+
+    # By section, the values in which a recipe differs from the sections' own defaults.
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     seed: Count = Field(
         1337,
-        description="a list makes a run of each, in output_dir/seed-N (config_reading.load_configs)",
+        description="a list makes a run of each, in output_dir/seed-N (config.reading.read_configs)",
         json_schema_extra=_or_list,
     )
     output_dir: str = "runs/run"
@@ -197,7 +243,6 @@ class Config(Section):
     dry_run: bool = False
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
-    phonemes: PhonemesConfig = PhonemesConfig()
     batch: BatchConfig = BatchConfig()
     mask: MaskConfig = MaskConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -206,91 +251,32 @@ class Config(Section):
     checkpointing: CheckpointingConfig = CheckpointingConfig()
     training: TrainingConfig = TrainingConfig()
     tracking: TrackingConfig = TrackingConfig()
-    hub: HubConfig = HubConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(values)
+        for section, own in cls.defaults.items():
+            given = filled.get(section, {})
+            filled[section] = {**own, **given} if isinstance(given, Mapping) else given
+        return filled
 
-def model_checks(model: ModelConfig) -> list[tuple[bool, str, str]]:
-    """(whether it is wrong, what, remedy) of the keys that say where a model comes from."""
-    return [
-        (
-            model.base is None and not model.from_scratch,
-            "model.base is missing",
-            "name a Hub id or a local folder, or set model.from_scratch true with model.config",
-        ),
-        (
-            model.from_scratch and model.config is None and model.base is None,
-            "model.config is missing",
-            "model.from_scratch needs an inline model.config, or model.base to take the shape from",
-        ),
-        (
-            model.config is not None and not model.from_scratch,
-            "model.config is given, but model.from_scratch is false",
-            "set model.from_scratch true for random weights, or remove model.config",
-        ),
-    ]
-
-
-def cross_field_errors(config: Config) -> list[UserError]:
-    """Faults that only several keys together show; touches no device and reads no data."""
-    checks = [
-        (
-            config.data.root is None and not (config.dry_run and config.data.splits != "release"),
-            "data.root is missing",
-            "give the folder, archive or Hub id of the speech, for example --data.root cv-corpus-25.0/ky",
-        ),
-        (
-            config.data.source == "common_voice" and config.data.language is None,
-            "data.language is missing",
-            "give the Common Voice code of the language, for example --data.language ky",
-        ),
-        (
-            config.data.source == "manifest" and config.data.train is None,
-            "data.train is missing",
-            "name the manifest to train on, for example --data.train train.tsv",
-        ),
-        (
-            config.phonemes.labels == "espeak" and not (config.phonemes.language or config.data.language),
-            "phonemes.language is missing",
-            "labels from espeak-ng need data.language or phonemes.language (list: espeak-ng names such as fr-fr, ky)",
-        ),
-        (
-            config.phonemes.labels == "lexicon" and config.phonemes.lexicon is None,
-            "phonemes.lexicon is missing",
-            "phonemes.labels is lexicon: name the file, lines of word<TAB>phones",
-        ),
-        (
-            config.phonemes.labels == "published" and config.data.splits == "release",
-            "phonemes.labels is published, but data.splits is release",
-            "name the folder of published lists in data.splits, or set phonemes.labels to espeak",
-        ),
-        *model_checks(config.model),
-        (
-            config.data.min_duration_s >= config.data.max_duration_s,
-            f"data.min_duration_s ({config.data.min_duration_s}) is not below data.max_duration_s"
-            f" ({config.data.max_duration_s})",
-            "lower the first or raise the second",
-        ),
-        (
-            config.batch.seconds_per_sub_batch > config.batch.seconds_per_update,
-            f"batch.seconds_per_sub_batch ({config.batch.seconds_per_sub_batch}) is above batch.seconds_per_update"
-            f" ({config.batch.seconds_per_update})",
-            "lower the first or raise the second",
-        ),
-        (
-            config.data.max_duration_s > config.batch.seconds_per_sub_batch,
-            f"data.max_duration_s ({config.data.max_duration_s}) is above batch.seconds_per_sub_batch"
-            f" ({config.batch.seconds_per_sub_batch}), so the longest clips would fit into no batch",
-            "lower the first or raise the second",
-        ),
-        (
-            config.hub.push and config.hub.repo is None,
-            "hub.repo is missing",
-            "hub.push is true: name the repository, for example --hub.repo you/ky-phones",
-        ),
-        (
-            config.phonemes.map not in ("none", "ipa") and not Path(config.phonemes.map).is_file(),
-            f"phonemes.map: no file {config.phonemes.map}",
-            "use none, ipa, or a file of phone<TAB>phones",
-        ),
-    ]
-    return [UserError(what, remedy=remedy) for wrong, what, remedy in checks if wrong]
+    def checks(self) -> list[Check]:
+        """Faults that only several keys together show; touches no device and reads no data."""
+        data, batch = self.data, self.batch
+        return [
+            *self.model.checks(),
+            (
+                data.min_duration_s >= data.max_duration_s,
+                f"data.min_duration_s ({data.min_duration_s}) is not below data.max_duration_s ({data.max_duration_s})",
+                "lower the first or raise the second",
+            ),
+            (
+                batch.seconds_per_micro_batch > batch.seconds_per_update,
+                f"batch.seconds_per_micro_batch ({batch.seconds_per_micro_batch}) is above batch.seconds_per_update"
+                f" ({batch.seconds_per_update})",
+                "lower the first or raise the second",
+            ),
+        ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from unispeech_ft.convert.settings import read_settings
 from unispeech_ft.convert.shapes import facts_of, settle
 from unispeech_ft.convert.weights import Array, check, expected_shapes, filled_in, write_safetensors
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import atomic_folder
 from unispeech_ft.models.saving import save_processor, waveform_extractor
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 
@@ -138,19 +137,13 @@ def write_folder(plan: Plan, out: Path) -> None:
     Raises:
         UserError: `out` exists or cannot be made, or the original ends too early.
     """
-    above = next(folder for folder in out.absolute().parents if folder.is_dir())
-    partial = above / f".{out.name}.partial-{os.getpid()}"
     try:
         _refuse_existing(out)
-        partial.mkdir()
-        _write(plan, partial)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_existing(out)
-        partial.rename(out)
+        with atomic_folder(out) as partial:
+            _write(plan, partial)
+            _refuse_existing(out)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror})", remedy="name another folder") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _refuse_existing(out: Path) -> None:

@@ -1,8 +1,8 @@
 """The batch plan: which utterances each update of the run sees, decided before it starts.
 
-A sub-batch is a list of clips of like length, at most so many padded samples; an update is a list of sub-batches, at
-most so many padded samples together. The plan of an epoch is a pure function of the clips' lengths, the seed and the
-epoch. Every process computes the same plan and takes whole sub-batches of it, so the optimisation does not depend on
+A micro-batch is a list of clips of like length, at most so many padded samples; an update is a list of micro-batches,
+at most so many padded samples together. The plan of an epoch is a pure function of the clips' lengths, the seed and the
+epoch. Every process computes the same plan and takes whole micro-batches of it, so the optimisation does not depend on
 the number of devices, and a run resumes on another number of them.
 """
 
@@ -17,19 +17,19 @@ import numpy.typing as npt
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.errors import UserError
+from unispeech_ft.randomness import Stream, generator
 
-# Lengths are disturbed by up to this share before sorting, so that sub-batches differ from epoch to epoch.
+# Lengths are disturbed by up to this share before sorting, so that micro-batches differ from epoch to epoch.
 LENGTH_JITTER = 0.02
-_PLAN_STREAM = 1
 
 
 @dataclass(frozen=True)
-class SubBatch:
+class MicroBatch:
     """Clips that pass through the model together.
 
     Attributes:
         epoch: from 0.
-        index: place of the sub-batch in its epoch's plan, from 0.
+        index: place of the micro-batch in its epoch's plan, from 0.
         clips: positions in the list of utterances that the plan was made for.
         padded_samples: clips × samples of the longest.
     """
@@ -50,28 +50,28 @@ class Update:
 
     Attributes:
         number: from 0, counted over the whole run.
-        sub_batches: all of them, whichever process takes them.
+        micro_batches: all of them, whichever process takes them.
     """
 
     number: int
     epoch: int
-    sub_batches: tuple[SubBatch, ...]
+    micro_batches: tuple[MicroBatch, ...]
 
     @property
     def num_sentences(self) -> int:
         """The denominator of the loss."""
-        return sum(len(sub_batch.clips) for sub_batch in self.sub_batches)
+        return sum(len(micro_batch.clips) for micro_batch in self.micro_batches)
 
     @property
     def padded_s(self) -> float:
-        return sum(sub_batch.padded_samples for sub_batch in self.sub_batches) / SAMPLE_RATE_HZ
+        return sum(micro_batch.padded_samples for micro_batch in self.micro_batches) / SAMPLE_RATE_HZ
 
-    def share(self, rank: int, num_processes: int) -> tuple[SubBatch, ...]:
-        """The sub-batches that one process takes; none where there are fewer sub-batches than processes."""
-        return self.sub_batches[rank::num_processes]
+    def share(self, rank: int, num_processes: int) -> tuple[MicroBatch, ...]:
+        """The micro-batches that one process takes; none where there are fewer micro-batches than processes."""
+        return self.micro_batches[rank::num_processes]
 
 
-def _sub_batches(num_samples: npt.NDArray[np.int64], order: npt.NDArray[np.int64], limit: int) -> list[list[int]]:
+def _micro_batches(num_samples: npt.NDArray[np.int64], order: npt.NDArray[np.int64], limit: int) -> list[list[int]]:
     batches: list[list[int]] = []
     current: list[int] = []
     longest = 0
@@ -92,39 +92,39 @@ class BatchPlan:
     Attributes:
         num_samples: `[clips]`, samples at 16 kHz of each training clip.
         seconds_per_update: padded seconds of an update at most.
-        seconds_per_sub_batch: padded seconds of a sub-batch at most.
+        seconds_per_micro_batch: padded seconds of a micro-batch at most.
     """
 
     num_samples: npt.NDArray[np.int64]
     seconds_per_update: float
-    seconds_per_sub_batch: float
+    seconds_per_micro_batch: float
     seed: int
-    _epochs: dict[int, list[list[SubBatch]]] = field(default_factory=dict, repr=False, compare=False)
+    _epochs: dict[int, list[list[MicroBatch]]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not len(self.num_samples):
             raise UserError("no utterance is left to train on", remedy="see the report of what was left out, and why")
         longest_s = int(self.num_samples.max()) / SAMPLE_RATE_HZ
-        if longest_s > self.seconds_per_sub_batch:
+        if longest_s > self.seconds_per_micro_batch:
             raise UserError(
-                f"a clip of {longest_s:.1f} s exceeds batch.seconds_per_sub_batch ({self.seconds_per_sub_batch})",
-                remedy="lower data.max_duration_s or raise batch.seconds_per_sub_batch",
+                f"a clip of {longest_s:.1f} s exceeds batch.seconds_per_micro_batch ({self.seconds_per_micro_batch})",
+                remedy="lower data.max_duration_s or raise batch.seconds_per_micro_batch",
             )
 
-    def epoch(self, epoch: int) -> list[list[SubBatch]]:
-        """The updates of an epoch, each a list of sub-batches; every clip stands in exactly one of them."""
+    def epoch(self, epoch: int) -> list[list[MicroBatch]]:
+        """The updates of an epoch, each a list of micro-batches; every clip stands in exactly one of them."""
         if epoch not in self._epochs:
             self._epochs.clear()
             self._epochs[epoch] = self._plan(epoch)
         return self._epochs[epoch]
 
-    def _plan(self, epoch: int) -> list[list[SubBatch]]:
-        random = np.random.default_rng([self.seed, _PLAN_STREAM, epoch])
+    def _plan(self, epoch: int) -> list[list[MicroBatch]]:
+        random = generator(self.seed, Stream.BATCH_PLAN, epoch)
         jitter = 1 + LENGTH_JITTER * random.uniform(-1, 1, len(self.num_samples))
         order = np.argsort(self.num_samples * jitter, kind="stable")
-        batches = _sub_batches(self.num_samples, order, round(self.seconds_per_sub_batch * SAMPLE_RATE_HZ))
+        batches = _micro_batches(self.num_samples, order, round(self.seconds_per_micro_batch * SAMPLE_RATE_HZ))
         limit = round(self.seconds_per_update * SAMPLE_RATE_HZ)
-        updates: list[list[SubBatch]] = []
+        updates: list[list[MicroBatch]] = []
         filled = limit + 1
         for index, place in enumerate(random.permutation(len(batches)).tolist()):
             clips = tuple(batches[place])
@@ -132,7 +132,7 @@ class BatchPlan:
             if filled + padded > limit:
                 updates.append([])
                 filled = 0
-            updates[-1].append(SubBatch(epoch, index, clips, padded))
+            updates[-1].append(MicroBatch(epoch, index, clips, padded))
             filled += padded
         return updates
 
@@ -148,28 +148,28 @@ class BatchPlan:
             start += len(plan)
 
     def padding_share(self, epoch: int = 0) -> float:
-        """Part of the samples in an epoch's sub-batches that is padding."""
-        padded = sum(sub_batch.padded_samples for update in self.epoch(epoch) for sub_batch in update)
+        """Part of the samples in an epoch's micro-batches that is padding."""
+        padded = sum(micro_batch.padded_samples for update in self.epoch(epoch) for micro_batch in update)
         return 1 - float(self.num_samples.sum()) / padded
 
 
-def passes(sub_batches: Sequence[SubBatch], seconds_per_pass: float | None) -> list[tuple[SubBatch, ...]]:
-    """Sub-batches that go through the model together, those of like length side by side.
+def passes(micro_batches: Sequence[MicroBatch], seconds_per_pass: float | None) -> list[tuple[MicroBatch, ...]]:
+    """Micro-batches that go through the model together, those of like length side by side.
 
     Args:
-        seconds_per_pass: padded seconds of a pass at most; None for one sub-batch a pass.
+        seconds_per_pass: padded seconds of a pass at most; None for one micro-batch a pass.
     """
     if seconds_per_pass is None:
-        return [(sub_batch,) for sub_batch in sub_batches]
+        return [(micro_batch,) for micro_batch in micro_batches]
     limit = round(seconds_per_pass * SAMPLE_RATE_HZ)
-    groups: list[list[SubBatch]] = []
+    groups: list[list[MicroBatch]] = []
     clips = 0
-    for sub_batch in sorted(sub_batches, key=lambda item: -item.longest_samples):
-        clips += len(sub_batch.clips)
+    for micro_batch in sorted(micro_batches, key=lambda item: -item.longest_samples):
+        clips += len(micro_batch.clips)
         if not groups or groups[-1][0].longest_samples * clips > limit:
             groups.append([])
-            clips = len(sub_batch.clips)
-        groups[-1].append(sub_batch)
+            clips = len(micro_batch.clips)
+        groups[-1].append(micro_batch)
     return [tuple(group) for group in groups]
 
 
@@ -177,4 +177,4 @@ def evaluation_batches(num_samples: Sequence[int], seconds_per_batch: float) -> 
     """Clips sorted by length and cut into batches of at most so many padded seconds, longest first."""
     lengths = np.asarray(num_samples, dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
-    return _sub_batches(lengths, order, round(seconds_per_batch * SAMPLE_RATE_HZ))[::-1]
+    return _micro_batches(lengths, order, round(seconds_per_batch * SAMPLE_RATE_HZ))[::-1]

@@ -1,4 +1,4 @@
-"""Planned sub-batches → padded arrays, in the order in which one process trains on them.
+"""Planned micro-batches → padded arrays, in the order in which one process trains on them.
 
 `B` clips, `T` frames, `F` feature channels, `C` hidden channels.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from unispeech_ft.config.sections import MaskConfig
-from unispeech_ft.data.batch_plan import BatchPlan, SubBatch, passes
+from unispeech_ft.data.batch_plan import BatchPlan, MicroBatch, passes
 from unispeech_ft.data.masking import sample_masks
 
 ClipFeatures = Callable[[int], npt.NDArray[Any]]
@@ -24,9 +24,11 @@ ClipFeatures = Callable[[int], npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Batch:
-    """One sub-batch on its way through the model.
+    """One micro-batch on its way through the model.
 
     Attributes:
+        index: of the (first) micro-batch in its epoch's plan.
+        epoch: from 0.
         features: `[B, T, F]`, zero beyond a clip's frames.
         num_frames: `[B]`.
         labels: the clips' label ids one after another.
@@ -35,6 +37,8 @@ class Batch:
         channel_mask: `[B, C]` or None.
     """
 
+    index: int
+    epoch: int
     features: Tensor
     num_frames: Tensor
     labels: Tensor
@@ -42,15 +46,15 @@ class Batch:
     time_mask: Tensor | None
     channel_mask: Tensor | None
 
-    def to(self, device: torch.device) -> Batch:
-        def move(tensor: Tensor | None) -> Any:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {n: change(value) for n, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **changed)
 
-        return Batch(*(move(getattr(self, name)) for name in self.__dataclass_fields__))
+    def to(self, device: torch.device) -> Batch:
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        tensors = (getattr(self, name) for name in self.__dataclass_fields__)
-        return Batch(*(tensor if tensor is None else tensor.pin_memory() for tensor in tensors))  # type: ignore[arg-type]
+        return self._each(lambda tensor: tensor.pin_memory())
 
 
 def _stack(tensors: Sequence[Tensor | None], width: int) -> Tensor | None:
@@ -68,7 +72,7 @@ def _stack(tensors: Sequence[Tensor | None], width: int) -> Tensor | None:
 
 
 def join(batches: Sequence[Batch]) -> Batch:
-    """Several sub-batches as one, each clip with the masks that it had."""
+    """Several micro-batches as one, each clip with the masks that it had."""
     if len(batches) == 1:
         return batches[0]
     width = max(batch.features.shape[1] for batch in batches)
@@ -76,6 +80,8 @@ def join(batches: Sequence[Batch]) -> Batch:
     channels = [batch.channel_mask for batch in batches if batch.channel_mask is not None]
     assert features is not None
     return Batch(
+        batches[0].index,
+        batches[0].epoch,
         features,
         torch.cat([batch.num_frames for batch in batches]),
         torch.cat([batch.labels for batch in batches]),
@@ -110,20 +116,22 @@ class TrainingSet:
     mask: MaskConfig
     seed: int
 
-    def batch(self, sub_batch: SubBatch) -> Batch:
-        """The tensors of one planned sub-batch; a pure function of it."""
-        features, num_frames = pad_features([self.clip_features(clip) for clip in sub_batch.clips])
-        labels = [self.labels[clip] for clip in sub_batch.clips]
+    def batch(self, micro_batch: MicroBatch) -> Batch:
+        """The tensors of one planned micro-batch; a pure function of it."""
+        features, num_frames = pad_features([self.clip_features(clip) for clip in micro_batch.clips])
+        labels = [self.labels[clip] for clip in micro_batch.clips]
         masks = sample_masks(
             num_frames.tolist(),
             self.num_channels,
             self.mask,
             seed=self.seed,
-            epoch=sub_batch.epoch,
-            sub_batch=sub_batch.index,
-            clips=sub_batch.clips,
+            epoch=micro_batch.epoch,
+            micro_batch=micro_batch.index,
+            clips=micro_batch.clips,
         )
         return Batch(
+            micro_batch.index,
+            micro_batch.epoch,
             features,
             num_frames,
             torch.tensor([label for line in labels for label in line], dtype=torch.long),
@@ -133,7 +141,7 @@ class TrainingSet:
         )
 
 
-class SubBatchStream(IterableDataset[Batch]):
+class MicroBatchStream(IterableDataset[Batch]):
     """The batches of one process, in plan order, from an update on; loader workers take turns."""
 
     def __init__(
@@ -154,7 +162,7 @@ class SubBatchStream(IterableDataset[Batch]):
         turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
         position = 0
         for update in self.plan.updates(self.first, self.last):
-            for sub_batches in passes(update.share(self.rank, self.world), self.seconds_per_pass):
+            for micro_batches in passes(update.share(self.rank, self.world), self.seconds_per_pass):
                 if position % turns == turn:
-                    yield join([self.training_set.batch(sub_batch) for sub_batch in sub_batches])
+                    yield join([self.training_set.batch(micro_batch) for micro_batch in micro_batches])
                 position += 1

@@ -7,30 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.sections import DataConfig, Labels, PhonemesConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import write_text
 from unispeech_ft.phonemes.espeak import espeak_version
 from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce, unknown_words
 from unispeech_ft.phonemes.notation import phone_map
+from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.files import read_phone_file
 
 FILTERED = "filtered: "
-LABELLINGS = ("espeak", "lexicon", "column", "published")
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,22 @@ class LabelledSplit:
         """The clip of an utterance by its id: `[S]`, 16 kHz, full scale ±1."""
         return self.audio.waveform(self.rows[self.ids.index(name)])
 
-    def subset(self, places: Sequence[int]) -> LabelledSplit:
-        """The utterances at some places."""
+    def subset(self, indices: Sequence[int]) -> LabelledSplit:
+        """The utterances at some indices."""
         return replace(
             self,
-            ids=[self.ids[place] for place in places],
-            phones=[self.phones[place] for place in places],
-            rows=[self.rows[place] for place in places],
-            speakers=[self.speakers[place] for place in places],
+            ids=[self.ids[index] for index in indices],
+            phones=[self.phones[index] for index in indices],
+            rows=[self.rows[index] for index in indices],
+            speakers=[self.speakers[index] for index in indices],
         )
+
+    def sample(self, limit: int | None, seed: int) -> LabelledSplit:
+        """At most `limit` utterances, chosen by the seed alone; None for all."""
+        if limit is None or limit >= len(self):
+            return self
+        random = generator(seed, Stream.VALIDATION_SAMPLE)
+        return self.subset(sorted(random.choice(len(self), limit, replace=False).tolist()))
 
 
 def _cached_pronunciations(sentences: Sequence[str], g2p: G2P, rule: str, cache_dir: Path) -> list[Pronunciation]:
@@ -94,68 +101,73 @@ def _cached_pronunciations(sentences: Sequence[str], g2p: G2P, rule: str, cache_
         return [Pronunciation(phones, fault) for phones, fault in json.loads(path.read_text(encoding="utf-8"))]
     pronunciations = pronounce(sentences, g2p)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        json.dump([(item.phones, item.fault) for item in pronunciations], file, ensure_ascii=False)
-    os.replace(file.name, path)
+    write_text(path, json.dumps([(item.phones, item.fault) for item in pronunciations], ensure_ascii=False))
     return pronunciations
 
 
-def label_utterances(utterances: Sequence[Utterance], config: Config, cache_dir: Path) -> list[Pronunciation]:
+def label_utterances(
+    utterances: Sequence[Utterance], data: DataConfig, phonemes: PhonemesConfig, labels: Labels | None = None
+) -> list[Pronunciation]:
     """Phones of each utterance, or the reason why it has none.
+
+    Args:
+        labels: where they come from; None for `phonemes.labels`.
 
     Raises:
         UserError: see `G2P.from_config`.
     """
-    if config.phonemes.labels in ("column", "published"):
-        missing, mapping = f"no {config.phonemes.labels} labels", phone_map(config.phonemes.map)
+    labels = labels or phonemes.labels
+    if labels in ("column", "published"):
+        missing, mapping = f"no {labels} labels", phone_map(phonemes.map)
         phones = [[target for phone in item.phones or () for target in mapping(phone)] for item in utterances]
         return [Pronunciation(line, None if line else missing) for line in phones]
-    g2p = G2P.from_config(config.phonemes, config.data.language)
-    rule = config.phonemes.model_dump_json() + str(g2p.language)
-    for file in (config.phonemes.lexicon, config.phonemes.map):
+    g2p = G2P.from_config(phonemes, data.language, labels)
+    rule = f"{phonemes.model_dump_json(exclude={'labels'})} {labels} {g2p.language}"
+    for file in (phonemes.lexicon, phonemes.map):
         if file and Path(file).is_file():
             rule += hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    return _cached_pronunciations([item.text or "" for item in utterances], g2p, rule, cache_dir)
+    return _cached_pronunciations([item.text or "" for item in utterances], g2p, rule, data.cache_folder)
 
 
-def second_labels(config: Config, split: Split) -> dict[str, list[str]]:
-    """The labelling that `evaluation.floor` names, by utterance id: one of `LABELLINGS`, or a file of id<TAB>phones.
+def second_labels(floor: str, split: Split, data: DataConfig, phonemes: PhonemesConfig) -> dict[str, list[str]]:
+    """A second labelling of a split, by utterance id.
+
+    Args:
+        floor: as in `evaluation.floor`: a value of `phonemes.labels`, or a file of id<TAB>phones.
 
     Raises:
         UserError: the file cannot be read or is malformed, or the source has no such labels.
     """
-    name = str(config.evaluation.floor)
-    if name not in LABELLINGS:
-        return read_phone_file(name)
-    rule = config.phonemes.model_copy(update={"labels": name})
-    other = config.model_copy(update={"phonemes": rule})
-    utterances = list_utterances(config.data, published_labels=name == "published").splits[split]
-    found = label_utterances(utterances, other, Path(config.data.cache_dir).expanduser())
+    labels = next((name for name in get_args(Labels) if name == floor), None)
+    if labels is None:
+        return read_phone_file(floor)
+    utterances = list_utterances(data, published_labels=labels == "published").splits[split]
+    found = label_utterances(utterances, data, phonemes, labels)
     return {item.id: said.phones for item, said in zip(utterances, found, strict=True) if not said.fault}
 
 
-def _fault(utterance: Utterance, pronunciation: Pronunciation, audio: PreparedAudio, config: Config) -> str | None:
+def _fault(utterance: Utterance, pronunciation: Pronunciation, audio: PreparedAudio, data: DataConfig) -> str | None:
     if utterance.id not in audio.rows:
         return audio.faults.get(utterance.id, "not prepared")
     if pronunciation.fault:
         return pronunciation.fault
     duration_s = audio.duration_s(audio.rows[utterance.id])
-    if not config.data.min_duration_s <= duration_s <= config.data.max_duration_s:
-        limits = f"{config.data.min_duration_s:g} to {config.data.max_duration_s:g} s"
+    if not data.min_duration_s <= duration_s <= data.max_duration_s:
+        limits = f"{data.min_duration_s:g} to {data.max_duration_s:g} s"
         return f"{FILTERED}{duration_s:.2f} s long, outside {limits}"
     return None
 
 
 def label_split(
-    corpus: Corpus, split: Split, audio: PreparedAudio, config: Config, cache_dir: Path
+    corpus: Corpus, split: Split, audio: PreparedAudio, data: DataConfig, phonemes: PhonemesConfig
 ) -> tuple[LabelledSplit, list[Rejected]]:
     """The usable utterances of a split with their phones, and all others with the reason."""
     utterances = corpus.splits[split]
-    pronunciations = label_utterances(utterances, config, cache_dir)
+    pronunciations = label_utterances(utterances, data, phonemes)
     used: list[tuple[Utterance, list[str]]] = []
     rejected = [item for item in corpus.rejected if item.split == split]
     for utterance, pronunciation in zip(utterances, pronunciations, strict=True):
-        fault = _fault(utterance, pronunciation, audio, config)
+        fault = _fault(utterance, pronunciation, audio, data)
         if fault:
             rejected.append(Rejected(split, utterance.id, fault))
         else:
@@ -171,20 +183,22 @@ def label_split(
     return labelled, rejected
 
 
-def drop_infeasible(
-    labelled: LabelledSplit, num_frames: Callable[[int], int], minimum_frames: Callable[[Sequence[str]], int]
-) -> tuple[LabelledSplit, list[Rejected]]:
+def minimum_frames(labels: Sequence[object]) -> int:
+    """Frames that CTC needs for a label sequence: one a label, and a blank between repeats."""
+    return len(labels) + sum(first == second for first, second in zip(labels, labels[1:], strict=False))
+
+
+def drop_infeasible(labelled: LabelledSplit, num_frames: Callable[[int], int]) -> tuple[LabelledSplit, list[Rejected]]:
     """Leaves out utterances whose labels no CTC path of their frames can spell.
 
     Args:
         num_frames: samples → frames of the model.
-        minimum_frames: labels → frames that CTC needs (repeats need a blank between).
     """
     kept, rejected = [], []
-    for place, (name, phones) in enumerate(zip(labelled.ids, labelled.phones, strict=True)):
-        there, needed = num_frames(int(labelled.num_samples[place])), minimum_frames(phones)
+    for index, (name, phones) in enumerate(zip(labelled.ids, labelled.phones, strict=True)):
+        there, needed = num_frames(int(labelled.num_samples[index])), minimum_frames(phones)
         if there >= needed:
-            kept.append(place)
+            kept.append(index)
         else:
             reason = f"infeasible for CTC: {needed} frames needed for its phones, {there} there"
             rejected.append(Rejected(labelled.split, name, reason))

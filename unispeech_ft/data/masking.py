@@ -1,6 +1,6 @@
 """Which frames and channels SpecAugment hides, as numpy masks drawn by name (`B` rows, `T` frames, `C` channels).
 
-`original` follows the fairseq sampler of the published recipe: every row of a sub-batch is cut to the number of
+`original` follows the fairseq sampler of the published recipe: every row of a micro-batch is cut to the number of
 masked positions of the row with fewest, by dropping random ones. `independent` leaves each row its own, as
 Transformers does.
 """
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.config.sections import MaskConfig
+from unispeech_ft.randomness import Stream, generator
 
 BoolArray = npt.NDArray[np.bool_]
 Sampling = Literal["original", "independent"]
@@ -23,7 +24,7 @@ MIN_TIME_SPANS = 2
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks of one sub-batch: `time` `[B, T]`, `channels` `[B, C]`; None where nothing is masked."""
+    """Masks of one micro-batch: `time` `[B, T]`, `channels` `[B, C]`; None where nothing is masked."""
 
     time: BoolArray | None
     channels: BoolArray | None
@@ -84,22 +85,22 @@ def sample_masks(
     *,
     seed: int,
     epoch: int,
-    sub_batch: int,
+    micro_batch: int,
     clips: Sequence[int],
 ) -> Masks:
-    """The masks of one planned sub-batch; a pure function of its arguments.
+    """The masks of one planned micro-batch; a pure function of its arguments.
 
     Args:
         frames: `[B]` frames of each clip.
         num_channels: `C`, the hidden size.
-        epoch, sub_batch: name of the sub-batch in the plan.
+        epoch, micro_batch: name of the micro-batch in the plan.
         clips: positions of its clips in the training split.
     """
 
-    def generators(stream: int) -> list[np.random.Generator]:
+    def generators(stream: Stream) -> list[np.random.Generator]:
         if mask.sampling == "original":
-            return [np.random.default_rng([seed, stream, epoch, sub_batch])] * len(clips)
-        return [np.random.default_rng([seed, stream, epoch, clip]) for clip in clips]
+            return [generator(seed, stream, epoch, micro_batch)] * len(clips)
+        return [generator(seed, stream, epoch, clip) for clip in clips]
 
     time = channels = None
     if mask.time_prob > 0:
@@ -110,7 +111,7 @@ def sample_masks(
             mask.time_length,
             sampling=mask.sampling,
             min_spans=MIN_TIME_SPANS,
-            generators=generators(2),
+            generators=generators(Stream.TIME_MASK),
         )
     if mask.feature_prob > 0:
         channels = sample_mask(
@@ -120,6 +121,6 @@ def sample_masks(
             mask.feature_length,
             sampling=mask.sampling,
             min_spans=0,
-            generators=generators(3),
+            generators=generators(Stream.CHANNEL_MASK),
         )
     return Masks(time, channels)

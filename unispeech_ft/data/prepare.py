@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import io
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from unispeech_ft.data.audio import RESAMPLER, SAMPLE_RATE_HZ, BadClip, Waveform, decode_audio, pack, read_audio, unpack
 from unispeech_ft.data.utterances import Corpus, Split, Utterance
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import atomic_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -162,29 +162,19 @@ def prepare_audio(
     folder = cache_dir / "audio" / f"{split}-{audio_key(corpus, split)}"
     if folder.is_dir():
         return _open(folder)
+    (enable_progress_bar if show_progress else disable_progress_bar)()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
+        with atomic_folder(folder) as partial:
+            with contextlib.redirect_stdout(io.StringIO()):
+                files = _generate(corpus, split, partial / "generated", num_workers)
+            for number, file in enumerate(files):
+                shutil.move(file, partial / f"clips-{number:05d}.arrow")
+            shutil.rmtree(partial / "generated", ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"data.cache_dir: {cache_dir} cannot be written ({error.strerror})", remedy="name another"
         ) from None
-    (enable_progress_bar if show_progress else disable_progress_bar)()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            files = _generate(corpus, split, partial / "generated", num_workers)
-        finished = partial / "finished"
-        finished.mkdir()
-        for number, file in enumerate(files):
-            shutil.move(file, finished / f"clips-{number:05d}.arrow")
-        try:
-            finished.rename(folder)
-        except OSError:
-            # Another run may have finished the same folder first.
-            if not folder.is_dir():
-                raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         enable_progress_bar()
     return _open(folder)
 

@@ -1,9 +1,9 @@
-"""Unlabelled speech as streams of sub-batches, through `datasets` streaming, resumable in the middle of a shard.
+"""Unlabelled speech as streams of micro-batches, through `datasets` streaming, resumable in the middle of a shard.
 
-There are as many streams as unlabelled sub-batches in an update, whatever number of processes and workers share them.
+There are as many streams as unlabelled micro-batches in an update, whatever number of processes and workers share them.
 A stream reads its units one example at a time, cuts recordings into pieces, collects a *window* of pieces, sorts it by
-length and gives it out as sub-batches in an order drawn by name. Its state says where the window began and how many of
-its sub-batches are done, so a resumed stream reads that window once more and goes on with the next sub-batch.
+length and gives it out as micro-batches in an order drawn by name. Its state says where the window began and how many
+of its micro-batches are done, so a resumed stream reads that window once more and goes on with the next micro-batch.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import numpy as np
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, decode_pieces
 from unispeech_ft.data.shards import Example, Source, list_files, read_units, units_of_stream
 from unispeech_ft.errors import UserError
-
-_ORDER, _CUT, _WINDOW = 10, 11, 12
+from unispeech_ft.randomness import Stream, generator
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class StreamState:
         window: number of the window in the epoch.
         examples: state of the `datasets` stream at the window's start; None at the epoch's.
         pieces: of the next recording that earlier windows held.
-        taken: sub-batches of the window that are done.
+        taken: micro-batches of the window that are done.
         alone: the stream's part was empty, so that it reads everything.
         read, bad: recordings so far, and those of them that could not be used.
         fault: the last such recording with its reason.
@@ -59,7 +58,7 @@ class Pieces:
         column: of the audio in parquet rows, or of the paths in a manifest.
         min_s, max_s: of a piece.
         window_s: read ahead and sorted by length.
-        batch_s: padded seconds of a sub-batch at most.
+        batch_s: padded seconds of a micro-batch at most.
     """
 
     source: Source
@@ -82,7 +81,7 @@ class Pieces:
             BadClip: see `decode_pieces`.
         """
         named = zlib.crc32(example["name"].encode("utf-8", "surrogateescape"))
-        first_s = float(np.random.default_rng([self.seed, _CUT, epoch, named]).uniform(self.min_s, self.max_s))
+        first_s = float(generator(self.seed, Stream.RECORDING_CUT, epoch, named).uniform(self.min_s, self.max_s))
         source = example["audio"] if example["audio"] is not None else Path(example["path"])
         for piece in decode_pieces(source, self.max_s, first_s):
             if len(piece) >= self.min_s * SAMPLE_RATE_HZ:
@@ -97,7 +96,7 @@ class _Examples:
 
         if state.alone:
             stream, num_streams = 0, 1
-        random = np.random.default_rng([pieces.seed, _ORDER, state.epoch])
+        random = generator(pieces.seed, Stream.SHARD_ORDER, state.epoch)
         units = units_of_stream(pieces.files, stream, num_streams, random)
         self.dataset = IterableDataset.from_generator(
             read_units,
@@ -115,8 +114,8 @@ class _Examples:
             self.before = self.dataset.state_dict()
 
 
-def _sub_batches(window: list[Waveform], batch_s: float, random: np.random.Generator) -> list[list[Waveform]]:
-    """A window sorted by length and cut into sub-batches, in random order."""
+def _micro_batches(window: list[Waveform], batch_s: float, random: np.random.Generator) -> list[list[Waveform]]:
+    """A window sorted by length and cut into micro-batches, in random order."""
     limit = batch_s * SAMPLE_RATE_HZ
     batches: list[list[Waveform]] = []
     for piece in sorted(window, key=len):
@@ -159,7 +158,7 @@ def _windows(
 def open_stream(
     pieces: Pieces, stream: int, num_streams: int, state: StreamState | None = None
 ) -> Iterator[tuple[list[Waveform], StreamState]]:
-    """Endless sub-batches of one stream, each with the state that continues after it.
+    """Endless micro-batches of one stream, each with the state that continues after it.
 
     Args:
         stream: from 0; each of `num_streams` reads a part of its own.
@@ -172,8 +171,8 @@ def open_stream(
     while True:
         epoch_had_audio = state.window > 0 or state.taken > 0
         for window, start, after in _windows(pieces, stream, num_streams, state):
-            random = np.random.default_rng([pieces.seed, _WINDOW, stream, start.epoch, start.window])
-            batches = _sub_batches(window, pieces.batch_s, random)
+            random = generator(pieces.seed, Stream.WINDOW_ORDER, stream, start.epoch, start.window)
+            batches = _micro_batches(window, pieces.batch_s, random)
             for number in range(start.taken, len(batches)):
                 done = number + 1 == len(batches)
                 yield batches[number], after if done else replace(start, taken=number + 1)

@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from unispeech_ft.config.sections import Config, DataConfig
+from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.runs.evidence import Environment, Evidence
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}|hf_oauth_[\w.-]{8,}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -64,8 +65,8 @@ def public_data(data: DataConfig, local: Collection[str]) -> DataConfig:
 
 
 def public_config(
-    config: Config, *, local: Collection[str], repo: str | None, private: bool, license_name: str | None
-) -> Config:
+    config: CtcPhonemeConfig, *, local: Collection[str], repo: str | None, private: bool, license_name: str | None
+) -> CtcPhonemeConfig:
     """The configuration as it is published.
 
     Args:

@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.sections import HubConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.public import without_tokens
 from unispeech_ft.hub.stage import no_room, run_snippet, stage
 from unispeech_ft.hub.verify import check_folder
 from unispeech_ft.runs.evidence import Evidence
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -198,18 +199,18 @@ def push(run: Path, options: PushOptions) -> str:
         return _guarded("uploading to", run, options, lambda: _send(api, folder, options))
 
 
-def options_of(config: Config) -> PushOptions:
+def options_of(config: CtcPhonemeConfig) -> PushOptions:
     """What `hub` of a configuration asks for."""
     return PushOptions(str(config.hub.repo), config.hub.private, config.hub.license)
 
 
-def check_hub(config: Config) -> None:
+def check_hub(hub: HubConfig) -> None:
     """Before a run that will push: whether it could. Raises UserError as `check_access`."""
-    if config.hub.push:
-        check_access(str(config.hub.repo))
+    if hub.push:
+        check_access(str(hub.repo))
 
 
-def push_if_asked(config: Config, is_main_process: bool) -> None:
+def push_if_asked(config: CtcPhonemeConfig, is_main_process: bool) -> None:
     """After a run, everything saved: publishes it where `hub.push` says so, from the main process.
 
     Raises:

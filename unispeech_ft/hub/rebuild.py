@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.config.sections import Config, TrackingConfig
 from unispeech_ft.data.labels import LabelledSplit
+from unispeech_ft.data.speech import Speech, open_speech
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.verify import Verdict, differing
+from unispeech_ft.models.families import num_frames
 from unispeech_ft.phonemes.espeak import espeak_version
 from unispeech_ft.runs.evidence import Evidence, Fault
 from unispeech_ft.runs.training_facts import split_facts
 from unispeech_ft.scoring import summarize
-from unispeech_ft.tasks.ctc_phoneme import task as ctc
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+from unispeech_ft.training import launch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -43,14 +46,14 @@ def difference(published: Mapping[str, Sequence[str]], rebuilt: Mapping[str, Seq
     return "; ".join(f"{len(names)} utterances {what} ({names[0]})" for what, names in groups if names)
 
 
-def compare_scored(evidence: Evidence, split: Split, data: ctc.SpeechData, config: Config) -> list[Fault]:
+def compare_scored(evidence: Evidence, split: Split, speech: Speech, config: CtcPhonemeConfig) -> list[Fault]:
     """References, interval and marks of a scored split against the speech."""
     summary, scores = evidence.summaries[split], evidence.scores[split]
-    labelled = data.splits[split]
+    labelled = speech.splits[split]
     published = {item.id: item.reference for item in scores}
     candidates = [labelled]
     if split == "validation" and config.evaluation.max_utterances is not None:
-        candidates.append(ctc.validation_sample(labelled, config))
+        candidates.append(labelled.sample(config.evaluation.max_utterances, config.seed))
     used = next((item for item in candidates if item.references == published), None)
     if used is None:
         here, there = espeak_version(), evidence.environment.espeak_ng
@@ -62,9 +65,9 @@ def compare_scored(evidence: Evidence, split: Split, data: ctc.SpeechData, confi
         known = [replace(item, speaker=speakers[item.id]) for item in scores]
         again = replace(summary, per_ci95=summarize(known).per_ci95, bootstrap_unit=summarize(known).bootstrap_unit)
         faults += [Fault("summary", f"{split}: {text}") for text in differing(summary, again)]
-    if summary.published_split and not data.corpus.published_split:
+    if summary.published_split and not speech.corpus.published_split:
         faults.append(Fault("summary", f"{split} is called the published split, which the data is not"))
-    if data.corpus.synthetic and not summary.synthetic:
+    if speech.corpus.synthetic and not summary.synthetic:
         faults.append(Fault("summary", f"{split} is synthetic speech, which the summary does not say"))
     return faults
 
@@ -77,7 +80,7 @@ def compare_facts(evidence: Evidence, split: Split, labelled: LabelledSplit) -> 
     return [Fault("data", f"{split}: {shown}")] if wrong else []
 
 
-def check_data(folder: Path, verdict: Verdict, config: Config) -> Verdict:
+def check_data(folder: Path, verdict: Verdict, config: CtcPhonemeConfig) -> Verdict:
     """The verdict with everything compared that the speech of a configuration can tell.
 
     Args:
@@ -90,20 +93,22 @@ def check_data(folder: Path, verdict: Verdict, config: Config) -> Verdict:
     evidence = verdict.evidence
     if evidence is None:
         return verdict
-    accelerator = ctc.start(config.model_copy(update={"tracking": TrackingConfig(trackers=[]), "dry_run": False}))
+    accelerator = launch.start()
+    turns = launch.turns_of(accelerator)
     faults = list(verdict.faults)
     unchecked: list[str] = []
     for split in evidence.training.splits:
         network = model_config(folder) if split == "train" else None
         try:
-            data = ctc.open_data(config, accelerator, network, (split,))
+            counter = None if network is None else partial(num_frames, network)
+            speech = open_speech(config.data, config.phonemes, num_frames=counter, wanted=(split,), turns=turns)
         except UserError:
             if split in evidence.summaries:
                 raise
             unchecked.append(f"{split}, which the data lacks")
             continue
         if split in evidence.summaries:
-            faults += compare_scored(evidence, split, data, config)
-        faults += compare_facts(evidence, split, data.splits[split])
+            faults += compare_scored(evidence, split, speech, config)
+        faults += compare_facts(evidence, split, speech.splits[split])
     accelerator.end_training()
     return Verdict(faults, unchecked, evidence)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from unispeech_ft.config.reading import to_yaml
-from unispeech_ft.config.sections import Config
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
@@ -24,12 +23,13 @@ from unispeech_ft.hub.public import TOKEN, public_evidence
 from unispeech_ft.runs import evidence as ev
 from unispeech_ft.runs.evidence import Evidence
 from unispeech_ft.scoring import UtteranceScore, write_results
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 SNIPPET_S = 1.0
 WEIGHTS = (".safetensors", ".onnx", ".data", ".bin")
 
 
-def local_names(config: Config) -> list[str]:
+def local_names(config: CtcPhonemeConfig) -> list[str]:
     """Which of `model.base` and `data.root` are folders of this machine."""
     named = {"model.base": config.model.base, "data.root": config.data.root}
     return [key for key, name in named.items() if name is not None and Path(name).expanduser().is_dir()]

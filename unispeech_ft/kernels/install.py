@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from unispeech_ft.config.sections import KernelConfig, ModelConfig
+from unispeech_ft.config.sections import ModelConfig, TrainingConfig
 from unispeech_ft.kernels.attention import Kernel, gates_position_bias, use_attention
 from unispeech_ft.kernels.dropout import replace_dropouts
 from unispeech_ft.kernels.linear import replace_linears
@@ -33,7 +33,7 @@ def place(
     model: PreTrainedModel,
     device: torch.device,
     settings: ModelConfig,
-    training: KernelConfig,
+    training: TrainingConfig,
 ) -> None:
     """Moves a model to its device and chooses attention, dropout, products and compilation."""
     model.to(device)

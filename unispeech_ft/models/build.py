@@ -4,26 +4,33 @@ the inventory at hand."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import nn
 
 from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.data.speech import FrameCount
 from unispeech_ft.errors import UserError, first_line
-from unispeech_ft.models.families import SHARED_BIAS_FAMILIES, backbone, check_family, normalises_input, reads_waveforms
+from unispeech_ft.models.families import (
+    SHARED_BIAS_FAMILIES,
+    backbone,
+    check_family,
+    normalises_input,
+    num_frames,
+    reads_waveforms,
+)
 from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.front_end import FrontEnd
+from unispeech_ft.models.loader import load_network, not_found, packaged, small_files
+from unispeech_ft.models.saving import waveform_extractor
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
-
-
-PACKAGED = "packaged:"
-PACKAGED_FOLDER = Path(__file__).resolve().parents[1] / "testing" / "pretrained"
+    from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -42,27 +49,12 @@ class BuiltModel:
     kept_rows: int
     fresh_rows: int
 
-
-def not_found(name: str, error: Exception) -> UserError:
-    return UserError(
-        f"model.base: {name} is neither a local folder nor a Hub model that can be reached ({first_line(error)})",
-        remedy="check the name, download the model first, or set model.from_scratch true with model.config",
-    )
-
-
-def packaged(base: str | None) -> str | None:
-    """The folder of a `packaged:NAME` base model, which comes with this package; any other name as it is.
-
-    Raises:
-        UserError: no such model is packaged.
-    """
-    if base is None or not base.startswith(PACKAGED):
-        return base
-    folder = PACKAGED_FOLDER / base.removeprefix(PACKAGED)
-    if not (folder / "config.json").is_file():
-        known = sorted(path.parent.name for path in PACKAGED_FOLDER.glob("*/config.json"))
-        raise UserError(f"model.base: no packaged model {base}", remedy=f"there are: {', '.join(known) or 'none'}")
-    return str(folder)
+    @property
+    def extractor(self) -> FeatureExtractionMixin:
+        """The stock feature extractor that goes with the model."""
+        if self.front_end.filter_banks is not None:
+            return self.front_end.filter_banks
+        return waveform_extractor(self.model.config, self.front_end.normalize, self.front_end.eps)
 
 
 def base_folder(model: ModelConfig) -> Path | None:
@@ -75,16 +67,7 @@ def base_folder(model: ModelConfig) -> Path | None:
     """
     if model.base is None or (model.from_scratch and model.config is not None):
         return None
-    path = Path(str(packaged(model.base))).expanduser()
-    if path.is_dir():
-        return path
-    from huggingface_hub import snapshot_download
-
-    try:
-        patterns = ["*.json", "*.txt"]
-        return Path(snapshot_download(model.base, revision=model.revision, allow_patterns=patterns))
-    except Exception as error:
-        raise not_found(model.base, error) from None
+    return small_files(model.base, model.revision)
 
 
 def read_model_config(model: ModelConfig) -> PreTrainedConfig:
@@ -116,6 +99,20 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
     check_family(config, str(model.base or "model.config"))
     _check_shape(config, model)
     return config
+
+
+def frame_counter(model: ModelConfig, *, dry_run: bool = False) -> FrameCount | None:
+    """Samples at 16 kHz → frames of the base model; None for a dry run where the model cannot be reached.
+
+    Raises:
+        UserError: as in `read_model_config`.
+    """
+    try:
+        return partial(num_frames, read_model_config(model))
+    except UserError:
+        if dry_run and not model.from_scratch:
+            return None
+        raise
 
 
 def attention_options(model: ModelConfig, config: PreTrainedConfig) -> dict[str, Any]:
@@ -157,34 +154,16 @@ def regularise(config: PreTrainedConfig, model: ModelConfig, mask: MaskConfig) -
     config.ctc_loss_reduction, config.ctc_zero_infinity = "sum", True
 
 
-def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrainedModel, set[str]]:
-    """The base model with its own head, and the names of tensors that its files lack."""
+def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+    """The base model with its own head, and the names of the head's tensors that its files lack."""
     from transformers import AutoModelForCTC
 
     options = attention_options(model, config)
     if model.from_scratch:
-        network = AutoModelForCTC.from_config(config, **options).float()
-        return network, {"lm_head.weight", "lm_head.bias"}
-    folder = Path(str(packaged(model.base))).expanduser()
-    source = folder if folder.is_dir() else str(model.base)
-    try:
-        network, info = AutoModelForCTC.from_pretrained(
-            source, revision=model.revision, config=config, dtype=torch.float32, output_loading_info=True, **options
-        )
-    except OSError as error:
-        raise not_found(str(model.base), error) from None
-    except SafetensorError as error:
-        raise UserError(
-            f"model.base: the weights of {model.base} cannot be read ({error})", remedy="download them again"
-        ) from None
-    missing = set(info["missing_keys"])
-    lacking = sorted(name for name in missing if "lm_head" not in name and "masked_spec_embed" not in name)
-    if lacking:
-        raise UserError(
-            f"model.base: {model.base} lacks {len(lacking)} tensors of the encoder ({', '.join(lacking[:3])} …)",
-            remedy="it is not a checkpoint of this architecture; choose another, or model.from_scratch true",
-        )
-    return network, missing
+        return AutoModelForCTC.from_config(config, **options).float(), ["lm_head.weight", "lm_head.bias"]
+    return load_network(
+        AutoModelForCTC, str(model.base), config, heads=("lm_head",), revision=model.revision, options=options
+    )
 
 
 def new_head(
@@ -220,7 +199,7 @@ def pretraining_head(model: ModelConfig, network: PreTrainedModel, old: PhoneTok
     if old is None or model.from_scratch:
         return None
     file = cached_file(
-        str(packaged(model.base)),
+        packaged(str(model.base)),
         "model.safetensors",
         revision=model.revision,
         _raise_exceptions_for_missing_entries=False,
@@ -267,12 +246,12 @@ def build_model(
     if model.from_scratch and reads_waveforms(config):
         start_as_filter_bank(backbone(network).feature_extractor)
     old = load_tokenizer(folder) if folder else None
-    before = pretraining_head(model, network, old) if any("lm_head" in name for name in missing) else network.lm_head
+    before = pretraining_head(model, network, old) if missing else network.lm_head
     network.lm_head, kept, fresh = new_head(before or network.lm_head, tokenizer, old if before else None, seed)
     network.config.vocab_size = len(tokenizer.tokens)
     network.config.pad_token_id = tokenizer.blank_id
     network.config.bos_token_id, network.config.eos_token_id = tokenizer.ids.get("<s>"), tokenizer.ids.get("</s>")
-    # Layers are left out by name (training.randomness), not by the stock encoder's own draws.
+    # Layers are left out by name (randomness), not by the stock encoder's own draws.
     network.config.layerdrop = 0.0
     if model.gradient_checkpointing:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

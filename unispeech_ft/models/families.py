@@ -7,7 +7,6 @@ extractor reads (waveforms, or filter banks for Wav2Vec2-BERT) and in whether th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +86,6 @@ def frame_grid(config: PreTrainedConfig) -> FrameGrid:
             seen, stride = seen + (kernel - 1) * stride, stride * factor
         seen_s = seen / 16_000
     return FrameGrid(step_s, (seen_s - step_s) / 2)
-
-
-def minimum_frames(labels: Sequence[int]) -> int:
-    """Frames that CTC needs for a label sequence: one a label, and a blank between repeats."""
-    return len(labels) + sum(first == second for first, second in zip(labels, labels[1:], strict=False))
 
 
 def extractor_settings(folder: Path) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from unispeech_ft.config.sections import DataConfig, KernelConfig, ModelConfig
+from unispeech_ft.config.sections import DataConfig, ModelConfig, TrainingConfig
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import BuiltModel, make_front_end
 from unispeech_ft.models.families import check_family, extractor_settings, normalises_input, reads_waveforms
 from unispeech_ft.models.front_end import FrontEnd
+from unispeech_ft.models.loader import load_network, small_files
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 STOCK_EPS = 1e-7
 VOCABULARY = "vocab.json"
-SMALL_FILES = ["*.json", "*.txt"]
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,18 @@ def _small_files(name: str) -> Path:
         raise UserError(
             f"{name} is not a model folder: it has no config.json", remedy="name a Transformers model folder"
         )
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(snapshot_download(name, allow_patterns=SMALL_FILES))
-    except Exception as error:
-        raise UserError(
-            f"{name} is neither a local model folder nor a Hub model that can be reached ({first_line(error)})",
-            remedy="check the name, or download the model first and name its folder",
-        ) from None
+        return small_files(name)
+    except UserError as error:
+        raise _without_key(error) from None
+
+
+def _without_key(error: UserError) -> UserError:
+    """A fault of a model that is named on the command line, not in `model.base`."""
+    remedy = (
+        "check the name, or download the model first and name its folder" if "reached" in error.what else error.remedy
+    )
+    return UserError(error.what.removeprefix("model.base: "), remedy=remedy)
 
 
 def _read_config(name: str, folder: Path) -> PreTrainedConfig:
@@ -74,7 +76,7 @@ def _read_config(name: str, folder: Path) -> PreTrainedConfig:
     try:
         check_family(config, name)
     except UserError as error:
-        raise UserError(error.what.removeprefix("model.base: "), remedy=error.remedy) from None
+        raise _without_key(error) from None
     heads = config.architectures or []
     if heads and not any(head.endswith("ForCTC") for head in heads):
         raise _no_head(name, f"it is a {heads[0]}")
@@ -99,28 +101,6 @@ def _read_tokenizer(name: str, folder: Path) -> PhoneTokenizer:
             " (`unispeech-ft convert … --dictionary FILE` writes them from an original dictionary)",
         )
     return tokenizer
-
-
-def _load_network(name: str, folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCTC
-
-    local = Path(name).expanduser().is_dir()
-    try:
-        network, info = AutoModelForCTC.from_pretrained(
-            folder if local else name, config=config, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, EOFError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"{name}: its weights cannot be loaded ({first_line(error)})", remedy="download them again"
-        ) from None
-    missing = sorted(key for key in info["missing_keys"] if "masked_spec_embed" not in key)
-    if any("lm_head" in key for key in missing):
-        raise _no_head(name, "lm_head is not among its weights")
-    if missing:
-        what = f"{name} lacks {len(missing)} tensors of the encoder ({', '.join(missing[:3])} …)"
-        raise UserError(what, remedy="download its weights again, or name another model")
-    return network
 
 
 def _for_head(name: str, tokenizer: PhoneTokenizer, num_rows: int) -> PhoneTokenizer:
@@ -171,16 +151,23 @@ def load_saved(
         UserError: there is no such model or it cannot be reached, it is of no supported family, or it has no CTC head
             or no tokenizer.
     """
+    from transformers import AutoModelForCTC
+
     name = str(folder_or_hub_id)
     folder = _small_files(name)
     config = _read_config(name, folder)
     found = _read_tokenizer(name, folder) if tokenizer is None or (folder / VOCABULARY).is_file() else tokenizer
-    network = _load_network(name, folder, config)
+    try:
+        network, missing = load_network(AutoModelForCTC, name, config, heads=("lm_head",))
+    except UserError as error:
+        raise _without_key(error) from None
+    if missing:
+        raise _no_head(name, "lm_head is not among its weights")
     num_rows = network.lm_head.out_features
     network.eval().requires_grad_(False)
     if stock:
         network.to(device)
     else:
-        place(network, torch.device(device), ModelConfig(), KernelConfig())
+        place(network, torch.device(device), ModelConfig(), TrainingConfig())
     built = BuiltModel(network, _front_end(name, folder, network, eps), num_rows, 0)
     return SavedModel(name, built, _for_head(name, found, num_rows))

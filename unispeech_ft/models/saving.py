@@ -1,15 +1,16 @@
-"""The parts of a model folder beside its weights: feature extractor, tokenizer, and the processor of both."""
+"""A model as a folder that plain transformers loads: weights, configuration, processor, tokenizer, card."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unispeech_ft.files import atomic_folder
 from unispeech_ft.models.families import reads_waveforms
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, save_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import FeatureExtractionMixin, PreTrainedConfig
+    from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 
 def waveform_extractor(config: PreTrainedConfig, normalize: bool, eps: float) -> FeatureExtractionMixin:
@@ -44,3 +45,29 @@ def save_processor(
         exported = Wav2Vec2PhonemeCTCTokenizer.from_pretrained(folder)
         processor_class(feature_extractor=extractor, tokenizer=exported).save_pretrained(folder)
     extractor.save_pretrained(folder)
+
+
+def save_model(
+    folder: Path,
+    network: PreTrainedModel,
+    extractor: FeatureExtractionMixin,
+    tokenizer: PhoneTokenizer | None,
+    *,
+    layerdrop: float,
+    card: str,
+) -> None:
+    """Writes the model folder, whole or not at all, over an older one.
+
+    Args:
+        layerdrop: the value that the model was trained with; the live model's is 0, since layers are drawn by name.
+        card: text of README.md.
+    """
+    config = network.config
+    live, config.layerdrop = config.layerdrop, layerdrop
+    try:
+        with atomic_folder(folder, replace=True) as partial:
+            save_processor(partial, config, extractor, tokenizer)
+            network.save_pretrained(partial)
+            (partial / "README.md").write_text(card, encoding="utf-8")
+    finally:
+        config.layerdrop = live

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unispeech_ft.config.sections import PhonemesConfig
+from unispeech_ft.config.sections import Labels, PhonemesConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.espeak import LANGUAGE_FLAG, espeak_language, espeak_phones
 from unispeech_ft.phonemes.normalise import normalise_sentence
@@ -39,13 +39,17 @@ class G2P:
     map_phone: PhoneMap = field(default=phone_map("none"))
 
     @classmethod
-    def from_config(cls, phonemes: PhonemesConfig, data_language: str | None) -> G2P:
+    def from_config(cls, phonemes: PhonemesConfig, data_language: str | None, labels: Labels | None = None) -> G2P:
         """The rule that a configuration asks for.
+
+        Args:
+            labels: `lexicon` for the lexicon, anything else for espeak-ng; None for `phonemes.labels`.
 
         Raises:
             UserError: espeak-ng lacks the language; the lexicon or map file is missing or malformed.
         """
-        lexicon = read_lexicon(Path(phonemes.lexicon)) if phonemes.labels == "lexicon" and phonemes.lexicon else None
+        uses_lexicon = (labels or phonemes.labels) == "lexicon"
+        lexicon = read_lexicon(Path(phonemes.lexicon)) if uses_lexicon and phonemes.lexicon else None
         name = phonemes.language or data_language
         needs_espeak = lexicon is None or phonemes.lexicon_fallback
         return cls(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from unispeech_ft.config.reading import load_config
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.errors import UserError
 from unispeech_ft.scoring.bootstrap import MIN_SPEAKERS
 from unispeech_ft.scoring.compare import Comparison, compare, with_speakers
 from unispeech_ft.scoring.per import UtteranceScore
 from unispeech_ft.scoring.summary import read_hypotheses
+from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
 HYPOTHESES = "hypotheses.jsonl"
 
@@ -41,7 +41,7 @@ def known_speakers(folders: Sequence[Path]) -> dict[str, str]:
         if run is None:
             continue
         try:
-            config = load_config(["--config", str(run / "config.yaml"), "--dry_run=true"])
+            config = load_config(run / "config.yaml", {"dry_run": True})
             if config.data.source == "hub" and not Path(str(config.data.root)).expanduser().is_dir():
                 continue
             corpus = list_utterances(config.data)

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.data.batch_plan import BatchPlan
+from unispeech_ft.data.labels import LabelledSplit
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.build import read_model_config
 from unispeech_ft.models.families import num_frames
 
 if TYPE_CHECKING:
@@ -21,20 +24,31 @@ VALUES_A_LAYER_AND_FRAME = 34
 UPDATES_TO_AVERAGE = 200
 
 
-def plan_lines(config: Config, plan: BatchPlan) -> list[str]:
-    """Updates, epochs and seconds an update of the planned run."""
+def planned_lines(config: RunConfig, train: LabelledSplit) -> list[str]:
+    """Updates, epochs, seconds an update and memory of the planned run."""
+    batch = config.batch
+    plan = BatchPlan(train.num_samples, batch.seconds_per_update, batch.seconds_per_micro_batch, config.seed)
+    try:
+        model = read_model_config(config.model)
+    except UserError:
+        model = None
+    return [*plan_lines(config, plan), *memory_lines(config, model, int(train.num_samples.max()))]
+
+
+def plan_lines(config: RunConfig, plan: BatchPlan) -> list[str]:
+    """Updates, epochs and seconds an update."""
     epochs = next(iter(plan.updates(config.schedule.updates - 1, config.schedule.updates))).epoch + 1
     first = list(itertools.islice(plan.updates(0, config.schedule.updates), UPDATES_TO_AVERAGE))
     seconds = [update.padded_s for update in first]
-    sub_batches = sum(len(update.sub_batches) for update in first) / len(first)
+    micro_batches = sum(len(update.micro_batches) for update in first) / len(first)
     schedule, batch = config.schedule, config.batch
     return [
         f"updates: {schedule.updates}, the first {min(schedule.freeze_encoder_updates, schedule.updates)} with a frozen"
         " encoder",
         f"epochs: about {epochs} ({len(plan.epoch(0))} updates an epoch)",
         f"seconds an update: {np.mean(seconds):.0f} on average, {max(seconds):.1f} at most (limit"
-        f" {batch.seconds_per_update:g}), in {sub_batches:.1f} sub-batches of at most {batch.seconds_per_sub_batch:g};"
-        f" padding {100 * plan.padding_share():.1f} %",
+        f" {batch.seconds_per_update:g}), in {micro_batches:.1f} micro-batches of at most"
+        f" {batch.seconds_per_micro_batch:g}; padding {100 * plan.padding_share():.1f} %",
     ]
 
 
@@ -46,12 +60,12 @@ def count_parameters(model: PreTrainedConfig) -> int:
         return sum(parameter.numel() for parameter in AutoModelForCTC.from_config(model).parameters())
 
 
-def memory_lines(config: Config, model: PreTrainedConfig | None, longest_samples: int) -> list[str]:
+def memory_lines(config: RunConfig, model: PreTrainedConfig | None, longest_samples: int) -> list[str]:
     """A rough estimate of the device memory that training needs."""
     if model is None:
         return ["model: its configuration cannot be reached now; frames and memory are not estimated"]
     parameters = count_parameters(model)
-    frames = num_frames(model, round(config.batch.seconds_per_sub_batch * 16_000))
+    frames = num_frames(model, round(config.batch.seconds_per_micro_batch * 16_000))
     longest = num_frames(model, longest_samples)
     layers = 1 if config.model.gradient_checkpointing else model.num_hidden_layers
     width = VALUES_A_LAYER_AND_FRAME * model.hidden_size + 3 * model.num_attention_heads * longest

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unispeech_ft.errors import UserError
+from unispeech_ft.training.launch import available_cores
 from unispeech_ft.version import VERSION
 
 if TYPE_CHECKING:
@@ -58,13 +57,6 @@ def git_revision(folder: Path) -> str | None:
     return head + ("+changes" if status else "")
 
 
-def available_cores() -> int:
-    """Cores that this process may use: fewer than the machine has where it was pinned to some."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def environment(accelerator: Accelerator) -> dict[str, Any]:
     """Everything that could explain a difference between two runs of the same configuration."""
     import torch
@@ -88,27 +80,3 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
         "backend": torch.distributed.get_backend() if distributed else None,
         "mixed_precision": accelerator.mixed_precision,
     }
-
-
-def check_processes(variables: dict[str, str], num_processes: int) -> None:
-    """Refuses to run with fewer processes than were asked for.
-
-    `accelerate launch --cpu --num_processes 2` starts a single process; it then gives it a rendezvous address, but no
-    rank.
-
-    Raises:
-        UserError: with the commands that really start several.
-    """
-    started = int(variables.get("WORLD_SIZE") or 1)
-    if started > num_processes:
-        raise UserError(
-            f"{started} processes were started, but accelerate sees {num_processes}",
-            remedy="on a machine without a GPU set ACCELERATE_USE_CPU=true; see `accelerate env`",
-        )
-    asked = "ACCELERATE_MIXED_PRECISION" in variables and "MASTER_PORT" in variables and "RANK" not in variables
-    if asked and num_processes == 1:
-        raise UserError(
-            "accelerate launch was asked for several processes, but started one",
-            remedy="on CPU use `torchrun --nproc_per_node 2 recipes/…`, or"
-            " `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 recipes/…`",
-        )

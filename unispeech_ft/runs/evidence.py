@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from unispeech_ft.config.reading import read_yaml
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.reading import modernise, read_yaml
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.scoring import Summary, UtteranceScore, read_hypotheses
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 CARD, CONFIG, ENVIRONMENT, TRAINING, ONNX = "README.md", "config.yaml", "environment.json", "training.json", "onnx.json"
 SUMMARY, HYPOTHESES, SENTENCES = "summary.json", "hypotheses.jsonl", "sentences.jsonl"
@@ -106,7 +106,7 @@ class Evidence:
         onnx: None where no ONNX graph is published.
     """
 
-    config: Config
+    config: CtcPhonemeConfig
     environment: Environment
     training: TrainingFacts
     summaries: dict[Split, Summary]
@@ -166,12 +166,13 @@ def _first(error: ValidationError) -> str:
     return f"{key}: {fault['msg']}" if key else str(fault["msg"])
 
 
-def _read_config(path: Path) -> Config:
+def _read_config(path: Path) -> CtcPhonemeConfig:
     """A resolved configuration, whether or not the files that it names are here."""
     values, repeated = read_yaml(path)
-    raise_all(repeated)
+    values, _, twice = modernise(values)
+    raise_all([*repeated, *twice])
     try:
-        return Config.model_validate(values)
+        return CtcPhonemeConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}", remedy="restore it") from None
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unispeech_ft.config.sections import Config
+from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.scoring import Summary
 
 
-def summarize_seeds(configs: Sequence[Config], summaries: Sequence[Sequence[Summary]]) -> dict[str, Any]:
+def summarize_seeds(configs: Sequence[RunConfig], summaries: Sequence[Sequence[Summary]]) -> dict[str, Any]:
     """What `summary.json` of several seeds holds: for each split the PERs, their mean and standard deviation.
 
     Args:
@@ -53,7 +53,7 @@ def seed_lines(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def report_seeds(configs: Sequence[Config], summaries: Sequence[Sequence[Summary]]) -> None:
+def report_seeds(configs: Sequence[RunConfig], summaries: Sequence[Sequence[Summary]]) -> None:
     """Writes `summary.json` beside the runs of several seeds, and prints it."""
     summary = summarize_seeds(configs, summaries)
     path = Path(configs[0].output_dir).parent / "summary.json"

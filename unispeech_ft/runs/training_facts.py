@@ -6,13 +6,13 @@ import json
 import time
 from pathlib import Path
 
-from unispeech_ft.config.sections import Config
 from unispeech_ft.data.labels import LabelledSplit
+from unispeech_ft.data.speech import Speech
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.runs.evidence import CONFIG, SplitFacts, TrainingFacts
 from unispeech_ft.scoring import reference_sha256
-from unispeech_ft.tasks.ctc_phoneme.task import SpeechData
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.training.checkpoint import BEST
 
 
@@ -31,13 +31,15 @@ def _best_update(output: Path) -> int | None:
     return int(json.loads(progress.read_text(encoding="utf-8"))["updates"]) if progress.is_file() else None
 
 
-def training_facts(config: Config, data: SpeechData, built: BuiltModel, tokenizer: PhoneTokenizer) -> TrainingFacts:
+def training_facts(
+    config: CtcPhonemeConfig, speech: Speech, built: BuiltModel, tokenizer: PhoneTokenizer
+) -> TrainingFacts:
     """The facts of a run that has just ended; its time counts from when its configuration was written."""
     output = Path(config.output_dir)
     seconds = time.time() - (output / CONFIG).stat().st_mtime
     return TrainingFacts(
         model_type=built.model.config.model_type,
-        splits={split: split_facts(labelled) for split, labelled in data.splits.items()},
+        splits={split: split_facts(labelled) for split, labelled in speech.splits.items()},
         phones=tokenizer.phones,
         updates=_last_update(output / "metrics.jsonl"),
         best_update=_best_update(output),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import write_text
 from unispeech_ft.scoring.bootstrap import bootstrap_per
 from unispeech_ft.scoring.per import UtteranceScore, corpus_per, shuffled_per
 
@@ -122,8 +123,8 @@ def write_results(folder: str | os.PathLike[str], scores: Iterable[UtteranceScor
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        _replace_file(target / "hypotheses.jsonl", hypotheses)
-        _replace_file(target / "summary.json", summary_text)
+        write_text(target / "hypotheses.jsonl", hypotheses)
+        write_text(target / "summary.json", summary_text)
     except OSError as error:
         raise UserError(
             f"{target}: the results cannot be written ({error.strerror})",
@@ -157,15 +158,3 @@ def _utterance(line: bytes, place: str) -> UtteranceScore:
     if wrong:
         raise UserError(f"{place}: wrong type of {', '.join(wrong)}", remedy=remedy)
     return UtteranceScore(**fields)
-
-
-def _replace_file(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

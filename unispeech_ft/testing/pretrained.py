@@ -15,7 +15,7 @@ from pathlib import Path
 
 from unispeech_ft.data.utterances import SYNTHETIC_MARK
 from unispeech_ft.errors import UserError
-from unispeech_ft.tasks.pretraining.config import PretrainConfig
+from unispeech_ft.tasks.pretraining.config import PretrainingConfig
 from unispeech_ft.testing.voices import client_id, voices
 
 LANGUAGE_OF_THE_DEMO = "ky"
@@ -54,7 +54,7 @@ def _refused(what: str) -> UserError:
     return UserError(f"this model cannot be packaged: {what}", remedy="pre-train it on synthetic training voices alone")
 
 
-def provenance(config: PretrainConfig, command: str) -> Provenance:
+def provenance(config: PretrainingConfig, command: str) -> Provenance:
     """What a run heard, read from its speech.
 
     Raises:

@@ -1,29 +1,32 @@
 """Checkpoints: everything that the rest of a run depends on, written whole or not at all.
 
-Random numbers are drawn by name (`training.randomness`), so weights, optimiser and counters are all there is.
+Random numbers are drawn by name (`randomness`), so weights, optimiser, counters and the task's own state are all there
+is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unispeech_ft.config.sections import Config
 from unispeech_ft.errors import UserError
-from unispeech_ft.tasks.pretraining.config import PretrainConfig
+from unispeech_ft.files import atomic_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BEST = "best"
-STREAMS = "streams.json"
+WEIGHTS, STATE, PROGRESS, TASK_STATE = "model.pt", "state.pt", "progress.json", "task.json"
+# The keys of `Progress` in checkpoints before 2026-11-26, whose identity said less of a run.
+EARLIER_KEYS = {"task", "best_per"}
 
 
 @dataclass(frozen=True)
@@ -31,35 +34,23 @@ class Progress:
     """Where a run stands.
 
     Attributes:
+        identity: of data, labels, batches, seed and model; a checkpoint of another run is refused.
         updates: done so far.
-        best_per: best validation PER so far, None before the first evaluation.
+        best_error: lowest validation error so far, None before the first evaluation.
         best_update: updates done at that evaluation.
         evaluations_since_best: for early stopping.
-        task: identifies data, labels, plan and model; a checkpoint of another task is refused.
     """
 
-    task: str
+    identity: str
     updates: int = 0
-    best_per: float | None = None
+    best_error: float | None = None
     best_update: int = 0
     evaluations_since_best: int = 0
 
 
-def _write_folder(folder: Path, files: dict[str, Any]) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, content in files.items():
-        if isinstance(content, str):
-            (partial / name).write_text(content, encoding="utf-8")
-        else:
-            torch.save(content, partial / name)
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def identity_of(*said: object) -> str:
+    """Identifies a run by all that its updates depend on, in plain JSON; only its own checkpoints continue it."""
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def _trained(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -69,37 +60,41 @@ def _trained(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
+def _write_progress(folder: Path, progress: Progress) -> None:
+    (folder / PROGRESS).write_text(json.dumps(asdict(progress), indent=2), encoding="utf-8")
+
+
 def save_checkpoint(
-    folder: Path,
+    checkpoints: Path,
     model: PreTrainedModel,
     optimizer: Any,
     scaler: Any,
     progress: Progress,
+    task_state: Mapping[str, Any] | None,
     keep_last: int,
-    streams: Mapping[int, Any] | None = None,
 ) -> None:
-    """Writes `folder/update-NNNNNN` and removes all but the newest `keep_last`.
-
-    Args:
-        streams: where each stream of unlabelled speech stands, in plain numbers, texts, lists and mappings.
-    """
-    state = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else None}
-    files = {"model.pt": _trained(model), "state.pt": state, "progress.json": json.dumps(asdict(progress), indent=2)}
-    if streams is not None:
-        files[STREAMS] = json.dumps(streams)
-    _write_folder(folder / f"update-{progress.updates:06d}", files)
-    for old in sorted(folder.glob("update-*"))[:-keep_last]:
+    """Writes `checkpoints/update-NNNNNN` and removes all but the newest `keep_last`."""
+    with atomic_folder(checkpoints / f"update-{progress.updates:06d}", replace=True) as folder:
+        torch.save(_trained(model), folder / WEIGHTS)
+        state = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else None}
+        torch.save(state, folder / STATE)
+        if task_state is not None:
+            (folder / TASK_STATE).write_text(json.dumps(task_state), encoding="utf-8")
+        _write_progress(folder, progress)
+    for old in sorted_checkpoints(checkpoints)[:-keep_last]:
         shutil.rmtree(old)
 
 
-def save_best(folder: Path, model: PreTrainedModel, progress: Progress) -> None:
+def save_best(checkpoints: Path, model: PreTrainedModel, progress: Progress) -> None:
     """Writes the weights of the best model so far."""
-    _write_folder(folder / BEST, {"model.pt": _trained(model), "progress.json": json.dumps(asdict(progress), indent=2)})
+    with atomic_folder(checkpoints / BEST, replace=True) as folder:
+        torch.save(_trained(model), folder / WEIGHTS)
+        _write_progress(folder, progress)
 
 
 def load_weights(folder: Path, model: PreTrainedModel) -> None:
     """Puts the weights of a checkpoint into the model; the frozen extractor stays as the base model has it."""
-    weights = torch.load(folder / "model.pt", map_location=model.device, weights_only=True)
+    weights = torch.load(folder / WEIGHTS, map_location=model.device, weights_only=True)
     missing, unexpected = model.load_state_dict(weights, strict=False)
     missing = [name for name in missing if "feature_extractor.conv_layers" not in name]
     if missing or unexpected:
@@ -108,50 +103,62 @@ def load_weights(folder: Path, model: PreTrainedModel) -> None:
         )
 
 
-def read_streams(folder: Path) -> dict[int, Any]:
-    """Where the streams of unlabelled speech stood at a checkpoint, by their number.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    try:
-        return {int(stream): state for stream, state in json.loads((folder / STREAMS).read_text("utf-8")).items()}
-    except (OSError, ValueError) as error:
-        raise UserError(f"resume: {folder} cannot be read ({error})", remedy="name an older checkpoint") from None
+def sorted_checkpoints(checkpoints: Path) -> Sequence[Path]:
+    """The folders `update-N`, by their numbers."""
+    numbered = [
+        (int(folder.name.removeprefix("update-")), folder)
+        for folder in checkpoints.glob("update-*")
+        if folder.name.removeprefix("update-").isdecimal()
+    ]
+    return [folder for _, folder in sorted(numbered)]
 
 
-def find_checkpoint(config: Config | PretrainConfig) -> Path | None:
+def find_checkpoint(output_dir: str, resume: bool | str) -> Path | None:
     """The checkpoint to resume from, None for a fresh start.
+
+    Args:
+        resume: as in the configuration: true for the newest of `output_dir`, or a folder.
 
     Raises:
         UserError: there is none where one was asked for.
     """
-    if config.resume is False:
+    if resume is False:
         return None
-    if isinstance(config.resume, str):
-        folder = Path(config.resume)
-        if not (folder / "progress.json").is_file():
+    if isinstance(resume, str):
+        folder = Path(resume)
+        if not (folder / PROGRESS).is_file():
             raise UserError(f"resume: {folder} is not a checkpoint", remedy="name a folder checkpoints/update-NNNNNN")
         return folder
-    checkpoints = sorted((Path(config.output_dir) / "checkpoints").glob("update-*"))
+    checkpoints = sorted_checkpoints(Path(output_dir) / "checkpoints")
     if not checkpoints:
         raise UserError(
-            f"resume: {config.output_dir} has no checkpoint", remedy="start with resume false, or check output_dir"
+            f"resume: {output_dir} has no checkpoint", remedy="start with resume false, or check output_dir"
         )
     return checkpoints[-1]
 
 
-def read_progress(folder: Path, task: str) -> Progress:
+def _unreadable(folder: Path, error: Exception) -> UserError:
+    return UserError(f"resume: {folder} cannot be read ({error})", remedy="name an older checkpoint")
+
+
+def read_progress(folder: Path, identity: str) -> Progress:
     """Where the run of a checkpoint stood.
 
     Raises:
         UserError: it cannot be read, or belongs to other data, labels, batches or another model.
     """
     try:
-        progress = Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
+        values = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        if isinstance(values, dict) and values.keys() >= EARLIER_KEYS:
+            raise UserError(
+                f"resume: {folder} was written by an earlier unispeech_ft, whose checkpoints do not say all that a run"
+                " depends on",
+                remedy="finish that run with the version that began it, or start afresh with another output_dir",
+            )
+        progress = Progress(**values)
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"resume: {folder} cannot be read ({error})", remedy="name an older checkpoint") from None
-    if progress.task != task:
+        raise _unreadable(folder, error) from None
+    if progress.identity != identity:
         raise UserError(
             f"resume: {folder} was made with other data, labels, batches, seed or model",
             remedy="resume with the config.yaml of its run, or start afresh with another output_dir",
@@ -159,19 +166,23 @@ def read_progress(folder: Path, task: str) -> Progress:
     return progress
 
 
-def load_checkpoint(folder: Path, model: PreTrainedModel, optimizer: Any, scaler: Any, task: str) -> Progress:
-    """Restores model, optimiser and counters.
+def load_checkpoint(
+    folder: Path, model: PreTrainedModel, optimizer: Any, scaler: Any, identity: str
+) -> tuple[Progress, Mapping[str, Any] | None]:
+    """Restores model and optimiser; returns the counters and the task's own state.
 
     Raises:
         UserError: see `read_progress`; or a file of the checkpoint is damaged.
     """
-    progress = read_progress(folder, task)
+    progress = read_progress(folder, identity)
+    own = folder / TASK_STATE
     try:
-        state = torch.load(folder / "state.pt", map_location=model.device, weights_only=True)
+        state = torch.load(folder / STATE, map_location=model.device, weights_only=True)
+        task_state = json.loads(own.read_text(encoding="utf-8")) if own.exists() else None
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"resume: {folder} cannot be read ({error})", remedy="name an older checkpoint") from None
+        raise _unreadable(folder, error) from None
     load_weights(folder, model)
     optimizer.load_state_dict(state["optimizer"])
     if scaler and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
-    return progress
+    return progress, task_state

@@ -1,25 +1,24 @@
-"""One optimiser step: Σ CTC of the update ÷ its sentences, gradients summed over all processes, clipped, applied."""
+"""One optimiser step: gradients and sums of an update added up over all processes in one transfer, divided, clipped,
+applied."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from unispeech_ft.config.sections import Config, OptimizerConfig
-from unispeech_ft.data.batch_plan import Update, passes
-from unispeech_ft.data.collate import Batch
-from unispeech_ft.models.families import backbone, shares_position_bias
-from unispeech_ft.models.forward import ctc_loss_sum, encode, head
-from unispeech_ft.randomness import kept_layers, seed_dropout
-from unispeech_ft.training.schedule import is_frozen, lr_scale
+from unispeech_ft.config.sections import OptimizerConfig
+from unispeech_ft.randomness import seed_dropout
+from unispeech_ft.training.task import Batch, Task, UpdateShare
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import PreTrainedModel
+
+# Places in the vector of sums; the task's own follow.
+LOSS, WEIGHT, OWN = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -27,15 +26,17 @@ class StepResult:
     """What an update leaves behind, still on the device.
 
     Attributes:
-        loss: Σ CTC ÷ sentences, over all processes.
+        epoch: of this process's last micro-batch.
+        loss: summed loss ÷ weight, over all processes.
         grad_norm: of all gradients together, before clipping.
-        parts: more figures by name, each a scalar.
+        figures: the task's own by name, each a scalar.
     """
 
+    epoch: int
     loss: Tensor
     grad_norm: Tensor
     lr: float
-    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    figures: Mapping[str, Tensor]
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
@@ -51,90 +52,75 @@ def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool =
     )
 
 
-def training_parameters(model: PreTrainedModel, frozen: bool, kept: Sequence[int] | None) -> list[nn.Parameter]:
-    """The parameters that an update changes: the head alone while the encoder is frozen, else all but those of the
-    conv extractor and of the layers left out. The others keep value and optimiser state."""
-    if frozen:
-        return list(model.lm_head.parameters())
-    layers = backbone(model).encoder.layers
-    skipped = set() if kept is None else set(range(len(layers))) - set(kept)
-    left_out = {id(parameter) for place in skipped for parameter in layers[place].parameters()}
-    return [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in left_out]
-
-
-def sub_batch_loss(
-    model: PreTrainedModel, batch: Batch, *, frozen: bool, kept: Sequence[int] | None, autocast: Any
-) -> Tensor:
-    """Σ CTC of one sub-batch. While frozen, nothing of the encoder is kept for a backward pass."""
-    with autocast:
-        with torch.set_grad_enabled(not frozen):
-            hidden = encode(
-                model,
-                batch.features,
-                batch.num_frames,
-                time_mask=batch.time_mask,
-                channel_mask=batch.channel_mask,
-                layers=kept,
-            )
-        logits = head(model, hidden)
-    return ctc_loss_sum(logits, batch.num_frames, batch.labels, batch.num_labels, model.config.pad_token_id)
-
-
-def sum_over_processes(parameters: Sequence[nn.Parameter], loss: Tensor, accelerator: Accelerator) -> Tensor:
-    """Sums gradients and loss (of any shape) over all processes in one transfer; an absent gradient counts as zero."""
+def sum_over_processes(parameters: Sequence[nn.Parameter], sums: Tensor, accelerator: Accelerator) -> Tensor:
+    """Adds up gradients and sums over all processes in one transfer; an absent gradient counts as zero."""
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     if accelerator.num_processes == 1:
-        return loss
-    flat = torch.cat([parameter.grad.reshape(-1) for parameter in parameters] + [loss.reshape(-1)])
+        return sums
+    flat = torch.cat([parameter.grad.reshape(-1) for parameter in parameters] + [sums])
     flat = accelerator.reduce(flat, reduction="sum")
     start = 0
     for parameter in parameters:
         size = parameter.numel()
         parameter.grad.copy_(flat[start : start + size].view_as(parameter))
         start += size
-    return flat[start:].view_as(loss)
+    return flat[start:]
+
+
+def add_up(task: Task[Batch], update: UpdateShare[Batch], seed: int, accelerator: Accelerator) -> tuple[Tensor, int]:
+    """Runs this process's micro-batches forward and backward; returns their sums `[OWN + K]` and their last epoch.
+
+    A weight that is known beforehand divides each loss before its backward pass: in 16 bits an undivided sum overflows.
+    """
+    sums = torch.zeros(OWN + task.num_sums, device=accelerator.device)
+    epoch = 0
+    for micro_batch in update.micro_batches:
+        epoch = max(epoch, micro_batch.epoch)
+        seed_dropout(seed, update.number, micro_batch.index)
+        found = task.loss(update.number, micro_batch.to(accelerator.device))
+        loss = found.loss if update.weight is None else found.loss / update.weight
+        accelerator.backward(loss)
+        sums[LOSS] += loss.detach()
+        sums[WEIGHT] += found.weight
+        if found.sums is not None:
+            sums[OWN:] += found.sums
+    return sums, epoch
 
 
 def run_update(
-    model: PreTrainedModel,
+    task: Task[Batch],
     optimizer: Any,
-    update: Update,
-    batches: Iterator[Batch],
-    config: Config,
+    update: UpdateShare[Batch],
+    settings: OptimizerConfig,
+    lr: float,
+    seed: int,
     accelerator: Accelerator,
 ) -> StepResult:
-    """Runs one planned update on this process's share of it.
+    """Runs one update on this process's share of it.
 
     Args:
-        model: in training mode, on the process's device.
+        task: its network in training mode.
         optimizer: prepared by the accelerator.
-        update: all sub-batches of the update.
-        batches: yields this process's passes in plan order.
+        lr: of this update.
+        seed: of the run, for dropout.
     """
-    frozen = is_frozen(update.number, config.schedule)
-    num_layers = len(backbone(model).encoder.layers)
-    keep_first = shares_position_bias(model.config)
-    kept = kept_layers(config.seed, update.number, num_layers, config.model.layerdrop, keep_first=keep_first)
-    lr = config.optimizer.lr * lr_scale(update.number, config.schedule)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
-    loss = torch.zeros((), device=accelerator.device)
-    share = update.share(accelerator.process_index, accelerator.num_processes)
-    for sub_batches in passes(share, config.training.seconds_per_pass):
-        batch = next(batches).to(accelerator.device)
-        seed_dropout(config.seed, update.number, sub_batches[0].index)
-        sub_loss = sub_batch_loss(model, batch, frozen=frozen, kept=kept, autocast=accelerator.autocast())
-        sub_loss = sub_loss / update.num_sentences
-        accelerator.backward(sub_loss)
-        loss += sub_loss.detach()
-    parameters = training_parameters(model, frozen, kept)
-    loss = sum_over_processes(parameters, loss, accelerator)
+    sums, epoch = add_up(task, update, seed, accelerator)
+    parameters = task.trained_parameters(update.number)
+    sums = sum_over_processes(parameters, sums, accelerator)
+    loss, weight = sums[LOSS], sums[WEIGHT].clamp(min=1)
+    if update.weight is None:
+        loss = loss / weight
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(weight)
     accelerator.unscale_gradients(optimizer)
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    if config.optimizer.max_grad_norm > 0:
-        nn.utils.clip_grads_with_norm_(parameters, config.optimizer.max_grad_norm, norm)
+    if settings.max_grad_norm > 0:
+        nn.utils.clip_grads_with_norm_(parameters, settings.max_grad_norm, norm)
     optimizer.step()
-    return StepResult(loss, norm, lr)
+    return StepResult(epoch, loss, norm, lr, task.figures(update.number, sums[OWN:], weight))

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, pack, read_audio, unpack
+from unispeech_ft.data.labels import minimum_frames
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import frame_grid, minimum_frames
+from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.forward import encode, head
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.forced import forced_segments

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, unpack
-from unispeech_ft.data.batch_plan import evaluation_batches
 from unispeech_ft.errors import UserError
+from unispeech_ft.models.decoding import FrameOutputs, clip_outputs, marks_of
 from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.beam import Search
 from unispeech_ft.scoring.timing import FrameGrid, phone_times
-from unispeech_ft.tasks.ctc_phoneme.evaluate import FrameOutputs, frame_outputs, marks_of, seconds_per_batch
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, waveform_blocks
 
 MAX_CHUNK_S = 20.0
@@ -126,14 +127,14 @@ def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], search: Search | N
     ]
     if not heard:
         return found
-    num_samples = [len(chunks[place].waveform) for place in heard]
     grid = frame_grid(saved.built.model.config)
-    for batch in evaluation_batches(num_samples, seconds_per_batch(saved.built.model, num_samples)):
-        places = [heard[index] for index in batch]
-        features = [front_end(unpack(*pack(chunks[place].waveform))).cpu().numpy() for place in places]
-        outputs = frame_outputs(saved.built.model, features, nullcontext())
-        for place, frames in zip(places, outputs, strict=True):
-            found[place] = _chunk_phones(frames, chunks[place], tokenizer, grid, search)
+
+    def features(index: int) -> npt.NDArray[np.float32]:
+        return front_end(unpack(*pack(chunks[heard[index]].waveform))).cpu().numpy()
+
+    num_samples = [len(chunks[place].waveform) for place in heard]
+    for index, outputs in clip_outputs(saved.built.model, features, num_samples):
+        found[heard[index]] = _chunk_phones(outputs, chunks[heard[index]], tokenizer, grid, search)
     return found
 
 

@@ -15,11 +15,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from unispeech_ft.config.sections import Config
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import TrainingSet
 from unispeech_ft.models.build import build_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
+from unispeech_ft.tasks.ctc_phoneme import task
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.training import step
 
 SEED, LR, CLIP, UPDATES = 11, 1e-3, 2.0, 3
@@ -27,7 +28,7 @@ TIME, CHANNELS = (0.75, 10, 2), (0.25, 8, 0)  # probability, span, spans at leas
 PHONES = ["a", "b", "d[", "tʃ", "aː"]
 
 
-def make_config() -> Config:
+def make_config() -> CtcPhonemeConfig:
     none = dict.fromkeys(
         ("hidden_dropout", "attention_dropout", "activation_dropout", "feature_projection_dropout", "final_dropout"),
         0.0,
@@ -47,12 +48,12 @@ def make_config() -> Config:
         "num_conv_pos_embeddings": 8,
         "num_conv_pos_embedding_groups": 2,
     }
-    return Config.model_validate(
+    return CtcPhonemeConfig.model_validate(
         {
             "seed": SEED,
             "model": {**none, "layerdrop": 0.0, "from_scratch": True, "config": shape, "attention": "eager"},
             "data": {"root": "unused", "language": "ky", "max_duration_s": 3.0},
-            "batch": {"seconds_per_update": 12.0, "seconds_per_sub_batch": 6.0},
+            "batch": {"seconds_per_update": 12.0, "seconds_per_micro_batch": 6.0},
             "mask": {
                 "time_prob": TIME[0],
                 "time_length": TIME[1],
@@ -87,17 +88,20 @@ def recipe_run(clips, change_config=lambda config: config, change_model=lambda m
     built.model.double()
     training_set = TrainingSet(features.__getitem__, clips.labels, 32, config.mask, config.seed)
     samples = np.array([len(waveform) for waveform in clips.waveforms])
-    plan = BatchPlan(samples, config.batch.seconds_per_update, config.batch.seconds_per_sub_batch, config.seed)
+    plan = BatchPlan(samples, config.batch.seconds_per_update, config.batch.seconds_per_micro_batch, config.seed)
     accelerator = Accelerator(cpu=True)
     optimizer = accelerator.prepare(step.make_optimizer(built.model, config.optimizer))
     change_model(built.model, optimizer)
     built.model.train()
     updates = list(plan.updates(0, UPDATES))
-    assert len(updates[0].sub_batches) > 1
-    batches = (training_set.batch(sub_batch) for update in updates for sub_batch in update.sub_batches)
-    results = [step.run_update(built.model, optimizer, update, batches, config, accelerator) for update in updates]
+    assert len(updates[0].micro_batches) > 1
+    ctc = task.CtcPhonemeTask(config, built.model, plan, training_set, accelerator)
+    results = [
+        step.run_update(ctc, optimizer, share, config.optimizer, LR, SEED, accelerator)
+        for share in ctc.updates(0, UPDATES, None)
+    ]
     log = [(float(result.loss), float(result.grad_norm)) for result in results]
-    planned = [[(s.epoch, s.index, s.clips) for s in update.sub_batches] for update in updates]
+    planned = [[(s.epoch, s.index, s.clips) for s in update.micro_batches] for update in updates]
     return start, log, dict(built.model.named_parameters()), planned
 
 
@@ -152,10 +156,10 @@ def reference_run(model, clips, planned):
     first = {name: torch.zeros_like(p) for name, p in parameters.items()}
     second = {name: torch.zeros_like(p) for name, p in parameters.items()}
     log = []
-    for number, sub_batches in enumerate(planned, start=1):
-        sentences = sum(len(places) for _, _, places in sub_batches)
+    for number, micro_batches in enumerate(planned, start=1):
+        sentences = sum(len(places) for _, _, places in micro_batches)
         total = 0.0
-        for epoch, index, places in sub_batches:
+        for epoch, index, places in micro_batches:
             frames = [int(model._get_feat_extract_output_lengths(len(clips.waveforms[place]))) for place in places]
             times = reference_mask(frames, max(frames), *TIME, [SEED, 2, epoch, index])
             channels = reference_mask([32] * len(places), 32, *CHANNELS, [SEED, 3, epoch, index])
@@ -233,6 +237,6 @@ def test_mutants_are_caught(clips, changes):
 
 
 def test_mean_for_sum_is_caught(clips, monkeypatch):
-    original = step.ctc_loss_sum
-    monkeypatch.setattr(step, "ctc_loss_sum", lambda *a: original(*a) / len(a[3]))
+    original = task.ctc_loss_sum
+    monkeypatch.setattr(task, "ctc_loss_sum", lambda *a: original(*a) / len(a[3]))
     assert largest_difference(clips) > 1e-5

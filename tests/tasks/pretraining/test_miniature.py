@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from running import REPOSITORY
 
+from unispeech_ft.config.reading import read_config
 from unispeech_ft.config.sections import ModelConfig
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.build import PACKAGED_FOLDER, packaged, read_model_config
-from unispeech_ft.tasks.pretraining.config import load_pretrain_config
+from unispeech_ft.models.build import read_model_config
+from unispeech_ft.models.loader import PACKAGED_FOLDER, packaged
+from unispeech_ft.tasks.pretraining.config import FILE
 from unispeech_ft.testing.pretrained import MAX_BYTES, provenance
 from unispeech_ft.testing.prompts import prompt_book
 from unispeech_ft.testing.voices import client_id, voices
@@ -58,7 +60,7 @@ def test_each_arm_started_where_it_should(experiment: Path) -> None:
     kept = {arm: int(re.search(r"head: (\d+) rows taken over", text).group(1)) for arm, text in heads.items()}  # type: ignore[union-attr]
     assert kept["scratch"] == kept["contrastive"] == 0
     assert kept["unispeech"] > 4, "phones that both languages have keep their rows"
-    stage_2 = load_pretrain_config(["--config", str(runs / "unispeech_plus-pretraining-1337" / "config.yaml")])
+    stage_2 = read_config(FILE, runs / "unispeech_plus-pretraining-1337" / "config.yaml", {})
     assert stage_2.model.base == str(runs / "unispeech-pretraining-1337" / "model")
     assert stage_2.data.root is None
     heard = (experiment / "speech/pretraining/ky/unlabelled.tsv").read_text().split()
@@ -68,7 +70,7 @@ def test_each_arm_started_where_it_should(experiment: Path) -> None:
 
 def test_what_may_be_packaged(experiment: Path) -> None:
     run = experiment / "runs" / "unispeech-pretraining-1337"
-    config = load_pretrain_config(["--config", str(run / "config.yaml")])
+    config = read_config(FILE, run / "config.yaml", {})
     said = provenance(config, "command")
     assert (said.labelled, said.unlabelled) == ("en", None)
     kyrgyz = config.model_copy(update={"data": config.data.model_copy(update={"language": "ky"})})
@@ -82,7 +84,7 @@ def test_other_voices_are_refused(split: str, experiment: Path, tmp_path: Path) 
     shutil.copytree(experiment / "speech" / "pretraining", speech, ignore=shutil.ignore_patterns("*.mp3"))
     (speech / "en" / "train.tsv").write_bytes((speech / "en" / f"{split}.tsv").read_bytes())
     run = experiment / "runs" / "unispeech-pretraining-1337"
-    config = load_pretrain_config(["--config", str(run / "config.yaml"), "--data.root", str(speech)])
+    config = read_config(FILE, run / "config.yaml"), "--data.root", str(speech, {})
     with pytest.raises(UserError, match="not for training"):
         provenance(config, "command")
 
@@ -102,7 +104,7 @@ def test_the_packaged_model_heard_no_test_voice_and_no_kyrgyz_label() -> None:
     heard = set(said["speakers"])
     assert heard <= {client_id(voice) for voice in voices("train")}
     assert not heard & {client_id(voice) for split in ("dev", "test") for voice in voices(split)}
-    config = load_pretrain_config(["--config", str(DEMO / "pretraining.yaml")])
+    config = read_config(FILE, DEMO / "pretraining.yaml", {})
     assert said["labelled"] == config.data.language == "en"
     assert config.data.languages is None
     assert said["seed"] == config.seed

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from running import REPOSITORY, write_settings
 
-from unispeech_ft.config.reading import load_config, to_yaml
+from unispeech_ft.config.reading import read_configs, to_yaml
 from unispeech_ft.errors import UserError
-from unispeech_ft.tasks.pretraining.config import PretrainConfig, labelled_languages, load_pretrain_config
-from unispeech_ft.tasks.pretraining.step import update_temperature
+from unispeech_ft.tasks.ctc_phoneme.config import load_config
+from unispeech_ft.tasks.pretraining.config import FILE, PretrainingConfig, labelled_languages
+from unispeech_ft.tasks.pretraining.task import update_temperature
 from unispeech_ft.training.schedule import lr_scale
 
 CONFIGS = sorted((REPOSITORY / "configs" / "pretrain").glob("*.yaml"))
@@ -23,20 +24,25 @@ SPEECH = {
 MINIMAL = {"model": {"base": "somewhere"}, "data": {"root": "speech", "language": "en"}}
 
 
-def load(name: str, *words: str) -> PretrainConfig:
-    return load_pretrain_config(["--config", str(REPOSITORY / "configs" / "pretrain" / f"{name}.yaml"), *words])
+def read(file: Path, *words: str) -> PretrainingConfig:
+    (config,) = read_configs(FILE, ["--config", str(file), *words])
+    return config
+
+
+def load(name: str, *words: str) -> PretrainingConfig:
+    return read(REPOSITORY / "configs" / "pretrain" / f"{name}.yaml", *words)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_every_yaml_is_valid(path: Path) -> None:
     if path.stem == "miniature_tuning":
-        load_config(["--config", str(path)])
+        load_config(path)
         return
     config = load(path.stem, *SPEECH.get(path.stem, ("--data.root", "speech")))
     lines = path.read_text(encoding="utf-8").splitlines()
     head = "\n".join(lines[: lines.index("")])
     assert all(line.startswith("# ") for line in head.splitlines())
-    assert "recipes/pretrain_unispeech.py --config configs/pretrain/" + path.name in head or "miniature.py" in head
+    assert "recipes/pretrain.py --config configs/pretrain/" + path.name in head or "miniature.py" in head
     assert config.optimizer.max_grad_norm in (0.0, 5.0)
     assert config.mask.feature_prob == 0
 
@@ -46,7 +52,7 @@ def test_the_published_stages_are_as_published() -> None:
     assert (one.objective.alpha, one.objective.replacement, one.objective.negatives) == (0.5, 0.5, 100)
     assert (one.mask.time_prob, one.mask.time_length, one.model.layerdrop) == (0.5, 10, 0.0)
     assert (one.optimizer.lr, one.optimizer.weight_decay, one.data.normalize) == (1e-3, 0.01, False)
-    assert one.sub_batches_per_update == 64
+    assert one.micro_batches_per_update == 64
     assert lr_scale(25_000, one.schedule) == 1
     assert lr_scale(12_500, one.schedule) == 0.5
     assert lr_scale(199_999, one.schedule) == pytest.approx(50_001 / 225_000)
@@ -55,7 +61,7 @@ def test_the_published_stages_are_as_published() -> None:
     assert (two.objective.alpha, two.mask.time_prob, two.model.layerdrop) == (0, 0.65, 0.05)
     assert (two.optimizer.lr, two.model.extractor_grad_scale, two.data.normalize) == (2e-4, 0.1, True)
     assert (two.schedule.warmup, two.schedule.updates, two.unlabelled_share) == (10_000, 100_000, 1.0)
-    assert two.sub_batches_per_update == 16
+    assert two.micro_batches_per_update == 16
 
 
 def test_the_ablations_differ_in_the_objective_alone() -> None:
@@ -78,7 +84,7 @@ def test_the_ablations_differ_in_the_objective_alone() -> None:
         (("--data.root", "null", "--unlabelled.root", "x"), "no labelled speech"),
         (("--data.languages", "[fr, es]"), "both given"),
         (("--mask.time_prob", "0"), "mask.time_prob"),
-        (("--unlabelled.root", "x", "--unlabelled.max_duration_s", "80"), "seconds_per_sub_batch"),
+        (("--unlabelled.root", "x", "--unlabelled.max_duration_s", "80"), "seconds_per_micro_batch"),
         (("--unlabelled.min_duration_s", "20"), "unlabelled.min_duration_s"),
         (("--objective.gumbel_end", "3"), "gumbel_end"),
     ],
@@ -86,20 +92,20 @@ def test_the_ablations_differ_in_the_objective_alone() -> None:
 def test_faults_are_named(words: tuple[str, ...], named: str, tmp_path: Path) -> None:
     file = write_settings(tmp_path / "c.yaml", MINIMAL)
     with pytest.raises(UserError, match=named):
-        load_pretrain_config(["--config", str(file), *words])
+        read(file, *words)
 
 
 def test_all_faults_come_at_once(tmp_path: Path) -> None:
     file = write_settings(tmp_path / "c.yaml", {"model": {"base": 3}, "objektive": {}, "seed": -1})
     with pytest.raises(UserError) as fault:
-        load_pretrain_config(["--config", str(file)])
+        read(file)
     assert len(fault.value.lines) == 3
 
 
 def test_the_resolved_configuration_reads_back(tmp_path: Path) -> None:
     config = load("one_gpu", "--data.root", "cv/{language}", "--unlabelled.root", "speech")
     (tmp_path / "c.yaml").write_text(to_yaml(config), encoding="utf-8")
-    assert load_pretrain_config(["--config", str(tmp_path / "c.yaml")]) == config
+    assert read(tmp_path / "c.yaml") == config
 
 
 def test_several_languages_have_places_of_their_own() -> None:

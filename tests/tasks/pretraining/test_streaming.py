@@ -19,13 +19,12 @@ import pytest
 import soundfile
 from running import REPOSITORY, clean_environment
 
+from unispeech_ft.config.sections import MaskConfig
 from unispeech_ft.data.audio import BadClip, decode_pieces
 from unispeech_ft.data.streaming import Pieces, StreamState, open_stream
 from unispeech_ft.errors import UserError
-from unispeech_ft.tasks.pretraining.batches import Shaping, SlotStream
-from unispeech_ft.tasks.pretraining.config import PretrainMaskConfig
-from unispeech_ft.tasks.pretraining.loop import loader
-from unispeech_ft.tasks.pretraining.slots import Slots, workers_for
+from unispeech_ft.tasks.pretraining.batches import PretrainingStream, Shaping, loader
+from unispeech_ft.tasks.pretraining.layout import UpdateLayout, workers_for
 
 CLIPS, RATE_HZ = 24, 8_000
 SOURCES = ("folder", "manifest", "parquet", "tar")
@@ -127,7 +126,7 @@ def test_epochs_cut_and_order_otherwise(roots: dict[str, Path]) -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_sub_batches_keep_their_limit(roots: dict[str, Path]) -> None:
+def test_micro_batches_keep_their_limit(roots: dict[str, Path]) -> None:
     for batch, _ in islice(open_stream(pieces_of(roots, "tar"), 0, 1), 30):
         assert max(map(len, batch)) * len(batch) <= 8.0 * 16_000
 
@@ -171,11 +170,11 @@ def test_a_truncated_wave_is_bad(tmp_path: Path) -> None:
         list(decode_pieces(file, 4.0, 4.0))
 
 
-# Slots, ranks and workers
+# Layout, ranks and workers
 
 
 def shaping() -> Shaping:
-    mask = PretrainMaskConfig(time_length=5)
+    mask = MaskConfig(time_prob=0.5, time_length=5, feature_prob=0.0)
     return Shaping(partial(_frames), 8, mask, None, 5, 0.5, seed=1)
 
 
@@ -183,17 +182,17 @@ def _frames(num_samples: int) -> int:
     return num_samples // 320
 
 
-def batches(pieces: Pieces, rank: int, world: int, workers: int, slots: Slots) -> list[tuple[int, np.ndarray]]:
-    stream = SlotStream(slots, shaping(), None, pieces, {}, first=0, last=4, rank=rank, world=world)
-    return [(batch.slot, batch.waveforms.numpy()) for batch in loader(stream, workers, pin_memory=False)]
+def batches(pieces: Pieces, rank: int, world: int, workers: int, layout: UpdateLayout) -> list[tuple[int, np.ndarray]]:
+    stream = PretrainingStream(layout, shaping(), None, pieces, {}, first=0, last=4, rank=rank, world=world)
+    return [(batch.index, batch.waveforms.numpy()) for batch in loader(stream, workers, pin_memory=False)]
 
 
 def test_ranks_and_workers_change_nothing(roots: dict[str, Path]) -> None:
-    pieces, slots = pieces_of(roots, "tar"), Slots(4, 1.0)
-    alone = batches(pieces, 0, 1, 0, slots)
+    pieces, layout = pieces_of(roots, "tar"), UpdateLayout(4, 1.0)
+    alone = batches(pieces, 0, 1, 0, layout)
     assert [slot for slot, _ in alone] == [0, 1, 2, 3] * 4
     for workers in (0, 2):
-        parts = [batches(pieces, rank, 2, workers if rank == 0 else 0, slots) for rank in range(2)]
+        parts = [batches(pieces, rank, 2, workers if rank == 0 else 0, layout) for rank in range(2)]
         assert [[slot for slot, _ in part] for part in parts] == [[0, 2] * 4, [1, 3] * 4]
         for slot in range(4):
             expected = [waveforms for place, waveforms in alone if place == slot]
@@ -203,19 +202,19 @@ def test_ranks_and_workers_change_nothing(roots: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize(("count", "share"), [(4, 0.5), (3, 0.5), (1, 0.25), (7, 0.9), (5, 1.0), (5, 0.0)])
 def test_the_mix_has_its_ratio_and_labelled_places_follow_one_another(count: int, share: float) -> None:
-    slots = Slots(count, share)
-    unlabelled = sum(slots.num_unlabelled(update) for update in range(200))
+    layout = UpdateLayout(count, share)
+    unlabelled = sum(layout.num_unlabelled(update) for update in range(200))
     assert unlabelled == pytest.approx(200 * count * share, abs=1)
     places = [
-        slots.labelled_place(update, slot)
+        layout.labelled_position(update, slot)
         for update in range(200)
-        for slot in range(slots.num_unlabelled(update), count)
+        for slot in range(layout.num_unlabelled(update), count)
     ]
     assert places == list(range(200 * count - unlabelled))
-    assert all(slots.num_unlabelled(update) <= slots.num_streams for update in range(200))
+    assert all(layout.num_unlabelled(update) <= layout.num_streams for update in range(200))
 
 
-def test_workers_keep_their_slots() -> None:
+def test_workers_keep_their_layout() -> None:
     assert workers_for(range(6), 4) == 3
     assert workers_for(range(5), 4) == 1
     assert workers_for(range(8), 2) == 2

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tarfile
-import tempfile
 from pathlib import Path, PurePosixPath
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance, unique_ids
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import atomic_folder
 
 DEFAULT_NAMES: dict[Split, str] = {"train": "train", "validation": "dev", "test": "test"}
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
@@ -58,16 +57,14 @@ def unpack_release(archive: Path, language: str, cache_dir: Path) -> Path:
     target = cache_dir / "releases" / key[:16]
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            for member in tar:
-                parts = PurePosixPath(member.name).parts
-                if member.isfile() and (language in parts[:-1] or parts[-1] == SYNTHETIC_MARK):
-                    tar.extract(member, partial, filter="data")
-        find_language_folder(partial, language)
-        partial.rename(target)
+        with atomic_folder(target) as partial:
+            with tarfile.open(archive, "r:*") as tar:
+                for member in tar:
+                    parts = PurePosixPath(member.name).parts
+                    if member.isfile() and (language in parts[:-1] or parts[-1] == SYNTHETIC_MARK):
+                        tar.extract(member, partial, filter="data")
+            find_language_folder(partial, language)
     except UserError:
         raise UserError(f"data.root: {archive} holds no folder {language}", remedy="check data.language") from None
     except (tarfile.TarError, EOFError, OSError) as error:
@@ -75,9 +72,6 @@ def unpack_release(archive: Path, language: str, cache_dir: Path) -> Path:
             f"data.root: {archive} cannot be unpacked ({error})",
             remedy="download the archive again, or free disk space",
         ) from None
-    finally:
-        if partial.exists():
-            shutil.rmtree(partial)
     return target
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
-from unispeech_ft.config.sections import Config, TrackingConfig
+from unispeech_ft.data.labels import LabelledSplit
+from unispeech_ft.data.speech import open_speech
 from unispeech_ft.errors import UserError
+from unispeech_ft.models.decoding import frame_outputs
 from unispeech_ft.models.saved import SavedModel, load_saved
 from unispeech_ft.scoring.beam import (
     ARPA,
@@ -18,11 +19,11 @@ from unispeech_ft.scoring.beam import (
     write_settings,
 )
 from unispeech_ft.scoring.ngram import arpa
-from unispeech_ft.tasks.ctc_phoneme import task as ctc
-from unispeech_ft.tasks.ctc_phoneme.evaluate import frame_outputs
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+from unispeech_ft.training import launch
 
 
-def make_ngram(model: str, config: Config, output: Path, order: int) -> list[tuple[BeamSettings, float]]:
+def make_ngram(model: str, config: CtcPhonemeConfig, output: Path, order: int) -> list[tuple[BeamSettings, float]]:
     """Writes `phones.arpa` and `beam.json`.
 
     Args:
@@ -37,31 +38,32 @@ def make_ngram(model: str, config: Config, output: Path, order: int) -> list[tup
         UserError: a fault of model or data, no validation split, or flashlight-text is not installed.
     """
     check_library()
-    accelerator = ctc.start(config.model_copy(update={"tracking": TrackingConfig(trackers=[]), "dry_run": False}))
+    accelerator = launch.start()
     saved = load_saved(model, accelerator.device)
-    data = ctc.open_data(config, accelerator, None, ("train", "validation"))
-    if "validation" not in data.splits:
+    turns = launch.turns_of(accelerator)
+    speech = open_speech(config.data, config.phonemes, wanted=("train", "validation"), turns=turns)
+    if "validation" not in speech.splits:
         raise UserError("there is no validation split to tune the weights on", remedy="name one (data.validation)")
     output.mkdir(parents=True, exist_ok=True)
-    (output / ARPA).write_text(arpa(data.splits["train"].phones, order), encoding="utf-8")
+    (output / ARPA).write_text(arpa(speech.splits["train"].phones, order), encoding="utf-8")
     tokenizer = saved.tokenizer
     best, trials = tune(
         lambda settings: make_search(
             output / ARPA, settings, tokenizer.tokens, tokenizer.blank_id, tokenizer.special_ids
         ),
-        _clips(saved, data),
+        _clips(saved, speech.splits["validation"]),
         order,
     )
     write_settings(output, best)
     return sorted(trials, key=lambda trial: (trial[0] != best, trial[1]))
 
 
-def _clips(saved: SavedModel, data: ctc.SpeechData) -> list[tuple[LogPosteriors, list[int]]]:
-    labelled, built = data.splits["validation"], saved.built
+def _clips(saved: SavedModel, labelled: LabelledSplit) -> list[tuple[LogPosteriors, list[int]]]:
+    built = saved.built
     known = saved.tokenizer.ids  # a phone that the model lacks is -1, an error however it is decoded
     clips = []
     for name, phones in zip(labelled.ids, labelled.phones, strict=True):
         features = built.front_end(labelled.waveform(name)).cpu().numpy()
-        (outputs,) = frame_outputs(built.model, [features], nullcontext())
+        (outputs,) = frame_outputs(built.model, [features])
         clips.append((outputs.log_posteriors, [known.get(phone, -1) for phone in phones]))
     return clips

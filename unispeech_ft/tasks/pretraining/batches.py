@@ -1,4 +1,4 @@
-"""The sub-batches of one process in a pre-training, labelled and unlabelled, as padded arrays.
+"""The micro-batches of one process in a pre-training, labelled and unlabelled, as padded arrays.
 
 `B` clips, `S` samples, `T` frames, `C` hidden channels, `N` masked frames, `K` negatives.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from unispeech_ft.config.sections import MaskConfig
 from unispeech_ft.data.audio import Waveform, normalise_waveform
@@ -21,17 +21,17 @@ from unispeech_ft.data.masking import sample_masks
 from unispeech_ft.data.streaming import Pieces, StreamState, open_stream
 from unispeech_ft.errors import UserError
 from unispeech_ft.tasks.pretraining.draws import draw_negatives, draw_replacement
-from unispeech_ft.tasks.pretraining.slots import LabelledOrder, Slots
+from unispeech_ft.tasks.pretraining.layout import LabelledOrder, UpdateLayout
 
-CLIPS_A_SLOT = 100_000
+CLIPS_A_MICRO_BATCH = 100_000
 
 
 @dataclass(frozen=True)
-class PretrainBatch:
-    """One sub-batch on its way through the model.
+class PretrainingBatch:
+    """One micro-batch on its way through the model.
 
     Attributes:
-        slot: its place in the update.
+        index: its place in the update.
         epoch: pass over the labelled speech, or of the stream over its part.
         waveforms: `[B, S]`, zero beyond a clip's end.
         num_frames: `[B]`.
@@ -43,7 +43,7 @@ class PretrainBatch:
         state: of the stream that it came from, to continue after it; None for labelled speech.
     """
 
-    slot: int
+    index: int
     epoch: int
     waveforms: Tensor
     num_frames: Tensor
@@ -55,14 +55,14 @@ class PretrainBatch:
     num_labels: Tensor | None
     state: StreamState | None
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> PretrainBatch:
+    def _each(self, change: Callable[[Tensor], Tensor]) -> PretrainingBatch:
         changed: dict[str, Any] = {n: change(value) for n, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **changed)
 
-    def to(self, device: torch.device) -> PretrainBatch:
+    def to(self, device: torch.device) -> PretrainingBatch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> PretrainBatch:
+    def pin_memory(self) -> PretrainingBatch:
         return self._each(lambda tensor: tensor.pin_memory())
 
     @property
@@ -80,7 +80,7 @@ def pad_waveforms(clips: Sequence[Waveform]) -> Tensor:
 
 @dataclass(frozen=True)
 class Shaping:
-    """How waveforms become sub-batches.
+    """How waveforms become micro-batches.
 
     Attributes:
         frames_of: samples → frames of the model.
@@ -101,13 +101,13 @@ class Shaping:
     def batch(
         self,
         update: int,
-        slot: int,
+        index: int,
         epoch: int,
         clips: Sequence[Waveform],
         labels: Sequence[Sequence[int]] | None,
         state: StreamState | None,
-    ) -> PretrainBatch:
-        """The tensors of one sub-batch; what is drawn for it depends on seed, update and slot alone.
+    ) -> PretrainingBatch:
+        """The tensors of one micro-batch; what is drawn for it depends on seed, update and index alone.
 
         Args:
             clips: `[S_i]` each.
@@ -116,15 +116,16 @@ class Shaping:
         if self.normalize_eps is not None:
             clips = [normalise_waveform(clip, self.normalize_eps) for clip in clips]
         num_frames = [self.frames_of(len(clip)) for clip in clips]
-        rows = range(slot * CLIPS_A_SLOT, slot * CLIPS_A_SLOT + len(clips))
+        first = index * CLIPS_A_MICRO_BATCH
+        rows = range(first, first + len(clips))
         masks = sample_masks(
-            num_frames, self.num_channels, self.mask, seed=self.seed, epoch=update, sub_batch=slot, clips=rows
+            num_frames, self.num_channels, self.mask, seed=self.seed, epoch=update, micro_batch=index, clips=rows
         )
         if masks.time is None:
             raise ValueError("pre-training needs a time mask")
-        name = (self.seed, update, slot)
-        return PretrainBatch(
-            slot,
+        name = (self.seed, update, index)
+        return PretrainingBatch(
+            index,
             epoch,
             pad_waveforms(clips),
             torch.tensor(num_frames),
@@ -140,10 +141,10 @@ class Shaping:
 
 @dataclass(frozen=True)
 class LabelledClips:
-    """The labelled clips of a run, by their place in the batch plan.
+    """The labelled clips of a run, by their index in the batch plan.
 
     Attributes:
-        waveform: place → `[S]`.
+        waveform: index → `[S]`.
         labels: label ids of each clip; None where the CTC branch does not run.
     """
 
@@ -152,19 +153,19 @@ class LabelledClips:
     labels: Sequence[Sequence[int]] | None
 
 
-class SlotStream(IterableDataset[Any]):
-    """The sub-batches of one process, update after update; loader workers take turns, each with slots of its own.
+class PretrainingStream(IterableDataset[Any]):
+    """The micro-batches of one process, update after update; loader workers take turns, each with indices of its own.
 
     A fault of the data comes as the last item, for the process to raise.
 
     Args:
         pieces: the unlabelled speech; None where there is none.
-        states: where each unlabelled stream goes on, by its slot; the others start from the beginning.
+        states: where each unlabelled stream goes on, by its index; the others start from the beginning.
     """
 
     def __init__(
         self,
-        slots: Slots,
+        layout: UpdateLayout,
         shaping: Shaping,
         labelled: LabelledClips | None,
         pieces: Pieces | None,
@@ -175,39 +176,47 @@ class SlotStream(IterableDataset[Any]):
         rank: int,
         world: int,
     ) -> None:
-        self.slots, self.shaping, self.labelled, self.pieces = slots, shaping, labelled, pieces
+        self.layout, self.shaping, self.labelled, self.pieces = layout, shaping, labelled, pieces
         self.states, self.first, self.last, self.rank, self.world = dict(states), first, last, rank, world
 
-    def __iter__(self) -> Iterator[PretrainBatch | UserError]:
+    def __iter__(self) -> Iterator[PretrainingBatch | UserError]:
         worker = get_worker_info()
         turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
-        mine = [slot for place, slot in enumerate(self.slots.share(self.rank, self.world)) if place % turns == turn]
+        mine = self.layout.share(self.rank, self.world)[turn::turns]
         order = LabelledOrder(self.labelled.plan) if self.labelled else None
         streams: dict[int, Iterator[tuple[list[Waveform], StreamState]]] = {}
         try:
             for update in range(self.first, self.last):
-                for slot in mine:
-                    if slot < self.slots.num_unlabelled(update):
-                        if slot not in streams:
-                            streams[slot] = self._stream(slot)
-                        clips, state = next(streams[slot])
-                        yield self.shaping.batch(update, slot, state.epoch, clips, None, state)
+                for index in mine:
+                    if index < self.layout.num_unlabelled(update):
+                        if index not in streams:
+                            streams[index] = self._stream(index)
+                        clips, state = next(streams[index])
+                        yield self.shaping.batch(update, index, state.epoch, clips, None, state)
                     else:
-                        yield self._labelled(update, slot, order)
+                        yield self._labelled(update, index, order)
         except UserError as error:
             # A loader's worker would turn it into an error of another class.
             yield error
 
-    def _stream(self, slot: int) -> Iterator[tuple[list[Waveform], StreamState]]:
+    def _stream(self, index: int) -> Iterator[tuple[list[Waveform], StreamState]]:
         if self.pieces is None:
-            raise ValueError("an unlabelled slot without unlabelled speech")
-        return open_stream(self.pieces, slot, self.slots.num_streams, self.states.get(slot))
+            raise ValueError("an unlabelled micro-batch without unlabelled speech")
+        return open_stream(self.pieces, index, self.layout.num_streams, self.states.get(index))
 
-    def _labelled(self, update: int, slot: int, order: LabelledOrder | None) -> PretrainBatch:
+    def _labelled(self, update: int, index: int, order: LabelledOrder | None) -> PretrainingBatch:
         if order is None or self.labelled is None:
-            raise ValueError("a labelled slot without labelled speech")
-        sub_batch = order.at(self.slots.labelled_place(update, slot))
-        clips = [self.labelled.waveform(place) for place in sub_batch.clips]
+            raise ValueError("a labelled micro-batch without labelled speech")
+        planned = order.at(self.layout.labelled_position(update, index))
+        clips = [self.labelled.waveform(clip) for clip in planned.clips]
         labels = self.labelled.labels
-        chosen = None if labels is None else [labels[place] for place in sub_batch.clips]
-        return self.shaping.batch(update, slot, sub_batch.epoch, clips, chosen, None)
+        chosen = None if labels is None else [labels[clip] for clip in planned.clips]
+        return self.shaping.batch(update, index, planned.epoch, clips, chosen, None)
+
+
+def loader(stream: PretrainingStream, workers: int, *, pin_memory: bool) -> DataLoader[Any]:
+    """Loads a stream; workers are spawned, since a forked one may hang in the libraries' threads (pyarrow)."""
+    context = "spawn" if workers else None
+    return DataLoader(
+        stream, batch_size=None, num_workers=workers, pin_memory=pin_memory, multiprocessing_context=context
+    )

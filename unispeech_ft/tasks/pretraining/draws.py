@@ -1,4 +1,4 @@
-"""What pre-training draws by lot for a sub-batch, as numpy arrays drawn by name.
+"""What pre-training draws by lot for a micro-batch, as numpy arrays drawn by name.
 
 `B` clips, `T` frames, `N` masked frames, `K` negatives.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-_NEGATIVES, _REPLACEMENT = 8, 9
+from unispeech_ft.randomness import Stream, generator
 
 
 def draw_negatives(
@@ -25,9 +25,9 @@ def draw_negatives(
         num_frames: `[B]`.
         time_mask: `[B, T]`.
         count: `K`.
-        name: seed, update and sub-batch.
+        name: seed, update and micro-batch.
     """
-    random = np.random.default_rng([*name[:1], _NEGATIVES, *name[1:]])
+    random = generator(name[0], Stream.NEGATIVES, *name[1:])
     width = time_mask.shape[1]
     drawn = []
     for row, frames in enumerate(num_frames):
@@ -40,5 +40,5 @@ def draw_negatives(
 
 def draw_replacement(shape: tuple[int, int], share: float, name: Sequence[int]) -> npt.NDArray[np.bool_]:
     """`[B, T]`, frames of which the CTC branch sees the quantised latent, each with probability `share`."""
-    random = np.random.default_rng([*name[:1], _REPLACEMENT, *name[1:]])
+    random = generator(name[0], Stream.REPLACEMENT, *name[1:])
     return random.random(shape) < share

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from unispeech_ft.data.streaming import Pieces
+from unispeech_ft.models.saving import save_model, waveform_extractor
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.runs.directory import open_folder
-from unispeech_ft.tasks.pretraining.config import PretrainConfig
-from unispeech_ft.tasks.pretraining.loop import temperature_line
+from unispeech_ft.tasks.pretraining.config import PretrainingConfig
 from unispeech_ft.tasks.pretraining.model import PretrainingModel
-from unispeech_ft.tasks.pretraining.task import LabelledSpeech, identity, plan_for, slots_of
+from unispeech_ft.tasks.pretraining.speech import LabelledSpeech, layout_of, plan_for
+from unispeech_ft.tasks.pretraining.task import update_temperature
 from unispeech_ft.training.checkpoint import Progress
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-def objective_line(config: PretrainConfig) -> str:
+def objective_line(config: PretrainingConfig) -> str:
     """What is trained, in words."""
     objective = config.objective
     if objective.alpha == 1:
@@ -35,7 +35,7 @@ def objective_line(config: PretrainConfig) -> str:
 
 
 def describe(
-    config: PretrainConfig,
+    config: PretrainingConfig,
     speech: LabelledSpeech | None,
     pieces: Pieces | None,
     tokenizer: PhoneTokenizer | None,
@@ -43,28 +43,30 @@ def describe(
     accelerator: Accelerator,
 ) -> None:
     """Prints what there is and what would be trained on it."""
-    say, slots = accelerator.print, slots_of(config)
+    say, layout = accelerator.print, layout_of(config)
     if speech is not None:
         for line in speech.notes:
             say(line)
         hours = float(speech.num_samples.sum()) / 16_000 / 3600
         say(f"labelled: {len(speech.num_samples)} clips, {hours:.2f} h")
         epoch = sum(len(update) for update in plan_for(config, speech).epoch(0))
-        say(f"  {epoch} sub-batches an epoch")
+        say(f"  {epoch} micro-batches an epoch")
     if pieces is not None:
-        say(f"unlabelled: {pieces.source} {pieces.root}, {slots.num_streams} streams, {len(pieces.files)} file(s)")
+        say(f"unlabelled: {pieces.source} {pieces.root}, {layout.num_streams} streams, {len(pieces.files)} file(s)")
     if tokenizer is not None:
         say(f"inventory: {len(tokenizer.phones)} phones: {' '.join(tokenizer.phones)}")
     say(objective_line(config))
     batch = config.batch
     say(
-        f"updates: {config.schedule.updates}, each of {slots.count} sub-batches of at most"
-        f" {batch.seconds_per_sub_batch:g} padded s, {100 * slots.unlabelled_share:g} % of them unlabelled"
+        f"updates: {config.schedule.updates}, each of {layout.count} micro-batches of at most"
+        f" {batch.seconds_per_micro_batch:g} padded s, {100 * layout.unlabelled_share:g} % of them unlabelled"
     )
-    if slots.count < accelerator.num_processes:
-        say(f"warning: {accelerator.num_processes} processes share {slots.count} sub-batches; some have nothing to do")
+    if layout.count < accelerator.num_processes:
+        shared = f"{accelerator.num_processes} processes share {layout.count} micro-batches"
+        say(f"warning: {shared}; some have nothing to do")
     if config.objective.alpha < 1:
-        say(temperature_line(config))
+        first, last = (update_temperature(update, config) for update in (0, config.schedule.updates - 1))
+        say(f"Gumbel temperature: {first:.3g} at the start, {last:.3g} at the end")
     from transformers import UniSpeechForPreTraining
 
     with torch.device("meta"):
@@ -72,12 +74,7 @@ def describe(
     say(f"model: unispeech, {count / 1e6:.1f} M parameters")
 
 
-def open_run(config: PretrainConfig, speech: LabelledSpeech | None, accelerator: Accelerator) -> None:
-    """Makes the run directory; see `run_folder.open_folder`."""
-    open_folder(config, identity(config, speech), speech.left_out if speech else [], accelerator)
-
-
-def _card(config: PretrainConfig, progress: Progress) -> str:
+def _card(config: PretrainingConfig, progress: Progress) -> str:
     speech = []
     if config.data.root is not None:
         speech.append(
@@ -95,16 +92,12 @@ def _card(config: PretrainConfig, progress: Progress) -> str:
     )
 
 
-def export(
-    config: PretrainConfig,
-    built: PretrainingModel,
-    speech: LabelledSpeech | None,
-    progress: Progress,
-    accelerator: Accelerator,
-) -> None:
+def export(config: PretrainingConfig, built: PretrainingModel, progress: Progress, accelerator: Accelerator) -> None:
     """Writes the model folder of a finished run; on the first process."""
     if accelerator.is_main_process:
         folder = Path(config.output_dir) / "model"
-        built.save(folder, config.model.layerdrop, _card(config, progress))
+        extractor = waveform_extractor(built.network.config, built.normalize, built.eps)
+        card, layerdrop = _card(config, progress), config.model.layerdrop
+        save_model(folder, built.network, extractor, built.tokenizer, layerdrop=layerdrop, card=card)
         accelerator.print(f"model: {folder}")
     accelerator.wait_for_everyone()

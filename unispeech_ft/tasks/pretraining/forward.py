@@ -80,7 +80,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Terms:
-    """The loss of a sub-batch and its parts, summed over frames and clips; terms that were not computed are 0.
+    """The loss of a micro-batch and its parts, summed over frames and clips; terms that were not computed are 0.
 
     Attributes:
         loss: with gradient.
@@ -146,7 +146,7 @@ def pretraining_terms(
     weights: Weights,
     labels: tuple[Tensor, Tensor] | None,
 ) -> Terms:
-    """The terms of the objective on one sub-batch.
+    """The terms of the objective on one micro-batch.
 
     Args:
         labels: all label ids one after another, and how many each clip has; None for speech without labels.

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
 
-from unispeech_ft.errors import UserError, first_line
-from unispeech_ft.models.build import attention_options, base_folder, new_head, not_found, packaged, regularise
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.build import attention_options, base_folder, new_head, regularise
 from unispeech_ft.models.build import read_model_config as read_config
 from unispeech_ft.models.families import backbone, normalises_input
 from unispeech_ft.models.filter_bank import start_as_filter_bank
-from unispeech_ft.models.saving import save_processor, waveform_extractor
+from unispeech_ft.models.loader import load_network
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
-from unispeech_ft.tasks.pretraining.config import PretrainConfig, PretrainModelConfig
+from unispeech_ft.tasks.pretraining.config import PretrainingConfig, PretrainingModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -43,23 +40,8 @@ class PretrainingModel:
     eps: float
     notes: tuple[str, ...]
 
-    def save(self, folder: Path, layerdrop: float, card: str) -> None:
-        """Writes a folder that `UniSpeechForPreTraining.from_pretrained` loads, whole or not at all."""
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        config = self.network.config
-        save_processor(partial, config, waveform_extractor(config, self.normalize, self.eps), self.tokenizer)
-        live, config.layerdrop = config.layerdrop, layerdrop
-        try:
-            self.network.save_pretrained(partial)
-        finally:
-            config.layerdrop = live
-        (partial / "README.md").write_text(card, encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
 
-
-def read_pretraining_config(model: PretrainModelConfig) -> PreTrainedConfig:
+def read_pretraining_config(model: PretrainingModelConfig) -> PreTrainedConfig:
     """The Transformers configuration of the model to pre-train.
 
     Raises:
@@ -79,7 +61,7 @@ def read_pretraining_config(model: PretrainModelConfig) -> PreTrainedConfig:
     return config
 
 
-def _load(model: PretrainModelConfig, config: PreTrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+def _load(model: PretrainingModelConfig, config: PreTrainedConfig) -> tuple[PreTrainedModel, list[str]]:
     """The network, and the names of the parts that its files lack."""
     from transformers import UniSpeechForPreTraining
 
@@ -89,35 +71,17 @@ def _load(model: PretrainModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
         if model.extractor_grad_scale == 0:
             start_as_filter_bank(backbone(network).feature_extractor)
         return network, []
-    source = str(packaged(model.base))
-    try:
-        network, info = UniSpeechForPreTraining.from_pretrained(
-            str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source,
-            revision=model.revision,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **options,
-        )
-    except OSError as error:
-        raise not_found(source, error) from None
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"model.base: the weights of {source} cannot be loaded ({first_line(error)})",
-            remedy="download them again, or choose another base",
-        ) from None
-    missing = sorted(info["missing_keys"])
-    fresh = ("ctc_proj.", *QUANTISER_PARTS)
-    lacking = [name for name in missing if not name.startswith(fresh) and "masked_spec_embed" not in name]
-    if lacking:
-        raise UserError(
-            f"model.base: {source} lacks {len(lacking)} tensors of the encoder ({', '.join(lacking[:3])} …)",
-            remedy="it is not a checkpoint of this architecture; choose another, or model.from_scratch true",
-        )
-    return network, missing
+    return load_network(
+        UniSpeechForPreTraining,
+        str(model.base),
+        config,
+        heads=("ctc_proj.", *QUANTISER_PARTS),
+        revision=model.revision,
+        options=options,
+    )
 
 
-def _set_trainable(network: PreTrainedModel, config: PretrainConfig) -> None:
+def _set_trainable(network: PreTrainedModel, config: PretrainingConfig) -> None:
     """What no term of the loss reaches does not train, so that weight decay leaves it alone."""
     if config.model.extractor_grad_scale == 0:
         backbone(network).feature_extractor._freeze_parameters()
@@ -129,7 +93,7 @@ def _set_trainable(network: PreTrainedModel, config: PretrainConfig) -> None:
             parameter.requires_grad = False
 
 
-def build_pretraining_model(config: PretrainConfig, tokenizer: PhoneTokenizer | None) -> PretrainingModel:
+def build_pretraining_model(config: PretrainingConfig, tokenizer: PhoneTokenizer | None) -> PretrainingModel:
     """The model that a configuration asks for.
 
     Args:
@@ -159,7 +123,7 @@ def build_pretraining_model(config: PretrainConfig, tokenizer: PhoneTokenizer | 
         network.config.num_ctc_classes = network.config.vocab_size = len(head.tokens)
         network.config.pad_token_id = head.blank_id
         network.config.bos_token_id, network.config.eos_token_id = head.ids.get("<s>"), head.ids.get("</s>")
-    # Layers are left out by name (training.randomness), not by the stock encoder's own draws.
+    # Layers are left out by name (randomness), not by the stock encoder's own draws.
     network.config.layerdrop = 0.0
     if config.model.gradient_checkpointing:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

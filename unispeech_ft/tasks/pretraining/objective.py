@@ -167,7 +167,7 @@ def total_loss(
     alpha: float,
     diversity_weight: float,
 ) -> Tensor | float:
-    """α·CTC + (1 − α)·(InfoNCE + weight · diversity · masked frames), all of them sums over the sub-batch.
+    """α·CTC + (1 − α)·(InfoNCE + weight · diversity · masked frames), all of them sums over the micro-batch.
 
     The gradient is divided by the masked frames of the whole update, over all processes, for both terms
     (`training.pretraining_step`). Without labels the first term is 0 and the factor of the second stays.

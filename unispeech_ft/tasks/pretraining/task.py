@@ -1,254 +1,241 @@
-"""The stages of a pre-training, from a configuration to a task that `pretraining_loop.pretrain` runs."""
+"""UniSpeech pre-training as a task: contrastive learning with a codebook, phoneme CTC, or both.
+
+`G` groups of `V` codevectors. Sums over the micro-batches of an update are divided by its masked frames.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
-from itertools import accumulate
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
-from unispeech_ft.config.sections import Config
-from unispeech_ft.data.audio import Waveform, normalise_waveform
-from unispeech_ft.data.batch_plan import BatchPlan
-from unispeech_ft.data.labels import LabelledSplit
-from unispeech_ft.data.streaming import Pieces
-from unispeech_ft.data.utterances import Rejected
-from unispeech_ft.models.families import num_frames
-from unispeech_ft.models.forward import encode
-from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
-from unispeech_ft.tasks.ctc_phoneme import task as ctc
-from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, FrameOutputs, OutputsOf, evaluate_split, own_frames
-from unispeech_ft.tasks.pretraining.batches import LabelledClips, Shaping, pad_waveforms
-from unispeech_ft.tasks.pretraining.config import LANGUAGE, PretrainConfig, labelled_languages
-from unispeech_ft.tasks.pretraining.forward import ctc_branch, extract, project_up, quantise
-from unispeech_ft.tasks.pretraining.loop import PretrainTask
+from unispeech_ft.data.streaming import Pieces, StreamState
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.families import backbone, num_frames
+from unispeech_ft.randomness import gumbel_generator, kept_layers
+from unispeech_ft.tasks.pretraining.batches import LabelledClips, PretrainingBatch, PretrainingStream, Shaping, loader
+from unispeech_ft.tasks.pretraining.config import PretrainingConfig
+from unispeech_ft.tasks.pretraining.evaluate import score_languages
+from unispeech_ft.tasks.pretraining.forward import Draws, Speech, Terms, Weights, pretraining_terms
+from unispeech_ft.tasks.pretraining.health import CodebookWatch
+from unispeech_ft.tasks.pretraining.layout import workers_for
 from unispeech_ft.tasks.pretraining.model import PretrainingModel
-from unispeech_ft.tasks.pretraining.slots import Slots
+from unispeech_ft.tasks.pretraining.objective import gumbel_temperature, perplexity
+from unispeech_ft.tasks.pretraining.speech import LabelledSpeech, layout_of, plan_for
+from unispeech_ft.training.checkpoint import identity_of
+from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import PreTrainedConfig, PreTrainedModel
 
-_EVALUATION = 13
-
-
-@dataclass(frozen=True)
-class LabelledSpeech:
-    """The labelled speech of all languages; the phones bear the language's name where inventories are separate.
-
-    Attributes:
-        train: one split for each language.
-        validation: by language, those that there are.
-        left_out: utterances that are not used.
-        notes: lines for people.
-    """
-
-    train: list[LabelledSplit]
-    validation: dict[str, LabelledSplit]
-    left_out: list[Rejected]
-    notes: list[str]
-
-    @property
-    def num_samples(self) -> npt.NDArray[np.int64]:
-        """Samples at 16 kHz of every training clip, language after language."""
-        return np.concatenate([split.num_samples for split in self.train])
-
-    @property
-    def phones(self) -> list[list[str]]:
-        return [phones for split in self.train for phones in split.phones]
+# More bad recordings than this share, once so many were read, stop the run.
+MAX_BAD_SHARE, BAD_AFTER = 0.05, 200
+# Places of the sums; the codes' counts follow.
+CTC, CONTRASTIVE, DIVERSITY, CORRECT, PROB_PERPLEXITY, SAMPLES = range(6)
+NUM_SUMS = 6
 
 
-@dataclass(frozen=True)
-class _Waveforms:
-    """Place among the training clips of all languages → waveform."""
-
-    splits: Sequence[LabelledSplit]
-    starts: Sequence[int]
-
-    def __call__(self, place: int) -> Waveform:
-        number = bisect_right(self.starts, place) - 1
-        split = self.splits[number]
-        return split.audio.waveform(split.rows[place - self.starts[number]])
+def update_temperature(update: int, config: PretrainingConfig) -> float:
+    """The Gumbel temperature of an update (from 0)."""
+    objective = config.objective
+    return gumbel_temperature(update, objective.gumbel_start, objective.gumbel_end, objective.gumbel_decay)
 
 
-def _named(split: LabelledSplit, language: str, config: PretrainConfig) -> LabelledSplit:
-    if config.objective.inventory == "shared":
-        return split
-    return replace(split, phones=[[f"{language}:{phone}" for phone in phones] for phones in split.phones])
-
-
-def open_labelled(config: PretrainConfig, accelerator: Accelerator, model: PreTrainedConfig) -> LabelledSpeech | None:
-    """Lists, decodes and labels the speech of every language; None where none is configured.
-
-    Raises:
-        UserError: see `training.ctc.open_data`.
-    """
-    languages = labelled_languages(config.data)
-    if not languages:
-        return None
-    speech = LabelledSpeech([], {}, [], [])
-    for language, data in languages:
-        phonemes = config.phonemes
-        if phonemes.lexicon:
-            phonemes = phonemes.model_copy(update={"lexicon": phonemes.lexicon.replace(LANGUAGE, language)})
-        own = Config(seed=config.seed, data=data, phonemes=phonemes)
-        opened = ctc.open_data(own, accelerator, model, ("train", "validation"))
-        speech.train.append(_named(opened.splits["train"], language, config))
-        if "validation" in opened.splits:
-            sample = ctc.validation_sample(opened.splits["validation"], config)
-            speech.validation[language] = _named(sample, language, config)
-        speech.left_out.extend(opened.left_out)
-        speech.notes.extend(opened.notes)
-    return speech
-
-
-def head_for(speech: LabelledSpeech | None, config: PretrainConfig) -> PhoneTokenizer | None:
-    """The rows of the CTC head: the phones of all training splits; None where the CTC branch does not run."""
-    if speech is None or config.objective.alpha == 0:
-        return None
-    return PhoneTokenizer.from_inventory(inventory(speech.phones), config.phonemes.head_layout)
-
-
-def slots_of(config: PretrainConfig) -> Slots:
-    """The layout of the run's updates."""
-    return Slots(config.sub_batches_per_update, config.unlabelled_share)
-
-
-def pieces_of(config: PretrainConfig) -> Pieces | None:
-    """What the unlabelled streams read; None where there is no unlabelled speech.
-
-    Raises:
-        UserError: there is nothing in its place.
-    """
-    unlabelled = config.unlabelled
-    if unlabelled.root is None or config.unlabelled_share == 0:
-        return None
-    pieces = Pieces(
-        unlabelled.source,
-        unlabelled.root,
-        unlabelled.audio_column,
-        unlabelled.min_duration_s,
-        unlabelled.max_duration_s,
-        unlabelled.window_s,
-        config.batch.seconds_per_sub_batch,
-        config.seed,
+def weights_of(config: PretrainingConfig) -> Weights:
+    """How the configuration weighs the terms."""
+    objective = config.objective
+    return Weights(
+        objective.alpha,
+        objective.diversity_weight,
+        objective.contrastive_temperature,
+        config.model.extractor_grad_scale,
     )
-    return pieces if pieces.files else None
 
 
-def plan_for(config: PretrainConfig, speech: LabelledSpeech) -> BatchPlan:
-    """The sub-batches of the labelled speech; how many make an update is said by the slots."""
-    limit = config.batch.seconds_per_sub_batch
-    return BatchPlan(speech.num_samples, limit, limit, config.seed)
-
-
-def identity(config: PretrainConfig, speech: LabelledSpeech | None) -> str:
-    """Identifies data, labels, batches, seed, objective and model; only its own checkpoints continue a run."""
+def identity(config: PretrainingConfig, speech: LabelledSpeech | None) -> str:
+    """Identifies data, labels, batches, seed, objective and model."""
     sections = [config.model, config.objective, config.batch, config.mask, config.phonemes, config.unlabelled]
-    said: list[object] = [config.seed, config.data.normalize, *(item.model_dump(mode="json") for item in sections)]
+    said: list[object] = [section.model_dump(mode="json") for section in sections]
+    said += [config.data.normalize, config.data.normalize_eps]
     if speech is not None:
         said += [[split.ids for split in speech.train], speech.phones, speech.num_samples.tolist()]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    return identity_of(config.seed, *said)
 
 
-def _ctc_outputs(share: float, seed: int) -> OutputsOf:
-    """The CTC branch as the original evaluates it: part of the frames replaced by their latents, best codes chosen."""
-
-    @torch.no_grad()
-    def outputs(model: PreTrainedModel, clips: Sequence[Waveform], autocast: Any) -> list[FrameOutputs]:
-        frames = [num_frames(model.config, len(clip)) for clip in clips]
-        with autocast:
-            features = extract(model, pad_waveforms(clips).to(model.device), 0.0)
-            hidden = encode(model, features, torch.tensor(frames, device=model.device))
-            random = np.random.default_rng([seed, _EVALUATION, len(clips), sum(frames)])
-            replaced = torch.from_numpy(random.random(hidden.shape[:2]) < share).to(model.device)
-            projected = None
-            if share > 0:
-                latents = model.unispeech.feature_projection.layer_norm(features)
-                chosen = quantise(model, latents.flatten(0, 1), None, 1.0)
-                projected = project_up(model, chosen.vectors).view_as(hidden)
-            logits = ctc_branch(model, hidden, projected, replaced)
-        return own_frames(logits, frames)
-
-    return outputs
+def sums_of(terms: Terms, padded_samples: int) -> Tensor:
+    """What a micro-batch adds to the sums of its update: `[NUM_SUMS + G · V]`, without gradient."""
+    masked = terms.num_masked
+    said = [terms.ctc_sum, terms.contrastive_sum, terms.diversity * masked, terms.correct]
+    said += [terms.prob_perplexity * masked, padded_samples]
+    device = terms.loss.device
+    values = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device).detach() for value in said])
+    return torch.cat([values.float(), terms.code_counts.flatten().float()])
 
 
-def _scored(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """PER of the CTC branch over all languages, and of each where there are several."""
-    scores = [item for evaluation in evaluations.values() for item in evaluation.scores]
-    blanks = [evaluation.blank_share or 0.0 for evaluation in evaluations.values()]
-    seconds = sum(evaluation.seconds for evaluation in evaluations.values())
-    values = {"per": Evaluation(scores, None, 0.0).per, "blank_share": float(np.mean(blanks)), "seconds": seconds}
-    if len(evaluations) > 1:
-        values |= {f"per_{language}": evaluation.per for language, evaluation in evaluations.items()}
-    return values
+def _check_recordings(states: Mapping[int, StreamState]) -> None:
+    read, bad = sum(state.read for state in states.values()), sum(state.bad for state in states.values())
+    if read >= BAD_AFTER and bad > MAX_BAD_SHARE * read:
+        fault = next(state.fault for state in states.values() if state.fault)
+        raise UserError(
+            f"unlabelled.root: {bad} of {read} recordings so far are bad, for example {fault}",
+            remedy="mend or remove them",
+        )
 
 
-def validation_of(
-    config: PretrainConfig, speech: LabelledSpeech | None, built: PretrainingModel, accelerator: Accelerator
-) -> Callable[[], Mapping[str, Any]] | None:
-    """Scores the CTC branch on the validation splits; None where it does not run or there are none."""
-    tokenizer = built.tokenizer
-    if speech is None or not speech.validation or tokenizer is None or config.objective.alpha == 0:
+def labelled_clips(
+    config: PretrainingConfig, speech: LabelledSpeech | None, built: PretrainingModel
+) -> LabelledClips | None:
+    """The labelled clips that the batch plan speaks of, with their labels where the CTC branch runs."""
+    if speech is None:
         return None
-    outputs_of = _ctc_outputs(config.objective.replacement, config.seed)
-
-    def waveform(split: LabelledSplit, place: int) -> Waveform:
-        clip = split.audio.waveform(split.rows[place])
-        return normalise_waveform(clip, built.eps) if built.normalize else clip
-
-    def validate() -> Mapping[str, Any]:
-        evaluations = {}
-        for language, split in speech.validation.items():
-            frames = np.array([num_frames(built.network.config, count) for count in split.num_samples.tolist()])
-            clips = partial(waveform, split)
-            evaluations[language] = evaluate_split(
-                built.network, tokenizer, split, clips, frames, accelerator, outputs_of=outputs_of, timed=False
-            )
-        return _scored(evaluations)
-
-    return validate
+    labels = None
+    if built.tokenizer is not None and config.objective.alpha > 0:
+        labels = [built.tokenizer.encode(phones) for phones in speech.phones]
+    return LabelledClips(plan_for(config, speech), speech.waveforms, labels)
 
 
-def pretraining_task(
-    config: PretrainConfig,
-    built: PretrainingModel,
-    speech: LabelledSpeech | None,
-    pieces: Pieces | None,
-    accelerator: Accelerator,
-) -> PretrainTask:
-    """What `pretraining_loop.pretrain` needs, from the speech and a model."""
-    labelled = None
-    if speech is not None:
-        starts = [0, *accumulate(len(split) for split in speech.train)][:-1]
-        labels = None
-        if built.tokenizer is not None and config.objective.alpha > 0:
-            labels = [built.tokenizer.encode(phones) for phones in speech.phones]
-        labelled = LabelledClips(plan_for(config, speech), _Waveforms(speech.train, starts), labels)
-    shape = built.network.config
-    shaping = Shaping(
-        partial(num_frames, shape),
-        shape.hidden_size,
-        config.mask,
-        built.eps if built.normalize else None,
-        config.objective.negatives,
-        config.objective.replacement,
-        config.seed,
-    )
-    return PretrainTask(
-        built.network,
-        slots_of(config),
-        shaping,
-        labelled,
-        pieces,
-        validation_of(config, speech, built, accelerator),
-        identity(config, speech),
-    )
+class PretrainingTask(Task[PretrainingBatch]):
+    """Pre-trains a `UniSpeechForPreTraining` on labelled speech, unlabelled speech, or a mix.
+
+    Args:
+        speech, pieces: the labelled and the unlabelled speech; None where there is none of the kind.
+    """
+
+    def __init__(
+        self,
+        config: PretrainingConfig,
+        built: PretrainingModel,
+        speech: LabelledSpeech | None,
+        pieces: Pieces | None,
+        accelerator: Accelerator,
+    ) -> None:
+        self.config, self.built, self.accelerator = config, built, accelerator
+        self.network, self.pieces = built.network, pieces
+        self.layout = layout_of(config)
+        self.labelled = labelled_clips(config, speech, built)
+        scores = speech is not None and built.tokenizer is not None and config.objective.alpha > 0
+        self.validation = speech.validation if speech is not None and scores else {}
+        self.can_score = bool(self.validation)
+        self.identity = identity(config, speech)
+        shape, objective, quantiser = built.network.config, config.objective, built.network.quantizer
+        self.shaping = Shaping(
+            partial(num_frames, shape),
+            shape.hidden_size,
+            config.mask,
+            built.eps if built.normalize else None,
+            objective.negatives,
+            objective.replacement,
+            config.seed,
+        )
+        self.num_codes = quantiser.num_groups * quantiser.num_vars if objective.alpha < 1 else 0
+        self.num_sums = NUM_SUMS + self.num_codes
+        self.states: dict[int, StreamState] = {}
+        self.watch = CodebookWatch(quantiser.num_groups, quantiser.num_vars, config.schedule.warmup)
+
+    def _batches(self, states: Mapping[int, StreamState], first: int, last: int) -> Iterator[PretrainingBatch]:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        stream = PretrainingStream(
+            self.layout,
+            self.shaping,
+            self.labelled,
+            self.pieces,
+            states,
+            first=first,
+            last=last,
+            rank=rank,
+            world=world,
+        )
+        on_gpu = self.accelerator.device.type == "cuda"
+        workers = workers_for(self.layout.share(rank, world), self.config.data.num_workers) if on_gpu else 0
+        for item in loader(stream, workers, pin_memory=on_gpu):
+            if isinstance(item, UserError):
+                raise item
+            yield item
+
+    def updates(
+        self, first: int, last: int, state: Mapping[str, Any] | None
+    ) -> Iterator[UpdateShare[PretrainingBatch]]:
+        states = {int(stream): StreamState(**values) for stream, values in (state or {}).items()}
+        mine = self.layout.share(self.accelerator.process_index, self.accelerator.num_processes)
+        self.states = {stream: states[stream] for stream in mine if stream in states}
+        self.watch.quiet = max(0, self.config.schedule.warmup - first)
+        batches = self._batches(states, first, last)
+        for update in range(first, last):
+            yield UpdateShare(update, self._noted(islice(batches, len(mine))), None, None)
+
+    def _noted(self, batches: Iterator[PretrainingBatch]) -> Iterator[PretrainingBatch]:
+        """The micro-batches of one update; notes where their streams go on."""
+        for batch in batches:
+            if batch.state is not None:
+                self.states[batch.index] = batch.state
+            yield batch
+        _check_recordings(self.states)
+
+    def loss(self, update: int, micro_batch: PretrainingBatch) -> SummedLoss:
+        """The objective of one micro-batch; what is drawn for it depends on seed, update and index alone."""
+        config, batch = self.config, micro_batch
+        kept = self._kept_layers(update)
+        speech = Speech(batch.waveforms, batch.num_frames, batch.time_mask, batch.channel_mask, kept)
+        gumbel = gumbel_generator(config.seed, update, batch.index, self.accelerator.device)
+        draws = Draws(batch.negatives, batch.replace, gumbel, update_temperature(update, config))
+        labels = None if batch.labels is None or batch.num_labels is None else (batch.labels, batch.num_labels)
+        with self.accelerator.autocast():
+            terms = pretraining_terms(self.network, speech, draws, weights_of(config), labels)
+        return SummedLoss(terms.loss, terms.num_masked, sums_of(terms, batch.padded_samples))
+
+    def _kept_layers(self, update: int) -> list[int] | None:
+        num_layers = len(backbone(self.network).encoder.layers)
+        return kept_layers(self.config.seed, update, num_layers, self.config.model.layerdrop, keep_first=False)
+
+    def _has_labels(self, update: int) -> bool:
+        return self.config.objective.alpha > 0 and self.layout.num_unlabelled(update) < self.layout.count
+
+    def trained_parameters(self, update: int) -> list[nn.Parameter]:
+        """Not those of layers left out, nor of branches that no micro-batch of the update has, on whichever process."""
+        network, objective = self.network, self.config.objective
+        layers, kept = backbone(network).encoder.layers, self._kept_layers(update)
+        idle: list[nn.Module] = [] if kept is None else [layers[n] for n in range(len(layers)) if n not in kept]
+        if not self._has_labels(update):
+            idle.append(network.ctc_proj)
+        if objective.alpha == 1 and not (self._has_labels(update) and objective.replacement > 0):
+            idle += [network.quantizer, network.project_q, network.project_hid]
+        left_out = {id(parameter) for module in idle for parameter in module.parameters()}
+        return [p for p in network.parameters() if p.requires_grad and id(p) not in left_out]
+
+    def figures(self, update: int, sums: Tensor, weight: Tensor) -> Mapping[str, Tensor]:
+        figures = {"padded_s": sums[SAMPLES] / 16_000, "masked_frames": weight}
+        if self._has_labels(update):
+            figures["ctc_loss"] = sums[CTC] / weight
+        if self.num_codes:
+            counts = sums[NUM_SUMS:].view(self.network.quantizer.num_groups, -1)
+            figures |= {
+                "contrastive_loss": sums[CONTRASTIVE] / weight,
+                "contrastive_accuracy": sums[CORRECT] / weight,
+                "diversity_loss": sums[DIVERSITY] / weight,
+                "prob_perplexity": sums[PROB_PERPLEXITY] / weight,
+                "code_perplexity": perplexity((counts / weight)[None]),
+                "used_codes": (counts > 0).float().mean(),
+            }
+        return figures
+
+    def warnings(self, figures: Mapping[str, float]) -> list[str]:
+        return self.watch(figures)
+
+    def score(self) -> Score:
+        objective = self.config.objective
+        values = score_languages(self.built, self.validation, objective.replacement, self.config.seed, self.accelerator)
+        return Score(values, None, f"validation PER of the CTC branch {100 * values['per']:.2f} %")
+
+    def state(self) -> Mapping[str, Any] | None:
+        """Where each stream of unlabelled speech stands, by its number."""
+        states = [(stream, asdict(state)) for stream, state in self.states.items()]
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            states = gather_object(states)
+        return {str(stream): state for stream, state in sorted(states)}

@@ -8,26 +8,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.config.sections import Config
 from unispeech_ft.data.labels import second_labels
-from unispeech_ft.data.utterances import Split
+from unispeech_ft.data.utterances import Corpus, Split
 from unispeech_ft.scoring import GREEDY_RULE, Summary, align, report_html, summarize, write_results
 from unispeech_ft.scoring.cross_check import jiwer_errors
 from unispeech_ft.scoring.floor import Floor, reference_floor
 from unispeech_ft.scoring.ladder import ladder_lines
 from unispeech_ft.scoring.report import Recordings, parse_curves
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation
 
 
 def write_evaluation(
     folder: Path,
     evaluation: Evaluation,
-    config: Config,
+    config: CtcPhonemeConfig,
     *,
     model: str,
     split: str,
-    synthetic: bool | None,
-    published: bool | None,
+    corpus: Corpus,
     waveform: Callable[[str], npt.NDArray[np.float32]] | None = None,
     metrics: Path | None = None,
     floor: Floor | None = None,
@@ -37,7 +36,7 @@ def write_evaluation(
 
     Args:
         model: what was scored, a folder or Hub id.
-        published: whether the split is exactly a published one.
+        corpus: that the split is of.
         waveform: utterance id → its clip at 16 kHz, for the report.
         floor: see `floor_of`.
         scoring: the rule of decoding and scoring, in words.
@@ -49,9 +48,9 @@ def write_evaluation(
         model=model,
         split=split,
         seconds=round(evaluation.seconds, 3),
-        synthetic=synthetic,
+        synthetic=corpus.synthetic,
         labels=config.phonemes.labels,
-        published_split=published,
+        published_split=corpus.published_split,
         scoring=scoring,
         reference_floor=floor.per if floor else None,
     )
@@ -67,13 +66,16 @@ def write_evaluation(
     return summary
 
 
-def floor_of(config: Config, split: Split, references: Mapping[str, Sequence[str]]) -> Floor | None:
+def floor_of(config: CtcPhonemeConfig, split: Split, references: Mapping[str, Sequence[str]]) -> Floor | None:
     """The reference floor of a split's references by `evaluation.floor`; None where that names nothing.
 
     Raises:
         UserError: the second labelling cannot be had, or is of other utterances.
     """
-    return None if config.evaluation.floor is None else reference_floor(references, second_labels(config, split))
+    floor = config.evaluation.floor
+    if floor is None:
+        return None
+    return reference_floor(references, second_labels(floor, split, config.data, config.phonemes))
 
 
 def result_lines(evaluation: Evaluation, summary: Summary, examples: int = 3, floor: Floor | None = None) -> list[str]:

@@ -1,0 +1,116 @@
+"""Features of the frozen front end, computed once for each clip and kept on disk.
+
+`T` frames, `F` feature channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from unispeech_ft.data.prepare import PreparedAudio
+from unispeech_ft.files import atomic_folder
+from unispeech_ft.models.front_end import Features, FrontEnd
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Features of the clips of a split in one memory-mapped file.
+
+    Attributes:
+        values: `[Σ T, F]`, 16 or 32 bits.
+        offsets: `[clips + 1]`, first frame of each clip.
+    """
+
+    values: npt.NDArray[np.floating]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def num_frames(self) -> npt.NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    def clip(self, index: int) -> Features:
+        """`[T, F]` of a clip, by its index in the list that the store was made for."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True)
+class ComputedFeatures:
+    """Features made anew each time they are asked for; in the place of a `FeatureStore`."""
+
+    front_end: FrontEnd
+    audio: PreparedAudio
+    rows: Sequence[int]
+
+    @property
+    def num_frames(self) -> npt.NDArray[np.int64]:
+        samples = self.audio.num_samples[list(self.rows)].tolist()
+        return np.asarray([self.front_end.num_frames(count) for count in samples], dtype=np.int64)
+
+    def clip(self, index: int) -> Features:
+        """`[T, F]` of a clip, by its index in `rows`."""
+        values: Features = self.front_end(self.audio.waveform(self.rows[index])).cpu().numpy()
+        return values
+
+
+def store_size_bytes(front_end: FrontEnd, num_samples: Sequence[int], dtype: npt.DTypeLike) -> int:
+    """Size of a store before it is made."""
+    frames = sum(front_end.num_frames(count) for count in num_samples)
+    return frames * front_end.num_channels * np.dtype(dtype).itemsize
+
+
+def _fill(
+    file: Path,
+    front_end: FrontEnd,
+    audio: PreparedAudio,
+    rows: Sequence[int],
+    frames: int,
+    dtype: npt.DTypeLike,
+    label: str,
+) -> npt.NDArray[np.int64]:
+    values = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=(frames, front_end.num_channels))
+    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    longest_first = sorted(range(len(rows)), key=lambda index: -int(audio.num_samples[rows[index]]))
+    counts = [front_end.num_frames(int(audio.num_samples[row])) for row in rows]
+    np.cumsum(counts, out=offsets[1:])
+    for index in tqdm(longest_first, desc=label, unit="clip", disable=not label, leave=False):
+        features = front_end(audio.waveform(rows[index]))
+        values[offsets[index] : offsets[index + 1]] = features.to(torch.float32).cpu().numpy()
+    values.flush()
+    return offsets
+
+
+def cache_features(
+    front_end: FrontEnd,
+    audio: PreparedAudio,
+    rows: Sequence[int],
+    cache_dir: Path,
+    *,
+    dtype: npt.DTypeLike,
+    label: str = "",
+) -> FeatureStore:
+    """The features of some clips, from the cache where extractor, normalisation and clips are the same.
+
+    Args:
+        audio: the prepared split.
+        rows: its rows, in the order in which the store will hold them.
+        cache_dir: stores lie in `cache_dir/features`; each appears whole or not at all.
+        dtype: float16 halves the file; float32 is exact.
+        label: shown at the progress bar; empty for none.
+    """
+    names = hashlib.sha256(json.dumps([audio.folder.name, list(map(int, rows)), np.dtype(dtype).name]).encode())
+    folder = cache_dir / "features" / f"{names.hexdigest()[:16]}-{front_end.key()[:16]}"
+    if not folder.is_dir():
+        with atomic_folder(folder) as partial:
+            total = sum(front_end.num_frames(int(audio.num_samples[row])) for row in rows)
+            offsets = _fill(partial / "values.npy", front_end, audio, rows, total, dtype, label)
+            np.save(partial / "offsets.npy", offsets)
+    return FeatureStore(np.load(folder / "values.npy", mmap_mode="r"), np.load(folder / "offsets.npy"))

@@ -1,0 +1,73 @@
+"""The configuration of a phoneme CTC fine-tuning.
+
+Values are the published 1-hour recipe (UniSpeech, Wang et al. 2021, section 4, and its fine-tuning script) unless a
+YAML says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from unispeech_ft.config.reading import ConfigFile, read_config
+from unispeech_ft.config.sections import Check, HubConfig, PhonemesConfig, RunConfig
+
+
+class CtcPhonemeConfig(RunConfig):
+    """A whole fine-tuning."""
+
+    phonemes: PhonemesConfig = PhonemesConfig()
+    hub: HubConfig = HubConfig()
+
+    def checks(self) -> list[Check]:
+        data, phonemes = self.data, self.phonemes
+        return [
+            *super().checks(),
+            (
+                data.root is None and not (self.dry_run and data.splits != "release"),
+                "data.root is missing",
+                "give the folder, archive or Hub id of the speech, for example --data.root cv-corpus-25.0/ky",
+            ),
+            (
+                data.source == "common_voice" and data.language is None,
+                "data.language is missing",
+                "give the Common Voice code of the language, for example --data.language ky",
+            ),
+            (
+                data.source == "manifest" and data.train is None,
+                "data.train is missing",
+                "name the manifest to train on, for example --data.train train.tsv",
+            ),
+            *phonemes.checks(named=bool(phonemes.language or data.language)),
+            (
+                phonemes.labels == "published" and data.splits == "release",
+                "phonemes.labels is published, but data.splits is release",
+                "name the folder of published lists in data.splits, or set phonemes.labels to espeak",
+            ),
+            (
+                data.max_duration_s > self.batch.seconds_per_micro_batch,
+                f"data.max_duration_s ({data.max_duration_s}) is above batch.seconds_per_micro_batch"
+                f" ({self.batch.seconds_per_micro_batch}), so the longest clips would fit into no batch",
+                "lower the first or raise the second",
+            ),
+            (
+                self.hub.push and self.hub.repo is None,
+                "hub.repo is missing",
+                "hub.push is true: name the repository, for example --hub.repo you/ky-phones",
+            ),
+            (
+                phonemes.map not in ("none", "ipa") and not Path(phonemes.map).is_file(),
+                f"phonemes.map: no file {phonemes.map}",
+                "use none, ipa, or a file of phone<TAB>phones",
+            ),
+        ]
+
+
+FILE = ConfigFile(CtcPhonemeConfig, "configs/ctc_phoneme/demo.yaml", "recipes/ctc_phoneme.py")
+
+
+def load_config(
+    path: Path | str, overrides: Mapping[str, object] | None = None, *, first_seed: bool = False
+) -> CtcPhonemeConfig:
+    """The configuration in a YAML file, with overrides by dotted key; see `config.reading.read_config`."""
+    return read_config(FILE, path, overrides or {}, first_seed=first_seed)

@@ -1,0 +1,170 @@
+"""What a fine-tuning leaves: scored splits and a model folder; and the scoring of any saved model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unispeech_ft.data.speech import Speech, open_speech, published_tokenizer
+from unispeech_ft.data.utterances import Split
+from unispeech_ft.errors import UserError
+from unispeech_ft.files import write_text
+from unispeech_ft.hub.card import model_card
+from unispeech_ft.hub.public import public_evidence
+from unispeech_ft.hub.stage import local_names
+from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.saved import load_saved
+from unispeech_ft.models.saving import save_model
+from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
+from unispeech_ft.runs.evidence import ENVIRONMENT, TRAINING, Environment, Evidence, read_json, to_json
+from unispeech_ft.runs.training_facts import training_facts
+from unispeech_ft.scoring import GREEDY_RULE, TEXT_RULE, Summary, UtteranceScore
+from unispeech_ft.scoring.beam import load_search
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, load_config
+from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split, warnings_about
+from unispeech_ft.tasks.ctc_phoneme.task import SplitFeatures, split_features
+from unispeech_ft.tasks.ctc_phoneme.write_results import floor_of, result_lines, write_evaluation
+from unispeech_ft.training import launch
+from unispeech_ft.training.checkpoint import BEST, load_weights
+from unispeech_ft.training.loop import METRICS
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def score_and_export(
+    config: CtcPhonemeConfig,
+    speech: Speech,
+    built: BuiltModel,
+    tokenizer: PhoneTokenizer,
+    features: Mapping[Split, SplitFeatures],
+    accelerator: Accelerator,
+) -> list[Summary]:
+    """Scores validation and test with the best weights, writes results and model folder, and prints the outcome.
+
+    Returns:
+        The summaries of the scored splits; on other processes than the first, none.
+    """
+    output = Path(config.output_dir)
+    if (output / "checkpoints" / BEST).is_dir():
+        load_weights(output / "checkpoints" / BEST, built.model)
+    summaries: dict[Split, Summary] = {}
+    scores: dict[Split, list[UtteranceScore]] = {}
+    for split, scored in features.items():
+        if split == "train":
+            continue
+        evaluation = evaluate_split(built.model, tokenizer, scored.labelled, scored.store, accelerator)
+        if accelerator.is_main_process:
+            scores[split] = evaluation.scores
+            floor = floor_of(config, split, scored.labelled.references)
+            summaries[split] = write_evaluation(
+                output / "eval" / split,
+                evaluation,
+                config,
+                model=str(output / "model"),
+                split=split,
+                corpus=speech.corpus,
+                waveform=scored.labelled.waveform,
+                metrics=output / METRICS,
+                floor=floor,
+            )
+            if split == "test":
+                accelerator.print("\n" + "\n".join(result_lines(evaluation, summaries[split], floor=floor)))
+    if accelerator.is_main_process:
+        facts = training_facts(config, speech, built, tokenizer)
+        write_text(output / TRAINING, to_json(facts))
+        evidence = Evidence(config, read_json(output / ENVIRONMENT, Environment), facts, summaries, scores)
+        card = model_card(public_evidence(evidence, local=local_names(config), repo=None))
+        layerdrop = config.model.layerdrop
+        save_model(output / "model", built.model, built.extractor, tokenizer, layerdrop=layerdrop, card=card)
+        accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
+    return list(summaries.values())
+
+
+def _same_speech(first: CtcPhonemeConfig, second: CtcPhonemeConfig) -> bool:
+    """Whether two configurations name the same clips with the same labels."""
+    handling = {"cache_dir", "num_workers", "normalize", "normalize_eps"}
+    speech = [config.data.model_dump(exclude=handling) for config in (first, second)]
+    return first.phonemes == second.phonemes and speech[0] == speech[1]
+
+
+def default_output(model: str, config: CtcPhonemeConfig, split: Split) -> Path:
+    """Where the results of a saved model go: into its run, if that was configured for the same speech.
+
+    Otherwise, so that a run's own results stay, into `eval/NAME/SPLIT` of the current folder; a model that is the
+    folder `model` of a run has the run's name.
+    """
+    folder = Path(model).expanduser().resolve()
+    run = folder.parent
+    if folder.name != "model" or not (run / "config.yaml").is_file():
+        return Path("eval") / folder.name / split
+    try:
+        same = _same_speech(load_config(run / "config.yaml"), config)
+    except UserError:
+        same = False
+    return run / "eval" / split if same else Path("eval") / run.name / split
+
+
+def _original_conventions(config: CtcPhonemeConfig) -> dict[str, Any]:
+    """For published checkpoints, which lack a tokenizer: the head of the lists' dictionary, and layer_norm's eps."""
+    if config.data.splits == "release" or config.phonemes.head_layout != "original":
+        return {}
+    return {"tokenizer": published_tokenizer(config.data, config.phonemes), "eps": config.data.normalize_eps}
+
+
+def evaluate_saved(
+    model: str, config: CtcPhonemeConfig, split: Split, output: Path | None = None, beam: Path | None = None
+) -> Summary | None:
+    """Scores a saved model on a split of a configuration, writes the results, and prints the outcome.
+
+    The model's own inventory decodes; what the configuration says on the model counts for nothing. Phones that the
+    model lacks stay in the references and count as errors.
+
+    Args:
+        model: folder or Hub id, see `models.saved.load_saved`.
+        output: folder of the results; see `default_output`, with `-beam` added for a beam search.
+        beam: folder of a beam search, see `scoring.beam`; None decodes greedily.
+
+    Returns:
+        The summary; on other processes than the first, None.
+
+    Raises:
+        UserError: a fault of the model, the source, the language, or the output folder.
+    """
+    accelerator = launch.start()
+    saved = load_saved(model, accelerator.device, **_original_conventions(config))
+    speech = open_speech(config.data, config.phonemes, wanted=(split,), turns=launch.turns_of(accelerator))
+    labelled = speech.splits[split]
+    lacking = sorted(set(inventory(labelled.phones)) - set(saved.tokenizer.phones))
+    lines = [*speech.notes, f"{split}: {len(labelled)} clips, {labelled.hours:.2f} h"]
+    if lacking:
+        lines.append(f"{split}: phones that the model lacks, each a sure error: {' '.join(lacking)}")
+    accelerator.print("\n".join(lines))
+    features = split_features(labelled, saved.built.front_end, config, accelerator)
+    search, beam_settings = load_search(beam, saved.tokenizer) if beam else (None, None)
+    evaluation = evaluate_split(
+        saved.built.model, saved.tokenizer, labelled, features.store, accelerator, search=search
+    )
+    summary = None
+    if accelerator.is_main_process:
+        folder = output or default_output(model, config, split)
+        if beam and not output:
+            folder = folder.with_name(f"{split}-beam")
+        floor = floor_of(config, split, labelled.references)
+        summary = write_evaluation(
+            folder,
+            evaluation,
+            config,
+            model=model,
+            split=split,
+            corpus=speech.corpus,
+            waveform=labelled.waveform,
+            metrics=Path(model).expanduser().parent / METRICS,
+            floor=floor,
+            scoring=beam_settings.rule + TEXT_RULE if beam_settings else GREEDY_RULE,
+        )
+        warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
+        print("\n".join(["", *result_lines(evaluation, summary, floor=floor), *warnings, f"results: {folder}"]))
+    accelerator.end_training()
+    return summary
