@@ -13,7 +13,6 @@ from benchmark.theirs import Theirs
 from unispeech_ft.data.audio import normalise_waveform
 from unispeech_ft.data.collate import Batch, pad_features
 from unispeech_ft.errors import UserError
-from unispeech_ft.training.step import micro_batch_loss
 
 NUM_CLIPS = 4
 TOLERANCE = {"no": 1e-4, "bf16": 3e-2, "fp16": 1e-2}
@@ -29,16 +28,14 @@ def losses(ours: Ours, theirs: Theirs) -> tuple[float, float]:
     length = min(len(clip) for clip in setting.waveforms[:NUM_CLIPS])
     clips = [clip[:length] for clip in setting.waveforms[:NUM_CLIPS]]
     labels = [setting.tokenizer.encode(phones)[: length // 4000] for phones in setting.phones[:NUM_CLIPS]]
-    features, num_frames = pad_features([ours.front_end(clip).cpu().numpy() for clip in clips])
+    features, num_frames = pad_features([ours.built.front_end(clip).cpu().numpy() for clip in clips])
     flat = torch.tensor([label for line in labels for label in line])
-    batch = Batch(features, num_frames, flat, torch.tensor([len(line) for line in labels]), None, None)
+    batch = Batch(0, 0, features, num_frames, flat, torch.tensor([len(line) for line in labels]), None, None)
     values = torch.from_numpy(np.stack([normalise_waveform(clip, 1e-7) for clip in clips]))
     ours.model.eval(), theirs.model.eval()
     device = ours.accelerator.device
     with torch.no_grad():
-        mine = micro_batch_loss(
-            ours.model, batch.to(device), frozen=True, kept=None, autocast=ours.accelerator.autocast()
-        )
+        mine = ours.task(setting.config(overrides=(("model.layerdrop", "0"),))).loss(0, batch.to(device)).loss
         with ours.accelerator.autocast():
             other = theirs.model(input_values=values.to(device), labels=torch.tensor(labels, device=device)).loss
     return float(mine), float(other)

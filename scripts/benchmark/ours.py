@@ -42,10 +42,14 @@ class Ours:
         config = self.setting.config(cache_dir=cache_dir)
         return ctc.split_features(self.labelled, self.built.front_end, config, self.accelerator)
 
+    def task(self, config: CtcPhonemeConfig) -> ctc.CtcPhonemeTask:
+        """The recipe's own task on all clips."""
+        features = {"train": self.features}
+        return ctc.ctc_phoneme_task(config, self.built, self.setting.tokenizer, features, self.accelerator)
+
     def updates(self, config: CtcPhonemeConfig) -> Iterator[tuple[float, float]]:
         """Runs an update each time it is asked; yields its audio seconds and its padded seconds."""
-        features = {"train": self.features}
-        task = ctc.ctc_phoneme_task(config, self.built, self.setting.tokenizer, features, self.accelerator)
+        task = self.task(config)
         lengths, last = self.labelled.num_samples, config.schedule.updates
         self.model.train()
         for planned, share in zip(task.plan.updates(0, last), task.updates(0, last, None), strict=True):

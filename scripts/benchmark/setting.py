@@ -123,7 +123,12 @@ class Setting:
         return min(np.arange(lowest_s, 1.5 * lowest_s, 0.25).tolist(), key=clips_too_many)
 
     def config(
-        self, *, frozen: bool = False, from_scratch: bool = False, cache_dir: Path | None = None
+        self,
+        *,
+        frozen: bool = False,
+        from_scratch: bool = False,
+        cache_dir: Path | None = None,
+        overrides: tuple[tuple[str, str], ...] = (),
     ) -> CtcPhonemeConfig:
         """The configuration of our side; the published recipe but for sizes and a constant learning rate."""
         model: dict[str, Any] = {"base": str(self.model_folder)}
@@ -151,7 +156,7 @@ class Setting:
         }
         if frozen:
             values["schedule"]["freeze_encoder_updates"] = 10**6
-        values, faults = apply_overrides(values, dict(self.overrides), CtcPhonemeConfig)
+        values, faults = apply_overrides(values, dict(self.overrides + overrides), CtcPhonemeConfig)
         raise_all(faults)
         return CtcPhonemeConfig.model_validate(values)
 
