@@ -97,9 +97,14 @@ def ladder(scores: Sequence[UtteranceScore], features: Callable[[str], Features]
     return rungs
 
 
+def ladder_with_features(scores: Sequence[UtteranceScore]) -> list[Rung]:
+    """The ladder, with features where panphon is installed."""
+    return ladder(scores, panphon_features() if has_features() else None)
+
+
 def ladder_lines(scores: Sequence[UtteranceScore]) -> list[str]:
-    """The ladder for people, a line a rung, with features where panphon is installed; nothing where there is no PER."""
-    rungs = ladder(scores, panphon_features() if has_features() else None)
+    """The ladder for people, a line a rung; nothing where there is no PER."""
+    rungs = ladder_with_features(scores)
     if rungs[0].per is None:
         return []
     cells = [f"  {rung.name:<18} {'–' if rung.per is None else f'{100 * rung.per:.2f} %'}" for rung in rungs]

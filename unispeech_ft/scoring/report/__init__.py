@@ -1,7 +1,7 @@
 """One self-contained HTML page about a result: no network, light and dark, for keyboard and phone.
 
-`report_html` is the only entry: `data` decides what the page tells, `sections` and `figures` write it down, the
-templates beside them (`page.html`, `style.css`, `*.js`) show it.
+`report_html` is the only entry: `data`, `groups` and `figures` decide what it tells; `templates/`, `style.css` and
+`*.js` show it.
 """
 
 from unispeech_ft.scoring.report.data import Recordings
