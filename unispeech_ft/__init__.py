@@ -1,6 +1,7 @@
 """One hour of speech in, a phone recogniser out."""
 
 import os
+import sys
 
 # Before torch loads. OpenMP's threads: those that spin while they wait starve each other once another program wants the
 # cores, and those that do not spin at all wake late. Measured with two cores on small models: 2,000 turns take three
@@ -12,9 +13,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from unispeech_ft.api import RunResult, align, phonemize, prepare, score, train, transcribe
-from unispeech_ft.models.registration import register_when_needed
 from unispeech_ft.version import VERSION as __version__
 
 __all__ = ["RunResult", "__version__", "align", "phonemize", "prepare", "score", "train", "transcribe"]
 
-register_when_needed()
+# Importing Transformers takes seconds, so this does not: who imports it later imports `unispeech_ft.models.ils` too.
+if "transformers" in sys.modules:
+    import unispeech_ft.models.ils  # noqa: F401

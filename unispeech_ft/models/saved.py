@@ -63,7 +63,7 @@ def _small_files(name: str) -> Path:
 
 
 def _read_config(name: str, folder: Path) -> PreTrainedConfig:
-    from transformers import AutoConfig
+    from unispeech_ft.models.ils import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder)
