@@ -22,7 +22,7 @@ TORCH_REMEDY = 'python -m pip install "torch>=2.11,<2.13" "torchaudio>=2.11,<2.1
 # fmt: off
 SHOWN = {
     "python", "platform", "unispeech_ft", "torch", "torchaudio", "transformers", "datasets", "accelerate",
-    "evaluate", "huggingface_hub", "phonemizer", "espeakng-loader", "jiwer", "rapidfuzz", "librosa",
+    "evaluate", "huggingface_hub", "phonemizer", "espeakng-loader", "rapidfuzz", "librosa",
     "soundfile", "libsndfile", "soxr", "pydantic", "PyYAML", "tensorboard", "numpy", "cores", "memory",
     "device", "espeak-ng", "MP3", "resampling",
 }

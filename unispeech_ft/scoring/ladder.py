@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from unispeech_ft.errors import first_line, warn
 from unispeech_ft.phonemes.look_alikes import one_notation
 from unispeech_ft.scoring.alignment import distance
 from unispeech_ft.scoring.per import UtteranceScore
@@ -98,8 +99,12 @@ def ladder(scores: Sequence[UtteranceScore], features: Callable[[str], Features]
 
 
 def ladder_with_features(scores: Sequence[UtteranceScore]) -> list[Rung]:
-    """The ladder, with features where panphon is installed."""
-    return ladder(scores, panphon_features() if has_features() else None)
+    """The ladder, with features where panphon is installed and works."""
+    try:
+        return ladder(scores, panphon_features() if has_features() else None)
+    except Exception as error:
+        warn(f"the PER by features is left out: panphon fails ({type(error).__name__}: {first_line(error)})")
+        return ladder(scores)
 
 
 def ladder_lines(scores: Sequence[UtteranceScore]) -> list[str]:

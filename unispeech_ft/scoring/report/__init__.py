@@ -6,6 +6,6 @@
 
 from unispeech_ft.scoring.report.data import Recordings
 from unispeech_ft.scoring.report.figures import Curves, parse_curves
-from unispeech_ft.scoring.report.page import report_html
+from unispeech_ft.scoring.report.page import report_html, write_report
 
-__all__ = ["Curves", "Recordings", "parse_curves", "report_html"]
+__all__ = ["Curves", "Recordings", "parse_curves", "report_html", "write_report"]

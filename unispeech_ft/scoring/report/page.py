@@ -7,8 +7,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unispeech_ft.errors import first_line, warn
 from unispeech_ft.scoring.ladder import Rung, ladder_with_features
 from unispeech_ft.scoring.per import UtteranceScore
 from unispeech_ft.scoring.report.data import Recordings, align_all, kept_utterances, page_data, shorten, sounds, worst
@@ -69,6 +71,23 @@ def report_html(
             script_sha256=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
         )
     )
+
+
+def write_report(
+    path: Path,
+    scores: Sequence[UtteranceScore],
+    summary: Summary,
+    title: str,
+    *,
+    recordings: Recordings | None = None,
+    curves: Curves | None = None,
+) -> None:
+    """Writes `report_html`. The report shows a result that is written already: whatever fails costs a warning."""
+    try:
+        page = report_html(scores, summary, title, recordings=recordings, curves=curves)
+        path.write_text(page, encoding="utf-8")
+    except Exception as error:
+        warn(f"{path} was not written ({type(error).__name__}: {first_line(error)})")
 
 
 def percent(fraction: float | None, digits: int = 2) -> str | None:
