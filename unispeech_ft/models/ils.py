@@ -35,7 +35,7 @@ class IlsWavLMConfig(WavLMConfig):
 def _without_final_norm(model: HubertModel | WavLMModel) -> None:
     if not model.config.do_stable_layer_norm:
         raise ValueError("ILS-SSL Base is a stock model; these classes are for pre-norm encoders (Large)")
-    model.encoder.layer_norm = nn.Identity()
+    model.encoder.register_module("layer_norm", nn.Identity())
 
 
 class IlsHubertModel(HubertModel):

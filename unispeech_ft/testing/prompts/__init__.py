@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -83,7 +83,8 @@ def prompt_book(language: str) -> PromptBook:
     if language not in LANGUAGES:
         raise UserError(f"no demo prompts in language {language!r}", remedy=f"choose from {', '.join(LANGUAGES)}")
     text = files(__name__).joinpath(f"{language}.yaml").read_text(encoding="utf-8")
-    fields = {name: tuple(part) if isinstance(part, list) else part for name, part in yaml.safe_load(text).items()}
+    parts = yaml.safe_load(text)
+    fields: dict[str, Any] = {key: tuple(part) if isinstance(part, list) else part for key, part in parts.items()}
     return PromptBook(language, **fields)
 
 
