@@ -19,6 +19,7 @@ from benchmark.setting import NUM_UTTERANCES, PRESETS, SECONDS_PER_UPDATE, Setti
 
 from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.errors import raise_all, run_command
+from unispeech_ft.launching import before_torch_loads
 
 
 def main() -> None:
@@ -42,6 +43,7 @@ def main() -> None:
     options, rest = parser.parse_known_args()
     overrides, _, faults = parse_overrides(rest)
     raise_all(faults)
+    before_torch_loads()
 
     from benchmark.ablation import ablate
     from benchmark.run import Effort, as_json, compare

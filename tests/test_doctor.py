@@ -11,17 +11,18 @@ from unispeech_ft.doctor import (
     Probe,
     faults,
     format_checks,
+    module_of,
     package_probe,
-    requirements,
     run_probe,
     version_check,
 )
+from unispeech_ft.runs.environment import extras, requirements
 
 TORCH_REMEDY = 'python -m pip install "torch>=2.11,<2.13" "torchaudio>=2.11,<2.12"'
 # fmt: off
 SHOWN = {
     "python", "platform", "unispeech_ft", "torch", "torchaudio", "transformers", "datasets", "accelerate",
-    "evaluate", "huggingface_hub", "phonemizer", "espeakng-loader", "jiwer", "rapidfuzz", "librosa",
+    "evaluate", "huggingface_hub", "phonemizer", "espeakng-loader", "rapidfuzz", "librosa",
     "soundfile", "libsndfile", "soxr", "pydantic", "PyYAML", "tensorboard", "numpy", "cores", "memory",
     "device", "espeak-ng", "MP3", "resampling",
 }
@@ -35,7 +36,7 @@ def doctor(tmp_path, modules, *arguments):
         (tmp_path / name / "__init__.py").write_text(source)
     return subprocess.run(
         [sys.executable, "-m", "unispeech_ft.cli", "doctor", *arguments],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
         check=False,
@@ -130,6 +131,13 @@ def test_remedies_are_commands_within_what_is_demanded():
     assert probe.remedy == 'python -m pip install --force-reinstall --no-deps "pydantic>=2.12,<3"'
     for text in (demanded["torch"], demanded["torchaudio"]):
         assert all(str(part) in TORCH_REMEDY for part in text.specifier)
+
+
+def test_the_extras_of_users_are_known_and_those_of_developers_are_not_asked_for():
+    assert set(extras()) == {"features", "beam", "onnx"}
+    assert requirements("beam").keys() == {"flashlight-text"}
+    assert not requirements().keys() & {"pytest", "panphon", "flashlight-text", "unispeech-ft"}
+    assert module_of("PyYAML") == "yaml"
 
 
 def test_the_table():

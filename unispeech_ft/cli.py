@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from unispeech_ft.commands import align, audit, compare, convert, evaluate, export, ngram, push, transcribe, verify
 from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.errors import UserError, raise_all, run_command
+from unispeech_ft.launching import before_torch_loads
 from unispeech_ft.version import VERSION
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: the words after `unispeech-ft`; None takes them from the command line.
     """
+    before_torch_loads()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     run_command(lambda: _run(arguments))

@@ -17,48 +17,23 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.runs.environment import DISTRIBUTION, available_cores, extras, installed_version, requirements
 from unispeech_ft.version import VERSION
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-DISTRIBUTION = "unispeech-ft"
-TORCH_REMEDY = 'python -m pip install "torch>=2.11,<2.13" "torchaudio>=2.11,<2.12"'
 INSTALL = "python -m pip install"
 # Without --no-deps pip would also replace torch by one that torchaudio does not match.
-REINSTALL = "python -m pip install --force-reinstall --no-deps"
+REINSTALL = f"{INSTALL} --force-reinstall --no-deps"
 OWN_REMEDY = f"{INSTALL} -e .  (in the folder of unispeech_ft)"
-
-# Distribution → module, in an order where what others import comes first.
-PACKAGES = {
-    "numpy": "numpy",
-    "torch": "torch",
-    "torchaudio": "torchaudio",
-    "soundfile": "soundfile",
-    "soxr": "soxr",
-    "pydantic": "pydantic",
-    "PyYAML": "yaml",
-    "huggingface_hub": "huggingface_hub",
-    "safetensors": "safetensors",
-    "transformers": "transformers",
-    "datasets": "datasets",
-    "accelerate": "accelerate",
-    "evaluate": "evaluate",
-    "phonemizer": "phonemizer",
-    "espeakng-loader": "espeakng_loader",
-    "jiwer": "jiwer",
-    "rapidfuzz": "rapidfuzz",
-    "librosa": "librosa",
-    "tensorboard": "tensorboard",
-    "tqdm": "tqdm",
-}
-NOT_NEEDED_TO_TRAIN = frozenset({"evaluate", "jiwer", "librosa", "CUDA of torch"})
+TOGETHER = ("torch", "torchaudio")  # each release of one goes with a release of the other
+NOT_NEEDED_TO_TRAIN = frozenset({"evaluate", "librosa", "CUDA of torch"})
 
 
 @dataclass(frozen=True)
@@ -125,47 +100,44 @@ def run_probe(probe: Probe, earlier: Sequence[Check]) -> list[Check]:
     return [Check(probe.name, value, fault, remedy, needed)]
 
 
-def installed_version(distribution: str) -> str | None:
-    """Version of an installed distribution, without importing it."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def requirements() -> dict[str, Requirement]:
-    """What the installed unispeech_ft demands, by distribution; empty where that cannot be known."""
-    try:
-        from packaging.requirements import Requirement
-
-        demanded = [Requirement(text) for text in importlib.metadata.requires(DISTRIBUTION) or ()]
-    except (ImportError, importlib.metadata.PackageNotFoundError):
-        return {}
-    return {item.name: item for item in demanded if item.marker is None or item.marker.evaluate({"extra": ""})}
-
-
 def version_check(check: Check, requirement: Requirement | None, remedy: str) -> Check:
     """The same check, faulty if its version is outside what is demanded."""
     if check.fault or check.value is None or requirement is None:
         return check
     if requirement.specifier.contains(check.value, prereleases=True):
         return check
-    return Check(check.name, check.value, f"{check.value} is outside {requirement.specifier}", remedy, check.needed)
+    return replace(check, fault=f"{check.value} is outside {requirement.specifier}", remedy=remedy)
 
 
 def package_probe(distribution: str, module: str, requirement: Requirement | None) -> Probe:
     """Whether a package can be imported, and the pip commands that install what is demanded."""
-    look = partial(_import, distribution, module)
-    if distribution in ("torch", "torchaudio"):
-        return Probe(distribution, look, TORCH_REMEDY)
-    bounds = sorted((str(part) for part in requirement.specifier), reverse=True) if requirement else []
-    wanted = f'"{distribution}{",".join(bounds)}"'
+
+    def look() -> str:
+        imported = importlib.import_module(module)
+        return installed_version(distribution) or str(getattr(imported, "__version__", "unknown"))
+
+    if distribution in TOGETHER:
+        return Probe(distribution, look, _torch_remedy())
+    wanted = _wanted(distribution, requirement)
     return Probe(distribution, look, f"{REINSTALL} {wanted}", f"{INSTALL} {wanted}")
 
 
-def _import(distribution: str, module: str) -> str:
-    imported = importlib.import_module(module)
-    return installed_version(distribution) or str(getattr(imported, "__version__", "unknown"))
+def _wanted(distribution: str, requirement: Requirement | None) -> str:
+    bounds = sorted(map(str, requirement.specifier), reverse=True) if requirement else []
+    return f'"{distribution}{",".join(bounds)}"'
+
+
+def _torch_remedy() -> str:
+    demanded = requirements()
+    return " ".join([INSTALL, *(_wanted(name, demanded.get(name)) for name in TOGETHER)])
+
+
+def module_of(distribution: str) -> str:
+    """The module of a distribution, which may have another name (`PyYAML`: `yaml`)."""
+    plain = distribution.replace("-", "_")
+    owned = [module for module, owners in importlib.metadata.packages_distributions().items() if distribution in owners]
+    public = [module for module in owned if not module.startswith("_")]
+    return plain if plain in owned or not public else public[0]
 
 
 def _own_version() -> str:
@@ -176,10 +148,6 @@ def _own_version() -> str:
 
 def _memory() -> str:
     return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
-
-
-def _cores() -> str:
-    return str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
 
 def _device() -> str:
@@ -208,16 +176,9 @@ def _speech_classes() -> str:
 def _espeak() -> str:
     from unispeech_ft.phonemes.espeak import espeak_phones, espeak_version
 
-    phones = espeak_phones(["test"], "en-us")[0]
-    if not phones:
+    if not espeak_phones(["test"], "en-us")[0]:
         raise RuntimeError("espeak-ng gives no phones for a test word")
     return espeak_version()
-
-
-def _libsndfile() -> str:
-    import soundfile
-
-    return str(soundfile.__libsndfile_version__)
 
 
 def _mp3() -> str:
@@ -259,48 +220,45 @@ def _cache_folder() -> str:
 
 def _functions() -> list[Probe]:
     """Probes of what the libraries can do together."""
-    classes, sound, resampler = f"{REINSTALL} transformers", f"{REINSTALL} soundfile", f"{REINSTALL} soxr"
-    labels = f"{REINSTALL} phonemizer espeakng-loader"
-    driver = f"update the NVIDIA driver, or {TORCH_REMEDY}"
-    cache = "set data.cache_dir to a folder you may write to"
-    temporary = "export TMPDIR=A_FOLDER_YOU_MAY_WRITE_TO"
+    sound, torch, cache = f"{REINSTALL} soundfile", _torch_remedy(), "set data.cache_dir to a folder you may write to"
+    labels, libsndfile = f"{REINSTALL} phonemizer espeakng-loader", "__libsndfile_version__"
     return [
-        Probe("speech classes", _speech_classes, classes, after=("transformers", "torch", "torchaudio")),
+        Probe("speech classes", _speech_classes, f"{REINSTALL} transformers", after=("transformers", *TOGETHER)),
         Probe("espeak-ng", _espeak, labels, after=("phonemizer", "espeakng-loader", "pydantic")),
-        Probe("libsndfile", _libsndfile, sound, after=("soundfile",)),
+        Probe("libsndfile", lambda: getattr(sys.modules["soundfile"], libsndfile), sound, after=("soundfile",)),
         Probe("MP3", _mp3, sound, after=("soundfile", "numpy")),
-        Probe("resampling", _resampling, resampler, after=("soxr", "numpy")),
-        Probe("device", _device, TORCH_REMEDY, after=("torch",)),
-        Probe("CUDA of torch", _cuda, driver, after=("torch",)),
+        Probe("resampling", _resampling, f"{REINSTALL} soxr", after=("soxr", "numpy")),
+        Probe("device", _device, torch, after=("torch",)),
+        Probe("CUDA of torch", _cuda, f"update the NVIDIA driver, or {torch}", after=("torch",)),
         Probe("cache folder", _cache_folder, cache, after=("pydantic",)),
-        Probe("temporary folder", lambda: _writable(tempfile.gettempdir()), temporary),
+        Probe("temporary folder", lambda: _writable(tempfile.gettempdir()), "export TMPDIR=A_FOLDER_YOU_MAY_WRITE_TO"),
     ]
 
 
 def examine() -> list[Check]:
     """Every check, in the order of the report; what the libraries print meanwhile goes to stderr."""
-    checks = [
-        Check("python", platform.python_version()),
-        Check("platform", platform.platform()),
-    ]
-
+    checks = [Check("python", platform.python_version()), Check("platform", platform.platform())]
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for probe in (
-            Probe("unispeech_ft", _own_version, OWN_REMEDY),
-            Probe("cores", _cores, ""),
-            Probe("memory", _memory, ""),
-        ):
+        own = Probe("unispeech_ft", _own_version, OWN_REMEDY)
+        for probe in (own, Probe("cores", lambda: str(available_cores()), ""), Probe("memory", _memory, "")):
             checks += run_probe(probe, checks)
-        demanded = requirements()
-        for distribution, module in PACKAGES.items():
-            requirement = demanded.get(distribution)
-            probe = package_probe(distribution, module, requirement)
-            remedy = probe.missing_remedy or probe.remedy
-            checks += [version_check(check, requirement, remedy) for check in run_probe(probe, checks)]
+        for distribution, requirement in requirements().items():
+            checks += _package_checks(distribution, requirement, checks)
+        for extra in extras() if not faults(checks) else ():  # what is optional, once the rest is whole
+            for distribution, requirement in requirements(extra).items():
+                if installed_version(distribution):
+                    found = _package_checks(distribution, requirement, checks)
+                    checks += [replace(check, needed=False) for check in found]
         for probe in _functions():
             checks += run_probe(probe, checks)
     return checks
+
+
+def _package_checks(distribution: str, requirement: Requirement | None, earlier: Sequence[Check]) -> list[Check]:
+    probe = package_probe(distribution, module_of(distribution), requirement)
+    remedy = probe.missing_remedy or probe.remedy
+    return [version_check(check, requirement, remedy) for check in run_probe(probe, earlier)]
 
 
 def faults(checks: Sequence[Check]) -> list[UserError]:
@@ -315,8 +273,7 @@ def faults(checks: Sequence[Check]) -> list[UserError]:
 def format_checks(checks: Sequence[Check]) -> str:
     """A table for people: name, version or finding, and the fault."""
     width = max(len(check.name) for check in checks)
-    rows = [
+    return "\n".join(
         f"{check.name:<{width}}  {check.value or '-'}" + (f"  BROKEN: {check.fault}" if check.fault else "")
         for check in checks
-    ]
-    return "\n".join(rows)
+    )

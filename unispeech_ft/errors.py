@@ -43,6 +43,11 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
+def warn(text: str) -> None:
+    """Says in one line on stderr what went wrong without keeping anything else from being done."""
+    print(f"warning: {' '.join(text.split())}", file=sys.stderr)
+
+
 def raise_all(errors: Sequence[UserError]) -> None:
     """Raises nothing, the one fault, or all of them together."""
     if len(errors) == 1:

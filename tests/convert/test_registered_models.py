@@ -1,4 +1,4 @@
-"""ILS-SSL Large through AutoModel: with `unispeech_ft` imported before or after Transformers, and without it."""
+"""ILS-SSL Large through AutoModel: `models.ils` registers at any time, `unispeech_ft` after Transformers."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "imports",
     [
-        "import unispeech_ft\nfrom transformers import AutoModel",
+        "import unispeech_ft.models.ils\nfrom transformers import AutoModel",
         "from transformers import AutoModel\nimport unispeech_ft",
         "import transformers, unispeech_ft\nfrom transformers import AutoModel",
-        "import unispeech_ft\nimport transformers.models.hubert.modeling_hubert\nfrom transformers import AutoModel",
+        "import unispeech_ft\nfrom transformers import AutoModel\nimport unispeech_ft.models.ils",
+        "import transformers.models.hubert.modeling_hubert, unispeech_ft\nfrom transformers import AutoModel",
     ],
 )
 def test_imports_in_any_order_register(imports: str, converted_large: Path) -> None:
@@ -53,6 +54,18 @@ def test_without_the_import_the_message_names_it(converted_large: Path) -> None:
     finished = _python("from transformers import AutoModel\nAutoModel.from_pretrained(sys.argv[1])", converted_large)
     assert finished.returncode == 1
     assert "(import unispeech_ft)" in finished.stderr
+
+
+def test_the_import_leaves_its_host_as_it_is() -> None:
+    code = "import os; host = dict(os.environ), list(sys.meta_path), list(sys.path_hooks); import unispeech_ft"
+    finished = _python(f"{code}; print(host == (dict(os.environ), sys.meta_path, sys.path_hooks))", Path())
+    assert finished.stdout == "True\n", finished.stderr
+
+
+def test_our_own_loaders_register(converted_large: Path) -> None:
+    code = "from pathlib import Path\nfrom unispeech_ft.hub.rebuild import model_config\n"
+    finished = _python(f"{code}print(model_config(Path(sys.argv[1])).model_type)", converted_large)
+    assert finished.stdout.endswith("(import unispeech_ft)\n"), finished.stderr
 
 
 def test_the_import_stays_light() -> None:

@@ -11,8 +11,16 @@ from hub.publishing import REPO, read_summary
 from huggingface_hub import ModelCard
 from running import REPOSITORY
 
-from unispeech_ft.hub.card import metadata, model_card, split_card, stated
-from unispeech_ft.hub.card_text import commonest_errors, duration, hours, snippets
+from unispeech_ft.hub.card import (
+    commonest_errors,
+    duration,
+    hours,
+    metadata,
+    model_card,
+    snippets,
+    split_card,
+    stated,
+)
 from unispeech_ft.models.families import ILS_HUBERT
 from unispeech_ft.runs.evidence import Evidence, OnnxFacts, read_evidence
 from unispeech_ft.scoring import score

@@ -12,7 +12,7 @@ from telling import telling_result
 from unispeech_ft.scoring import report_html, score, summarize
 from unispeech_ft.scoring.report import Recordings, parse_curves
 from unispeech_ft.scoring.report.data import align_all, kept_utterances, page_data, sounds
-from unispeech_ft.scoring.report.figures import curve_svg, thinned
+from unispeech_ft.scoring.report.figures import draw_curve, thinned
 from unispeech_ft.scoring.report.groups import by_duration, by_speaker, collapse_checks, phone_errors
 from unispeech_ft.scoring.report.order import ipa_order, phone_class
 from unispeech_ft.scoring.timing import PhoneTime
@@ -142,6 +142,8 @@ def test_curves_from_metrics():
     few = thinned(curves.loss)
     assert len(few) <= 160
     assert few[0][1] == pytest.approx(np.mean([loss for _, loss in curves.loss[:7]]))
-    assert "lowest 50 % at update 1000" in curve_svg(curves.per, "Validation PER", percent=True)
+    page = report_html([], summarize([]), "T", curves=curves)
+    assert (page.count("<polyline"), page.count("<circle")) == (2, 2)
+    assert "lowest 50 % at update 1000" in draw_curve(curves.per, "Validation PER", percent=True).said
     for points in ([(1, 2.0)], [(1, 0.0), (2, 0.0)], [(1, -1.0), (2, 3.0)]):
-        assert "nan" not in curve_svg(points, "Loss", logarithmic=True)
+        assert "nan" not in repr(draw_curve(points, "Loss", logarithmic=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 from unispeech_ft.audit.findings import Finding, Level, level_of_share
 from unispeech_ft.data.labels import LabelledSplit, minimum_frames
-from unispeech_ft.data.utterances import Rejected, Utterance
+from unispeech_ft.data.utterances import Rejected, Split, Utterance
 from unispeech_ft.phonemes.normalise import normalise_sentence
 
 SHARED_SENTENCES_SHARE = 0.01
@@ -24,7 +24,7 @@ def _said(utterance: Utterance) -> str | None:
     return " ".join(utterance.phones) if utterance.phones else None
 
 
-def shared_sentences(splits: Mapping[str, Sequence[Utterance]]) -> list[Finding]:
+def shared_sentences(splits: Mapping[Split, Sequence[Utterance]]) -> list[Finding]:
     """Sentences that stand in two splits; serious where more than 1 % of test is known from training.
 
     Case and punctuation do not count; where there is no text, the phones are compared.
@@ -45,7 +45,7 @@ def shared_sentences(splits: Mapping[str, Sequence[Utterance]]) -> list[Finding]
     return findings
 
 
-def shared_speakers(splits: Mapping[str, Sequence[Utterance]]) -> list[Finding]:
+def shared_speakers(splits: Mapping[Split, Sequence[Utterance]]) -> list[Finding]:
     """Speakers that stand in two splits; serious where test has a voice of training."""
     findings = []
     for first, second in combinations(splits, 2):

@@ -42,7 +42,7 @@ def conversion_card(
     """
     ours = target.model_type in (ILS_HUBERT, ILS_WAVLM)
     task = "\npipeline_tag: automatic-speech-recognition" if target.kind == "fine-tuned CTC" else ""
-    first = "import unispeech_ft  # registers the model class\n" if ours else ""
+    first = "import unispeech_ft.models.ils  # registers the model class\n" if ours else ""
     loader = "AutoModelForCTC" if target.kind == "fine-tuned CTC" else "AutoModel"
     waves = "normalised to zero mean and unit variance (eps 1e-5)" if normalize else "as they are, not normalised"
     lists = (

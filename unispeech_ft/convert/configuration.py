@@ -120,7 +120,8 @@ def model_config(
         UserError: the architecture is one that Transformers cannot express.
     """
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
+
+    from unispeech_ft.models.ils import AutoConfig
 
     values = _architecture(settled) | _regularisation(settled, notes) | _head(settings, target, shapes, tokenizer)
     if settled["relative_position_embedding"]:

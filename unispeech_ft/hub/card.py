@@ -1,26 +1,34 @@
 """The model card: a pure function of the evidence that is published beside it, so that `verify` can render it again.
 
 PER stands in percent, in the text as in the `model-index`; the fraction and its evidence stand in the metric's args.
+The words stand in `templates/`.
 """
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from unispeech_ft.data.utterances import Split
+from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub.card_text import card_text
 from unispeech_ft.hub.public import hub_id
+from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM
 from unispeech_ft.runs.evidence import Evidence
-from unispeech_ft.scoring import Summary
+from unispeech_ft.scoring import Summary, UtteranceScore, align
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
+    from jinja2 import Environment
 
 TASK = "automatic-speech-recognition"
 UNKNOWN_LICENSE = "unknown"
+SHOWN_ERRORS = 8
+HERE = "path/to/this/folder"
 
 
 def percent(fraction: float) -> float:
@@ -74,10 +82,18 @@ def eval_result(evidence: Evidence, split: Split, summary: Summary) -> EvalResul
     )
 
 
+def scored(evidence: Evidence) -> list[Split]:
+    """The scored splits, test first."""
+    return sorted(evidence.summaries, key=lambda split: split != "test")
+
+
 def claimed(evidence: Evidence) -> list[Split]:
     """The splits with a PER, which the Hub requires of a result, test first."""
-    known = [split for split, summary in evidence.summaries.items() if summary.per is not None]
-    return sorted(known, key=lambda split: split != "test")
+    return [split for split in scored(evidence) if evidence.summaries[split].per is not None]
+
+
+def is_synthetic(evidence: Evidence) -> bool:
+    return any(summary.synthetic for summary in evidence.summaries.values())
 
 
 def metadata(evidence: Evidence) -> dict[str, Any]:
@@ -85,9 +101,8 @@ def metadata(evidence: Evidence) -> dict[str, Any]:
     from huggingface_hub import ModelCardData
 
     config = evidence.config
-    synthetic = any(summary.synthetic for summary in evidence.summaries.values())
     language = (config.data.language or "und").split("-")[0]
-    tags = ["phoneme-recognition", "ctc", "unispeech", *(["synthetic-speech"] if synthetic else [])]
+    tags = ["phoneme-recognition", "ctc", "unispeech", *(["synthetic-speech"] if is_synthetic(evidence) else [])]
     card = ModelCardData(
         language=language,
         license=config.hub.license or UNKNOWN_LICENSE,
@@ -111,7 +126,77 @@ def model_card(evidence: Evidence) -> str:
         evidence: in its public form (`hub.public`).
     """
     header = yaml.safe_dump(metadata(evidence), sort_keys=False, allow_unicode=True, width=1000)
-    return f"---\n{header}---\n\n{card_text(evidence)}"
+    splits, environment = scored(evidence), evidence.environment
+    scores = evidence.scores[splits[0]] if splits else []
+    versions = [f"{name} {version}" for name, version in environment.packages.items() if version]
+    text = _templates().get_template("card.md.jinja")
+    return f"---\n{header}---\n\n" + text.render(
+        evidence=evidence,
+        splits=splits,
+        synthetic=is_synthetic(evidence),
+        ours=needs_this_package(evidence),
+        programs=snippets(evidence, evidence.config.hub.repo or HERE),
+        versions=versions + ([f"espeak-ng {environment.espeak_ng}"] if environment.espeak_ng else []),
+        errors=commonest_errors(scores),
+        unknown=sorted({phone for item in scores for phone in item.reference} - set(evidence.training.phones)),
+    )
+
+
+def needs_this_package(evidence: Evidence) -> bool:
+    """Whether Transformers lacks the encoder."""
+    return evidence.training.model_type in (ILS_HUBERT, ILS_WAVLM)
+
+
+def snippets(evidence: Evidence, model: str) -> list[str]:
+    """The programs of the section `Use`, without ONNX's.
+
+    Args:
+        model: repository or folder that they load.
+    """
+    names = ("pipeline.py.jinja", "by_hand.py.jinja")
+    ours = needs_this_package(evidence)
+    return [_templates().get_template(name).render(model=model, ours=ours) for name in names]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would use."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+
+
+def hours(value: float) -> str:
+    """Hours of speech; small amounts in minutes or seconds."""
+    return f"{value:.2f} h" if value >= 0.95 else duration(3600 * value)
+
+
+def commonest_errors(scores: Sequence[UtteranceScore], shown: int = SHOWN_ERRORS) -> list[tuple[str, int]]:
+    """The most frequent errors: `a → b`, `a deleted` or `b inserted`, with their counts."""
+    pairs = [pair for item in scores for pair in align(item.reference, item.hypothesis).pairs]
+    errors = Counter(pair for pair in pairs if pair[0] != pair[1])
+    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0][0] or "", item[0][1] or ""))
+    return [
+        (f"{said} → {heard}" if said and heard else f"{said} deleted" if said else f"{heard} inserted", count)
+        for (said, heard), count in ordered[:shown]
+    ]
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # Nothing is escaped: the card is Markdown, where `&lt;` in a code span would be read as it stands.
+    environment = Environment(
+        loader=PackageLoader("unispeech_ft.hub"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"duration": duration, "hours": hours, "shell": shlex.join}
+    environment.globals["SPLITS"] = SPLITS
+    return environment
 
 
 def split_card(text: str) -> tuple[dict[str, Any], str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def model_config(folder: Path) -> PreTrainedConfig | None:
     """The network's configuration, which says what training had to leave out as infeasible."""
-    from transformers import AutoConfig
+    from unispeech_ft.models.ils import AutoConfig
 
     place = folder if (folder / "config.json").is_file() else folder / "model"
     try:

@@ -17,8 +17,7 @@ from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
-from unispeech_ft.hub.card import model_card
-from unispeech_ft.hub.card_text import snippets
+from unispeech_ft.hub.card import model_card, snippets
 from unispeech_ft.hub.public import TOKEN, public_evidence
 from unispeech_ft.runs import evidence as ev
 from unispeech_ft.runs.evidence import Evidence

@@ -76,7 +76,7 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
     Raises:
         UserError: it cannot be found, or is of no supported family.
     """
-    from transformers import AutoConfig
+    from unispeech_ft.models.ils import AutoConfig
 
     folder = base_folder(model)
     if folder is None:

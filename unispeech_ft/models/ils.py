@@ -2,7 +2,8 @@
 
 `B` clips, `T` frames, `C` hidden channels. Everything else is the stock classes' own: Hubert without relative
 positions; with them WavLM, whose gate is held at 1 by its weights. Importing this module registers the classes with
-`AutoConfig`, `AutoModel` and `AutoModelForCTC`; `registration` sees to that as soon as one of them is asked for.
+`AutoConfig`, `AutoModel` and `AutoModelForCTC`: what opens a model here takes `AutoConfig` from this module, and
+`import unispeech_ft` registers where Transformers is imported already.
 Source: src/fairseq/models/hubert/ils_hubert.py and wav2vec/wav2vec2.py of microsoft/UniSpeech.
 """
 
@@ -14,6 +15,9 @@ from transformers.models.hubert.modeling_hubert import HubertForCTC, HubertModel
 from transformers.models.wavlm.modeling_wavlm import WavLMForCTC, WavLMModel
 
 from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM
+
+__all__ = ["AutoConfig", "IlsHubertConfig", "IlsHubertForCTC", "IlsHubertModel"]
+__all__ += ["IlsWavLMConfig", "IlsWavLMForCTC", "IlsWavLMModel"]
 
 
 class IlsHubertConfig(HubertConfig):
@@ -31,7 +35,7 @@ class IlsWavLMConfig(WavLMConfig):
 def _without_final_norm(model: HubertModel | WavLMModel) -> None:
     if not model.config.do_stable_layer_norm:
         raise ValueError("ILS-SSL Base is a stock model; these classes are for pre-norm encoders (Large)")
-    model.encoder.layer_norm = nn.Identity()
+    model.encoder.register_module("layer_norm", nn.Identity())
 
 
 class IlsHubertModel(HubertModel):

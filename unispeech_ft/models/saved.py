@@ -65,7 +65,7 @@ def _without_key(error: UserError) -> UserError:
 
 
 def _read_config(name: str, folder: Path) -> PreTrainedConfig:
-    from transformers import AutoConfig
+    from unispeech_ft.models.ils import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder)

@@ -118,7 +118,7 @@ def _spoken(sentences: Sequence[str], g2p: G2P) -> list[list[str]]:
 
 def _by_lexicon(sentences: Sequence[str], g2p: G2P) -> list[Pronunciation]:
     lexicon = g2p.lexicon or {}
-    folded = {word.casefold(): phones for word, phones in reversed(lexicon.items())}
+    folded = {word.casefold(): phones for word, phones in reversed(list(lexicon.items()))}
     words = [sentence.split() for sentence in sentences]
     entries = {word: lexicon.get(word) or folded.get(word.casefold()) for word in {w for line in words for w in line}}
     unknown = sorted(word for word, phones in entries.items() if phones is None)

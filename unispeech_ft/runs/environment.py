@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,35 +15,49 @@ from unispeech_ft.version import VERSION
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from packaging.requirements import Requirement
 
-PACKAGES = (
-    "torch",
-    "torchaudio",
-    "transformers",
-    "datasets",
-    "accelerate",
-    "evaluate",
-    "huggingface_hub",
-    "phonemizer",
-    "espeakng-loader",
-    "jiwer",
-    "librosa",
-    "soundfile",
-    "soxr",
-    "numpy",
-    "pydantic",
-)
+DISTRIBUTION = "unispeech-ft"
 
 
-def package_versions() -> dict[str, str | None]:
-    """Installed version of each package that results depend on, None where it is missing."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
+def installed_version(distribution: str) -> str | None:
+    """Version of an installed distribution, without importing it."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def requirements(extra: str = "") -> dict[str, Requirement | None]:
+    """What the installed unispeech_ft demands, by distribution; nothing where it is not installed.
+
+    Args:
+        extra: what this extra demands beside the rest, instead of the rest.
+
+    Returns:
+        None instead of the bounds where `packaging` cannot be imported.
+    """
+    try:
+        texts = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    asked = [
+        text for text in texts if (f'extra == "{extra}"' if extra else "") in text and bool(extra) == (";" in text)
+    ]
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        return {re.split(r"[^\w.-]", text)[0]: None for text in asked}
+    return {item.name: item for item in map(Requirement, asked)}
+
+
+def extras() -> list[str]:
+    """The extras that a user may have installed."""
+    try:
+        named = importlib.metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [name for name in named if name != "dev"]
 
 
 def git_revision(folder: Path) -> str | None:
@@ -71,7 +86,7 @@ def environment(accelerator: Accelerator) -> dict[str, Any]:
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": package_versions(),
+        "packages": {name: installed_version(name) for name in requirements()},
         "espeak_ng": espeak_version(),
         "device": torch.cuda.get_device_name(accelerator.device) if on_gpu else "cpu",
         "cores": available_cores(),

@@ -7,7 +7,8 @@ Shapes: `U` units (speakers or utterances), `D` draws.
 Source: Bisani and Ney 2004, "Bootstrap estimates for confidence intervals in ASR performance evaluation".
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -46,16 +47,47 @@ def bootstrap_per(scores: Sequence[UtteranceScore], draws: int = 10_000, seed: i
         The interval, or None when there are no reference phones.
     """
     unit, groups = bootstrap_units(scores)
-    counts = np.array([[sum(u.errors for u in group), sum(len(u.reference) for u in group)] for group in groups])
-    counts = counts.astype(np.int64).reshape(-1, 2)
-    if not counts[:, 1].any():
+    errors = [sum(utterance.errors for utterance in group) for group in groups]
+    phones = [sum(len(utterance.reference) for utterance in group) for group in groups]
+    ends = percentile_interval(lambda e, n: e / n, (errors, phones), draws, seed)
+    return Interval(*ends, unit) if ends else None
+
+
+def percentile_interval(
+    statistic: Callable[..., npt.NDArray[np.float64]], counts: Sequence[Sequence[int]], draws: int, seed: int
+) -> tuple[float, float] | None:
+    """Ends of the 95 % percentile interval of a figure that is computed from sums over units.
+
+    Args:
+        statistic: sums of each of the counts, `[D]` each → the figure of every draw `[D]`; one that is not finite is
+            left out.
+        counts: what is summed, each `[U]`.
+
+    Returns:
+        The ends, or None where no draw has the figure.
+    """
+    columns = [np.asarray(column, dtype=np.int64) for column in counts]
+    units = len(columns[0])
+
+    def figure(*drawn: npt.NDArray[np.int64], axis: int = -1) -> npt.NDArray[np.float64]:
+        figures = np.atleast_1d(statistic(*(column.sum(axis=axis) for column in drawn)))
+        return np.where(np.isfinite(figures), figures, np.nan)
+
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if units < 2:  # SciPy wants two; of one, every draw is the same.
+            figures = figure(*columns)
+        else:
+            from scipy.stats import bootstrap
+
+            options = {"paired": True, "vectorized": True, "method": "percentile", "rng": np.random.default_rng(seed)}
+            batch = max(1, ITEMS_PER_CHUNK // units)
+            figures = bootstrap(columns, figure, n_resamples=draws, batch=batch, **options).bootstrap_distribution
+    figures = figures[~np.isnan(figures)]
+    if not len(figures):
         return None
-    totals = draw_totals(counts, draws, seed)
-    totals = totals[totals[:, 1] > 0]
-    if not len(totals):
-        return None
-    low, high = np.percentile(totals[:, 0] / totals[:, 1], [2.5, 97.5])
-    return Interval(float(low), float(high), unit)
+    low, high = np.percentile(figures, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def bootstrap_units(scores: Sequence[UtteranceScore]) -> tuple[BootstrapUnit, list[list[UtteranceScore]]]:
@@ -67,17 +99,3 @@ def bootstrap_units(scores: Sequence[UtteranceScore]) -> tuple[BootstrapUnit, li
         speaker = utterance.speaker if by_speaker else None
         groups.setdefault((bool(speaker), speaker or utterance.id), []).append(utterance)
     return ("speaker" if by_speaker else "utterance"), [groups[name] for name in sorted(groups)]
-
-
-def draw_totals(counts: npt.NDArray[np.int64], draws: int, seed: int) -> npt.NDArray[np.int64]:
-    """Sums of the units' counts `[U, K]` over each draw: `[D, K]`, made in chunks to bound the memory."""
-    rng = np.random.default_rng(seed)
-    columns = np.ascontiguousarray(counts.T)
-    rows = max(1, ITEMS_PER_CHUNK // len(counts))
-    totals = np.empty((draws, len(columns)), dtype=np.int64)
-    for start in range(0, draws, rows):
-        stop = min(start + rows, draws)
-        drawn = rng.integers(len(counts), size=(stop - start, len(counts)))
-        for place, column in enumerate(columns):
-            totals[start:stop, place] = column[drawn].sum(axis=1)
-    return totals

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.scoring.bootstrap import ITEMS_PER_CHUNK, BootstrapUnit, bootstrap_units, draw_totals
+from unispeech_ft.scoring.bootstrap import ITEMS_PER_CHUNK, BootstrapUnit, bootstrap_units, percentile_interval
 from unispeech_ft.scoring.per import UtteranceScore
 from unispeech_ft.scoring.summary import reference_sha256
 
@@ -64,30 +64,21 @@ def compare(
     digest = check_same_references(first, second)
     other = {utterance.id: utterance for utterance in second}
     unit, groups = bootstrap_units(first)
-    counts = np.array(
-        [
-            [
-                sum(u.errors for u in group),
-                sum(other[u.id].errors for u in group),
-                sum(len(u.reference) for u in group),
-            ]
-            for group in groups
-        ],
-        dtype=np.int64,
-    ).reshape(-1, 3)
-    phones = int(counts[:, 2].sum())
+    a = [sum(utterance.errors for utterance in group) for group in groups]
+    b = [sum(other[utterance.id].errors for utterance in group) for group in groups]
+    said = [sum(len(utterance.reference) for utterance in group) for group in groups]
+    phones = sum(said)
     if not phones:
         raise UserError("the references hold no phones", remedy="compare results of an utterance that says something")
-    totals = draw_totals(counts, draws, seed)
-    totals = totals[totals[:, 2] > 0]
-    low, high = np.percentile((totals[:, 1] - totals[:, 0]) / totals[:, 2], [2.5, 97.5])
+    ends = percentile_interval(lambda a, b, said: (b - a) / said, (a, b, said), draws, seed)
+    assert ends is not None, "there are phones, so some draw has them"
     fewer = [np.sign(other[utterance.id].errors - utterance.errors) for utterance in first]
     return Comparison(
-        per_a=int(counts[:, 0].sum()) / phones,
-        per_b=int(counts[:, 1].sum()) / phones,
-        difference=int((counts[:, 1] - counts[:, 0]).sum()) / phones,
-        difference_ci95=(float(low), float(high)),
-        p_value=swap_p_value(counts[:, 1] - counts[:, 0], draws, seed),
+        per_a=sum(a) / phones,
+        per_b=sum(b) / phones,
+        difference=(sum(b) - sum(a)) / phones,
+        difference_ci95=ends,
+        p_value=swap_p_value(np.subtract(b, a), draws, seed),
         bootstrap_unit=unit,
         units=len(groups),
         utterances=len(first),

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from unispeech_ft.errors import first_line, warn
 from unispeech_ft.phonemes.look_alikes import one_notation
 from unispeech_ft.scoring.alignment import distance
 from unispeech_ft.scoring.per import UtteranceScore
@@ -97,9 +98,18 @@ def ladder(scores: Sequence[UtteranceScore], features: Callable[[str], Features]
     return rungs
 
 
+def ladder_with_features(scores: Sequence[UtteranceScore]) -> list[Rung]:
+    """The ladder, with features where panphon is installed and works."""
+    try:
+        return ladder(scores, panphon_features() if has_features() else None)
+    except Exception as error:
+        warn(f"the PER by features is left out: panphon fails ({type(error).__name__}: {first_line(error)})")
+        return ladder(scores)
+
+
 def ladder_lines(scores: Sequence[UtteranceScore]) -> list[str]:
-    """The ladder for people, a line a rung, with features where panphon is installed; nothing where there is no PER."""
-    rungs = ladder(scores, panphon_features() if has_features() else None)
+    """The ladder for people, a line a rung; nothing where there is no PER."""
+    rungs = ladder_with_features(scores)
     if rungs[0].per is None:
         return []
     cells = [f"  {rung.name:<18} {'–' if rung.per is None else f'{100 * rung.per:.2f} %'}" for rung in rungs]

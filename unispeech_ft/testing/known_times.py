@@ -93,7 +93,8 @@ def boundary_errors_ms(
     if len(found) != len(true):
         raise ValueError(f"{len(found)} found times and {len(true)} true ones are not of the same phones")
     pairs = np.array([found, true], dtype=np.float64).reshape(2, -1)
-    return 1000 * np.abs(pairs[0] - pairs[1])
+    errors_ms: NDArray[np.float64] = 1000 * np.abs(pairs[0] - pairs[1])
+    return errors_ms
 
 
 def boundary_error(errors_ms: Iterable[NDArray[np.float64]]) -> BoundaryError:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
+import jiwer
 import pytest
 
 from unispeech_ft.config.overrides import parse_overrides
-from unispeech_ft.scoring import read_hypotheses
+from unispeech_ft.scoring import ladder, read_hypotheses, report
 
 
 @pytest.fixture
@@ -36,6 +38,38 @@ def test_the_results_of_the_run_again(command, small_config, small_run, run_copy
     found, expected = summary_of(again), summary_of(first)
     assert {key for key in expected if found[key] != expected[key]} <= differing
     assert found["model"] == str(run_copy / "model")
+
+
+def test_jiwer_counts_the_same_errors(small_run):
+    for split in ("validation", "test"):
+        folder = small_run.output_dir / "eval" / split
+        scores, summary = read_hypotheses(folder / "hypotheses.jsonl"), summary_of(folder)
+        spoken = [item for item in scores if item.reference]
+        theirs = jiwer.process_words(
+            [" ".join(item.reference) for item in spoken], [" ".join(item.hypothesis) for item in spoken]
+        )
+        unexpected = sum(len(item.hypothesis) for item in scores if not item.reference)
+        counted = theirs.substitutions + theirs.deletions + theirs.insertions + unexpected
+        assert counted == summary["substitutions"] + summary["deletions"] + summary["insertions"]
+
+
+def test_broken_optional_libraries_cost_a_warning_and_no_result(command, small_config, run_copy, monkeypatch):
+    def broken(*_):
+        raise OSError("libsndfile.so: cannot open\nshared object file")
+
+    monkeypatch.setattr(report.data, "encode_sound", broken)
+    monkeypatch.setattr(ladder, "has_features", lambda: True)
+    monkeypatch.setitem(sys.modules, "panphon", None)
+    status, out, err = command("evaluate", run_copy / "model", "--config", small_config, "--split", "test")
+    assert status == 0, err
+    folder = run_copy / "eval" / "test"
+    assert (folder / "summary.json").is_file()
+    assert (folder / "hypotheses.jsonl").is_file()
+    assert not (folder / "report.html").exists()
+    assert "by broad class" in out
+    told = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert sum("report.html was not written (OSError: libsndfile.so: cannot open" in line for line in told) == 1
+    assert any("panphon fails (ModuleNotFoundError" in line for line in told)
 
 
 def test_only_the_chosen_split_is_decoded(command, small_config, run_copy, tmp_path):

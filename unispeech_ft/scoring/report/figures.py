@@ -1,4 +1,4 @@
-"""Inline drawings: learning curves, and the PER on a scale with its interval."""
+"""What the drawings show and where each mark stands: learning curves, and the PER on a scale with its interval."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import NamedTuple
+
+from unispeech_ft.scoring.summary import Summary
 
 Point = tuple[float, float]
 
 MAX_POINTS = 160
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 190, 46, 12, 12, 30
+
+
+class Frame(NamedTuple):
+    """Size of a drawing, and the edges of what is drawn between its axes."""
+
+    width: int = 340
+    height: int = 190
+    left: int = 46
+    right: int = 328
+    top: int = 12
+    bottom: int = 160
 
 
 @dataclass(frozen=True)
@@ -20,6 +32,34 @@ class Curves:
 
     loss: list[Point]
     per: list[Point]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve over the updates, ready to be drawn.
+
+    Attributes:
+        said: its last and lowest value in words.
+        rows, columns: where a tick stands, and its text.
+        points: places of the values.
+    """
+
+    said: str
+    rows: list[tuple[float, str]]
+    columns: list[tuple[float, str]]
+    points: list[Point]
+    frame: Frame = Frame()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where the PER, the ends of its interval and what guessing scores stand on a line from 4 to 596."""
+
+    said: str
+    per: float
+    low: float
+    high: float
+    guess: float | None
 
 
 def parse_curves(metrics: str) -> Curves:
@@ -57,64 +97,46 @@ def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
     return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def curve_svg(points: Sequence[Point], label: str, *, percent: bool = False, logarithmic: bool = False) -> str:
-    """One curve over the updates, with its axes and its last and lowest value in words."""
-    scale = 100.0 if percent else 1.0
+def draw_curve(points: Sequence[Point], label: str, *, percent: bool = False, logarithmic: bool = False) -> Curve:
+    """One curve; a logarithmic scale only where every value is above 0."""
+    frame, scale, unit = Frame(), 100.0 if percent else 1.0, " %" if percent else ""
     drawn = [(x, y * scale) for x, y in thinned(points)]
-    if logarithmic and min(y for _, y in drawn) <= 0:
-        logarithmic = False
+    logarithmic = logarithmic and min(y for _, y in drawn) > 0
     bend = math.log10 if logarithmic else float
     low, high = (0.0 if percent else min(y for _, y in drawn)), max(y for _, y in drawn)
     high = high if high > low else low + 1.0
     first, last = drawn[0][0], max(drawn[-1][0], drawn[0][0] + 1)
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - first) / (last - first)
-        up = (bend(y) - bend(low)) / (bend(high) - bend(low))
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+    def across(x: float) -> float:
+        return frame.left + (x - first) / (last - first) * (frame.right - frame.left)
 
-    unit = " %" if percent else ""
-    parts = []
-    for tick in _ticks(low, high, logarithmic):
-        _, y = place(first, tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{tick:g}{unit}</text>')
-    for tick in _ticks(first, last, False):
-        x, _ = place(tick, low)
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(x, y) for x, y in drawn))
-    parts.append(f'<polyline points="{path}"/>')
-    if len(drawn) <= 40:
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in (place(*point) for point in drawn)]
+    def up(y: float) -> float:
+        return frame.bottom - (bend(y) - bend(low)) / (bend(high) - bend(low)) * (frame.bottom - frame.top)
+
     best = min(points, key=lambda point: point[1])
-    said = f"{label}: last {scale * points[-1][1]:.4g}{unit}, lowest {scale * best[1]:.4g}{unit} at update {best[0]:g}"
-    return (
-        f'<figure><svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(said)}">'
-        f"{''.join(parts)}</svg><figcaption>{escape(said)}</figcaption></figure>"
+    return Curve(
+        f"{label}: last {scale * points[-1][1]:.4g}{unit}, lowest {scale * best[1]:.4g}{unit} at update {best[0]:g}",
+        [(up(tick), f"{tick:g}{unit}") for tick in _ticks(low, high, logarithmic)],
+        [(across(tick), f"{tick:g}") for tick in _ticks(first, last, False)],
+        [(across(x), up(y)) for x, y in drawn],
     )
 
 
-def interval_svg(per: float, low: float, high: float, shuffled: float | None) -> str:
-    """The PER and its interval on a scale from 0 to what guessing scores."""
-    top = max(1.0, per, high, shuffled or 0.0)
+def draw_curves(curves: Curves) -> list[Curve]:
+    """Those of which there is a point."""
+    loss = [draw_curve(curves.loss, "Training loss", logarithmic=True)] if curves.loss else []
+    return loss + ([draw_curve(curves.per, "Validation PER", percent=True)] if curves.per else [])
+
+
+def draw_scale(summary: Summary) -> Scale | None:
+    """The PER and its interval from 0 to what guessing scores; None where there is no interval."""
+    if summary.per is None or not summary.per_ci95:
+        return None
+    per, (low, high), guess = summary.per, summary.per_ci95, summary.per_shuffled
+    top = max(1.0, per, high, guess or 0.0)
 
     def x(value: float) -> float:
-        return 4 + 592 * min(value, top) / top
+        return 4 + 592 * value / top
 
-    marks = [
-        '<line class="grid" x1="4" x2="596" y1="16" y2="16"/>',
-        f'<rect class="interval" x="{x(low):.1f}" y="9" width="{max(2.0, x(high) - x(low)):.1f}" height="14" rx="4"/>',
-        f'<line class="point" x1="{x(per):.1f}" x2="{x(per):.1f}" y1="3" y2="29"/>',
-    ]
-    if shuffled is not None:
-        marks.append(f'<line class="guess" x1="{x(shuffled):.1f}" x2="{x(shuffled):.1f}" y1="6" y2="26"/>')
-        marks.append(f'<text x="{x(shuffled) - 4:.1f}" y="44" text-anchor="end">guessing {100 * shuffled:.0f} %</text>')
-    marks.append('<text x="4" y="44">0 %</text>')
     said = f"PER {100 * per:.2f} percent, interval {100 * low:.2f} to {100 * high:.2f}"
-    return f'<svg class="scale" viewBox="0 0 600 48" role="img" aria-label="{said}">{"".join(marks)}</svg>'
-
-
-def bar(fraction: float | None, most: float) -> str:
-    """A bar of a table cell, by length only: its number stands beside it."""
-    width = 100 * min(1.0, (fraction or 0.0) / most) if most else 0.0
-    return f'<span class="bar" aria-hidden="true"><i style="width:{width:.1f}%"></i></span>'
+    return Scale(said, x(per), x(low), x(high), None if guess is None else x(guess))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from unispeech_ft.scoring.ladder import has_features, ladder, panphon_features
+from unispeech_ft.errors import first_line, warn
+from unispeech_ft.scoring.ladder import Rung, ladder_with_features
 from unispeech_ft.scoring.per import UtteranceScore
-from unispeech_ft.scoring.report import sections
-from unispeech_ft.scoring.report.data import Recordings, align_all, kept_utterances, page_data, sounds, worst
-from unispeech_ft.scoring.report.figures import Curves
-from unispeech_ft.scoring.report.groups import by_duration, by_speaker, collapse_checks, phone_errors
+from unispeech_ft.scoring.report.data import Recordings, align_all, kept_utterances, page_data, shorten, sounds, worst
+from unispeech_ft.scoring.report.figures import Curves, draw_curves, draw_scale
+from unispeech_ft.scoring.report.groups import Group, by_duration, by_speaker, collapse_checks, phone_errors
 from unispeech_ft.scoring.summary import Summary
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 SCRIPTS = ("sound.js", "picture.js", "matrix.js", "main.js")
 
@@ -42,47 +45,76 @@ def report_html(
         A whole HTML document; everything that came from outside is escaped, and its policy lets no other script run
         and nothing be fetched.
     """
+    from markupsafe import Markup
+
     aligned = align_all(scores, recordings)
     kept = kept_utterances(aligned)
-    sound = dict(sounds(kept, recordings)) if recordings else {}
-    places = {item.score.id: place for place, item in enumerate(kept)}
-    rungs = ladder(scores, panphon_features() if has_features() else None)
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        sections.banner(summary),
-        sections.headline(summary),
-        sections.checks_section(collapse_checks(scores, summary)),
-        sections.ladder_section(rungs, summary.reference_floor),
-        sections.curves_section(curves),
-        sections.confusion_section(bool(sound)),
-        sections.phone_section(phone_errors(pair for item in aligned for pair in item.pairs)),
-        sections.group_section("Errors by speaker", "Speaker", by_speaker(scores)),
-        sections.group_section("Errors by duration", "Duration", by_duration(scores)),
-        sections.worst_section(worst(aligned), places, sound),
-        f"<section><h2>How it was scored</h2><p>{escape(summary.scoring)}</p>"
-        f'<p class="soft">Reference SHA-256 <code>{escape(summary.reference_sha256)}</code></p></section>',
-    ]
-    return _filled(title, "\n".join(part for part in body if part), page_data(aligned, kept, sound))
+    floor = [] if summary.reference_floor is None else [Rung("reference floor", summary.reference_floor)]
+    script = '\n"use strict";\n' + "\n".join(_part(name) for name in SCRIPTS)
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            title=title,
+            summary=summary,
+            scale=draw_scale(summary),
+            checks=collapse_checks(scores, summary),
+            rungs=[*ladder_with_features(scores), *floor],
+            curves=draw_curves(curves) if curves else [],
+            phones=phone_errors(pair for item in aligned for pair in item.pairs),
+            speakers=by_speaker(scores),
+            durations=by_duration(scores),
+            worst=worst(aligned),
+            data=page_data(aligned, kept, dict(sounds(kept, recordings)) if recordings else {}),
+            style=Markup(_part("style.css")),
+            script=Markup(script),
+            script_sha256=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+        )
+    )
 
 
-def _filled(title: str, body: str, data: dict[str, Any]) -> str:
-    folder = files(__package__ or "unispeech_ft.scoring.report")
-    script = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
-    script = f'\n"use strict";\n{script}'
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    # Within a script element only `<` could end it or open a comment.
-    embedded = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    values = {
-        "title": escape(title),
-        "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
-        "style": folder.joinpath("style.css").read_text(encoding="utf-8"),
-        "script": script,
-        "data": embedded,
-        "body": body,
-    }
-    first, *rest = folder.joinpath("page.html").read_text(encoding="utf-8").split("{{")
-    filled = [first]
-    for part in rest:
-        name, _, after = part.partition("}}")
-        filled += [values[name], after]
-    return "".join(filled)
+def write_report(
+    path: Path,
+    scores: Sequence[UtteranceScore],
+    summary: Summary,
+    title: str,
+    *,
+    recordings: Recordings | None = None,
+    curves: Curves | None = None,
+) -> None:
+    """Writes `report_html`. The report shows a result that is written already: whatever fails costs a warning."""
+    try:
+        page = report_html(scores, summary, title, recordings=recordings, curves=curves)
+        path.write_text(page, encoding="utf-8")
+    except Exception as error:
+        warn(f"{path} was not written ({type(error).__name__}: {first_line(error)})")
+
+
+def percent(fraction: float | None, digits: int = 2) -> str | None:
+    return None if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def highest(rows: Iterable[Rung | Group]) -> float:
+    return max((row.per or 0.0 for row in rows), default=0.0)
+
+
+def _part(name: str) -> str:
+    return files("unispeech_ft.scoring.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _templates() -> Environment:
+    """The one environment of the report: it escapes everything, and a name that nobody gave is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("unispeech_ft.scoring.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "shorten": shorten, "tenth": "{:.1f}".format}
+    environment.globals["highest"] = highest
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    return environment

@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from unispeech_ft.data.labels import second_labels
 from unispeech_ft.data.utterances import Corpus, Split
-from unispeech_ft.scoring import GREEDY_RULE, Summary, align, report_html, summarize, write_results
-from unispeech_ft.scoring.cross_check import jiwer_errors
+from unispeech_ft.scoring import GREEDY_RULE, Summary, align, summarize, write_results
 from unispeech_ft.scoring.floor import Floor, reference_floor
 from unispeech_ft.scoring.ladder import ladder_lines
-from unispeech_ft.scoring.report import Recordings, parse_curves
+from unispeech_ft.scoring.report import Recordings, parse_curves, write_report
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation
 
@@ -54,15 +53,11 @@ def write_evaluation(
         scoring=scoring,
         reference_floor=floor.per if floor else None,
     )
-    counted = summary.substitutions + summary.deletions + summary.insertions
-    if jiwer_errors(evaluation.scores) != counted:
-        raise AssertionError(f"jiwer does not count {counted} errors in {split}")
     write_results(folder, evaluation.scores, summary)
     title = f"{config.data.language or 'unknown language'}, {split}"
     recordings = Recordings(evaluation.times, waveform) if waveform else None
     curves = parse_curves(metrics.read_text(encoding="utf-8")) if metrics and metrics.is_file() else None
-    page = report_html(evaluation.scores, summary, title, recordings=recordings, curves=curves)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_report(folder / "report.html", evaluation.scores, summary, title, recordings=recordings, curves=curves)
     return summary
 
 
