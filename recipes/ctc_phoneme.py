@@ -11,6 +11,11 @@ from __future__ import annotations
 
 import sys
 
+from unispeech_ft.launching import before_torch_loads
+
+if __name__ == "__main__":
+    before_torch_loads()
+
 from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.speech import describe_speech, make_tokenizer, open_speech
 from unispeech_ft.errors import run_command

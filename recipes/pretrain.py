@@ -13,6 +13,11 @@ from __future__ import annotations
 import sys
 from functools import partial
 
+from unispeech_ft.launching import before_torch_loads
+
+if __name__ == "__main__":
+    before_torch_loads()
+
 from unispeech_ft.config.reading import read_configs
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place

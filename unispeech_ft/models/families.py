@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from unispeech_ft.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from unispeech_ft.scoring.timing import FrameGrid
@@ -48,8 +47,8 @@ def shares_position_bias(config: PreTrainedConfig) -> bool:
     return config.model_type in SHARED_BIAS_FAMILIES
 
 
-def backbone(model: PreTrainedModel) -> nn.Module:
-    """The model without its CTC head."""
+def backbone(model: PreTrainedModel) -> Any:
+    """The model without its head; its modules have the names that all families share."""
     return getattr(model, model.base_model_prefix)
 
 

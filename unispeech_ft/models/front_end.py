@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +45,7 @@ class FrontEnd:
     model: PreTrainedModel
     normalize: bool
     eps: float
-    filter_banks: Callable[..., dict[str, Features]] | None = None
+    filter_banks: Any = None
     dtype: torch.dtype = torch.float32
 
     @property
