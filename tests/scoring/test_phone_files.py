@@ -85,7 +85,7 @@ def test_ids_must_be_the_same(tmp_path):
 
 def test_summary_for_people(tmp_path):
     text = format_summary(score_files(write(tmp_path / "r", "a\tt a\n"), write(tmp_path / "h", "a\tt\n"))[1])
-    assert text.startswith("PER 50.00 % (95 % interval 50.00 to 50.00, bootstrap by utterance)")
+    assert text.startswith("PER 50.00 % (95 % interval 50.00–50.00 %, by utterance)")
     assert "deletions          1" in text
     assert "None" not in text
     assert format_summary(summarize([])).startswith("PER unknown")

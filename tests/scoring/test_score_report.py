@@ -62,7 +62,7 @@ def test_page_says_the_figures_and_the_rule():
     for expected in (
         "PER 50.00 %",
         "50.00 % to 50.00 %",
-        "bootstrap by utterance",
+        "%, by utterance",
         "Unit-cost",
         "some model",
         "25.00 %",

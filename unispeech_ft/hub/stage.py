@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from unispeech_ft.config.reading import to_yaml
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
@@ -142,8 +143,8 @@ def run_snippet(folder: Path, evidence: Evidence) -> None:
 
     program = snippets(evidence, str(folder.resolve()))[0]
     with tempfile.TemporaryDirectory() as place:
-        noise = np.random.default_rng(0).normal(scale=0.1, size=round(SNIPPET_S * 16_000))
-        soundfile.write(Path(place) / "clip.wav", noise, 16_000)
+        noise = np.random.default_rng(0).normal(scale=0.1, size=round(SNIPPET_S * SAMPLE_RATE_HZ))
+        soundfile.write(Path(place) / "clip.wav", noise, SAMPLE_RATE_HZ)
         finished = subprocess.run(
             [sys.executable, "-c", program], cwd=place, capture_output=True, text=True, timeout=600, check=False
         )

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def frame_s(config: PreTrainedConfig) -> float:
     stride = 1
     for factor in config.conv_stride:
         stride *= factor
-    return stride / 16_000
+    return stride / SAMPLE_RATE_HZ
 
 
 def frame_grid(config: PreTrainedConfig) -> FrameGrid:
@@ -78,12 +79,12 @@ def frame_grid(config: PreTrainedConfig) -> FrameGrid:
 
     step_s = frame_s(config)
     if not reads_waveforms(config):
-        seen_s = 560 / 16_000  # two windows of 400 samples, 160 apart
+        seen_s = 560 / SAMPLE_RATE_HZ  # two windows of 400 samples, 160 apart
     else:
         seen, stride = 1, 1
         for kernel, factor in zip(config.conv_kernel, config.conv_stride, strict=True):
             seen, stride = seen + (kernel - 1) * stride, stride * factor
-        seen_s = seen / 16_000
+        seen_s = seen / SAMPLE_RATE_HZ
     return FrameGrid(step_s, (seen_s - step_s) / 2)
 
 

@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-SAMPLE_RATE_HZ = 16_000
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
+
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7_800.0
 PHASES = 4
 # High bands carry less energy; their filters are stronger by about their frequency.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unispeech_ft.data.audio import Waveform, normalise_waveform
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform, normalise_waveform
 from unispeech_ft.kernels.conv import conv_features
 from unispeech_ft.models.families import backbone, num_frames, reads_waveforms
 
@@ -63,7 +63,7 @@ class FrontEnd:
         device = self.model.device
         samples = normalise_waveform(waveform, self.eps) if self.normalize else waveform
         if self.filter_banks is not None:
-            banks = self.filter_banks(waveform, sampling_rate=16_000, return_tensors="np")["input_features"][0]
+            banks = self.filter_banks(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"][0]
             # The stock extractor fills an odd last frame up with padding; its own attention mask leaves it out.
             banks = banks[: self.num_frames(len(waveform))]
             return torch.from_numpy(np.ascontiguousarray(banks, dtype=np.float32)).to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.files import atomic_folder
 from unispeech_ft.models.families import reads_waveforms
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, save_tokenizer
@@ -24,7 +25,7 @@ def waveform_extractor(config: PreTrainedConfig, normalize: bool, eps: float) ->
 
     return Wav2Vec2FeatureExtractor(
         feature_size=1,
-        sampling_rate=16_000,
+        sampling_rate=SAMPLE_RATE_HZ,
         padding_value=0.0,
         do_normalize=normalize,
         return_attention_mask=getattr(config, "feat_extract_norm", "layer") == "layer",

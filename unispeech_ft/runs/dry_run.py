@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from unispeech_ft.config.sections import RunConfig
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.errors import UserError
@@ -65,7 +66,7 @@ def memory_lines(config: RunConfig, model: PreTrainedConfig | None, longest_samp
     if model is None:
         return ["model: its configuration cannot be reached now; frames and memory are not estimated"]
     parameters = count_parameters(model)
-    frames = num_frames(model, round(config.batch.seconds_per_micro_batch * 16_000))
+    frames = num_frames(model, round(config.batch.seconds_per_micro_batch * SAMPLE_RATE_HZ))
     longest = num_frames(model, longest_samples)
     layers = 1 if config.model.gradient_checkpointing else model.num_hidden_layers
     width = VALUES_A_LAYER_AND_FRAME * model.hidden_size + 3 * model.num_attention_heads * longest

@@ -30,6 +30,11 @@ class Interval(NamedTuple):
     unit: BootstrapUnit
 
 
+def interval_text(low: float, high: float, unit: str | None) -> str:
+    """A 95 % interval of fractions in words: `24.70–37.20 %, by speaker`."""
+    return f"{100 * low:.2f}–{100 * high:.2f} %, by {unit}"
+
+
 def bootstrap_per(scores: Sequence[UtteranceScore], draws: int = 10_000, seed: int = 0) -> Interval | None:
     """95 % percentile interval of the corpus PER.
 

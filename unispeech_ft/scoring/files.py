@@ -53,9 +53,8 @@ def format_summary(summary: Summary) -> str:
         headline = "PER unknown: there are no reference phones"
     else:
         headline = f"PER {100 * summary.per:.2f} %"
-        if summary.per_ci95:
-            low, high = summary.per_ci95
-            headline += f" (95 % interval {100 * low:.2f} to {100 * high:.2f}, bootstrap by {summary.bootstrap_unit})"
+        if summary.interval:
+            headline += f" (95 % interval {summary.interval})"
     rows = [
         ("utterances", f"{summary.utterances:,}"),
         ("reference phones", f"{summary.reference_phones:,}"),

@@ -5,6 +5,7 @@ count as errors. A corpus without a single reference phone has no PER: it is Non
 inserted.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.scoring.alignment import align, distance
 
 IDS_SHOWN = 5
+COMMON_PHONE = 20
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ def score(
             )
         )
     return scores
+
+
+def never_emitted(scores: Iterable[UtteranceScore]) -> list[tuple[str, int]]:
+    """Phones that the references hold `COMMON_PHONE` times and more and no hypothesis holds, with their counts, the
+    commonest first."""
+    expected: Counter[str] = Counter()
+    emitted: set[str] = set()
+    for utterance in scores:
+        expected.update(utterance.reference)
+        emitted.update(utterance.hypothesis)
+    return [(phone, count) for phone, count in expected.most_common() if count >= COMMON_PHONE and phone not in emitted]
 
 
 def corpus_per(scores: Iterable[UtteranceScore]) -> float | None:

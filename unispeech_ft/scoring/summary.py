@@ -10,7 +10,7 @@ from typing import Any
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
-from unispeech_ft.scoring.bootstrap import bootstrap_per
+from unispeech_ft.scoring.bootstrap import bootstrap_per, interval_text
 from unispeech_ft.scoring.per import UtteranceScore, corpus_per, shuffled_per
 
 TEXT_RULE = (
@@ -62,6 +62,11 @@ class Summary:
     published_split: bool | None
     scoring: str
     reference_floor: float | None = None
+
+    @property
+    def interval(self) -> str | None:
+        """The interval in words; None where there is none."""
+        return interval_text(*self.per_ci95, self.bootstrap_unit) if self.per_ci95 else None
 
 
 def summarize(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.sources.common_voice import open_release
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance
@@ -172,7 +173,7 @@ def list_published(data: DataConfig, *, with_labels: bool) -> Corpus:
         splits[split] = [Utterance(c.id, paths[c.id], c.text, c.phones, speakers.get(c.id)) for c in there]
         rejected += [Rejected(split, clip.id, LACKS) for clip in lacking]
         if lacking:
-            hours = sum(clip.num_samples for clip in lacking) / 16_000 / 3600
+            hours = sum(clip.num_samples for clip in lacking) / SAMPLE_RATE_HZ / 3600
             notes.append(f"{split}: the release lacks {len(lacking)} of {len(listed)} published clips ({hours:.3f} h)")
     complete = PUBLISHED_CLIPS.get(language) == tuple(len(clips[split]) for split in SPLITS)
     synthetic = any((parent / SYNTHETIC_MARK).exists() for parent in (release, release.parent))

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from unispeech_ft.scoring.alignment import Pair
-from unispeech_ft.scoring.per import UtteranceScore
+from unispeech_ft.scoring.per import COMMON_PHONE, UtteranceScore, never_emitted
 from unispeech_ft.scoring.summary import Summary
 
 DURATION_EDGES_S = (0, 2, 3, 4, 5, 6, 8, 10, 15)
-COMMON_PHONE = 20
 MUCH_BLANK, FEW_SAID = 0.97, 0.5
 EMPTY_SHARE, SAME_SHARE, GUESSING = 0.02, 0.05, 0.95
 PHONES_SHOWN = 12
@@ -114,8 +113,8 @@ def collapse_checks(scores: Sequence[UtteranceScore], summary: Summary) -> list[
     if expected.total():
         ratio = emitted.total() / expected.total()
         checks.append(Check(FEW_SAID < ratio < 1 / FEW_SAID, f"{ratio:.2f} phones recognised for each one said"))
-    silent = sorted((p for p in expected if expected[p] >= COMMON_PHONE and not emitted[p]), key=lambda p: -expected[p])
-    shown = ", ".join(f"{phone} ({expected[phone]} said)" for phone in silent[:PHONES_SHOWN])
+    silent = never_emitted(scores)
+    shown = ", ".join(f"{phone} ({count} said)" for phone, count in silent[:PHONES_SHOWN])
     more = f" and {len(silent) - PHONES_SHOWN} more" if len(silent) > PHONES_SHOWN else ""
     text = f"never recognised: {shown}{more}" if silent else f"every phone said {COMMON_PHONE} times is recognised"
     return [*checks, Check(not silent, text)]

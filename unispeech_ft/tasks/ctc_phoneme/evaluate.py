@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -18,14 +17,12 @@ from unispeech_ft.models.families import frame_grid
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import UtteranceScore, blank_share, score
 from unispeech_ft.scoring.beam import Search
+from unispeech_ft.scoring.per import never_emitted
 from unispeech_ft.scoring.timing import FrameGrid, PhoneTime, phone_times
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel
-
-# A phone that the references hold this often and the model never emits is worth a word.
-COMMON_PHONE = 20
 
 
 @dataclass(frozen=True)
@@ -129,16 +126,14 @@ def evaluate_split(
 
 
 def warnings_about(evaluation: Evaluation, inventory: Sequence[str]) -> list[str]:
-    """Plain words on a model that has collapsed, or that never says some phone."""
-    emitted = Counter(phone for item in evaluation.scores for phone in item.hypothesis)
-    expected = Counter(phone for item in evaluation.scores for phone in item.reference)
-    if not emitted:
+    """Plain words on a model that has collapsed, or that never says some phone of its inventory."""
+    if not any(item.hypothesis for item in evaluation.scores):
         return [
             "the model emits only blanks. Early in training that is usual; if it lasts, raise optimizer.lr or"
             " schedule.updates, lower the masks, and check that the labels fit the audio"
         ]
-    silent = [phone for phone in inventory if expected[phone] >= COMMON_PHONE and not emitted[phone]]
+    silent = [(phone, count) for phone, count in never_emitted(evaluation.scores) if phone in inventory]
     if silent:
-        shown = ", ".join(f"{phone} ({expected[phone]} in the references)" for phone in silent[:8])
+        shown = ", ".join(f"{phone} ({count} in the references)" for phone, count in silent[:8])
         return [f"the model never emits {shown}{' …' if len(silent) > 8 else ''}"]
     return []

@@ -75,12 +75,11 @@ def floor_of(config: CtcPhonemeConfig, split: Split, references: Mapping[str, Se
 
 def result_lines(evaluation: Evaluation, summary: Summary, examples: int = 3, floor: Floor | None = None) -> list[str]:
     """PER with its interval, what guessing would score, and some reference/hypothesis pairs."""
-    if summary.per is None or summary.per_ci95 is None:
+    if summary.per is None:
         return [f"{summary.split}: no reference phones, so no PER"]
-    low, high = summary.per_ci95
     lines = [
-        f"{summary.split} PER {100 * summary.per:.2f} %  (95 % interval {100 * low:.2f}–{100 * high:.2f}, by"
-        f" {summary.bootstrap_unit}; {summary.utterances} utterances, {summary.reference_phones} phones)",
+        f"{summary.split} PER {100 * summary.per:.2f} %  (95 % interval {summary.interval}; {summary.utterances}"
+        f" utterances, {summary.reference_phones} phones)",
         f"  {summary.substitutions} substitutions, {summary.deletions} deletions, {summary.insertions} insertions",
     ]
     lines += [f"  {floor.line()}"] if floor else []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.streaming import Pieces
 from unispeech_ft.models.saving import save_model, waveform_extractor
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
@@ -47,7 +48,7 @@ def describe(
     if speech is not None:
         for line in speech.notes:
             say(line)
-        hours = float(speech.num_samples.sum()) / 16_000 / 3600
+        hours = float(speech.num_samples.sum()) / SAMPLE_RATE_HZ / 3600
         say(f"labelled: {len(speech.num_samples)} clips, {hours:.2f} h")
         epoch = sum(len(update) for update in plan_for(config, speech).epoch(0))
         say(f"  {epoch} micro-batches an epoch")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.streaming import Pieces, StreamState
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import backbone, num_frames
@@ -208,7 +209,7 @@ class PretrainingTask(Task[PretrainingBatch]):
         return [p for p in network.parameters() if p.requires_grad and id(p) not in left_out]
 
     def figures(self, update: int, sums: Tensor, weight: Tensor) -> Mapping[str, Tensor]:
-        figures = {"padded_s": sums[SAMPLES] / 16_000, "masked_frames": weight}
+        figures = {"padded_s": sums[SAMPLES] / SAMPLE_RATE_HZ, "masked_frames": weight}
         if self._has_labels(update):
             figures["ctc_loss"] = sums[CTC] / weight
         if self.num_codes:

@@ -1,0 +1,72 @@
+"""The configuration of an audio classification: words, speakers, languages, emotions, a label a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from unispeech_ft.config.reading import ConfigFile
+from unispeech_ft.config.sections import Check, Probability, RunConfig, Section
+
+
+class AudioClassificationConfig(Section):
+    """Where the labels are."""
+
+    label_column: str = Field(
+        "label", description="of the manifest; without data.train each folder of data.root is one"
+    )
+    held_out: Probability = Field(0.1, description="share of clips or speakers that validation and test get each")
+
+
+class ClassifierConfig(RunConfig):
+    """A whole run."""
+
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "data": {"source": "manifest"},
+        "mask": {"time_prob": 0.05, "feature_prob": 0.0},
+        "optimizer": {"lr": 3e-5, "max_grad_norm": 1.0},
+        "schedule": {
+            "name": "linear",
+            "updates": 3_000,
+            "warmup": 300,
+            "init_scale": 0.0,
+            "final_scale": 0.0,
+            "freeze_encoder_updates": 0,
+        },
+        "evaluation": {"every_updates": 100, "start_after": 0},
+    }
+
+    output_dir: str = "runs/audio_classification"
+    audio_classification: AudioClassificationConfig = AudioClassificationConfig()
+
+    def checks(self) -> list[Check]:
+        data = self.data
+        return [
+            *super().checks(),
+            (
+                data.root is None,
+                "data.root is missing",
+                "name the folder that holds the audio, with a folder for each class or a manifest (data.train)",
+            ),
+            (
+                data.source != "manifest",
+                f"data.source is {data.source}",
+                "leave it out: a manifest (data.train), or a folder for each class",
+            ),
+            (
+                data.train is None and (data.validation is not None or data.test is not None),
+                "data.validation or data.test is given without data.train",
+                "name the manifest of training as well",
+            ),
+            (
+                data.max_duration_s > self.batch.seconds_per_micro_batch,
+                f"data.max_duration_s ({data.max_duration_s}) is above batch.seconds_per_micro_batch"
+                f" ({self.batch.seconds_per_micro_batch})",
+                "lower the first or raise the second",
+            ),
+        ]
+
+
+FILE = ConfigFile(ClassifierConfig, "configs/audio_classification/folder.yaml", "recipes/audio_classification.py")

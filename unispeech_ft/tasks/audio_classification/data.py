@@ -1,0 +1,222 @@
+"""Labelled clips for a classification: a manifest with a column of labels, or a folder for each class."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
+from unispeech_ft.data.labels import check_bad_fraction, summarize_rejected
+from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
+from unispeech_ft.data.shards import AUDIO_SUFFIXES
+from unispeech_ft.data.sources.manifest import PATH_COLUMNS, SPEAKER_COLUMNS, SPLIT_NAMES
+from unispeech_ft.data.sources.tables import read_table, require_column
+from unispeech_ft.data.speech import Turns
+from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split, Utterance, unique_ids
+from unispeech_ft.errors import UserError
+from unispeech_ft.scoring.bootstrap import MIN_SPEAKERS
+from unispeech_ft.tasks.audio_classification.config import AudioClassificationConfig
+
+FILTERED = "filtered: "
+
+
+@dataclass(frozen=True)
+class LabelledClips:
+    """The usable clips of a split.
+
+    Attributes:
+        ids, labels, speakers: of each clip; the speaker is None where unknown.
+        rows: where each clip lies in `audio`.
+    """
+
+    split: Split
+    ids: list[str]
+    labels: list[str]
+    speakers: list[str | None]
+    rows: list[int]
+    audio: PreparedAudio
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_samples(self) -> npt.NDArray[np.int64]:
+        """Samples at 16 kHz of each clip."""
+        return np.asarray(self.audio.num_samples[self.rows], dtype=np.int64)
+
+    @property
+    def hours(self) -> float:
+        return float(self.num_samples.sum()) / SAMPLE_RATE_HZ / 3600
+
+
+@dataclass(frozen=True)
+class Clips:
+    """All clips of a run; `left_out` are those that are not used, `notes` lines for people."""
+
+    splits: dict[Split, LabelledClips]
+    left_out: list[Rejected]
+    notes: list[str]
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels of training, sorted: the rows of the head."""
+        return sorted(set(self.splits["train"].labels))
+
+
+def _from_folders(root: Path) -> list[Utterance]:
+    """Clips below the folders of `root`; the first folder's name is the label."""
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    found = []
+    for path in files:
+        inside = path.relative_to(root)
+        if len(inside.parts) > 1:
+            found.append(Utterance(inside.with_suffix("").as_posix(), path, inside.parts[0]))
+    if not found:
+        raise UserError(
+            f"data.root: {root} holds no folder of audio for each class", remedy="name it, or a manifest (data.train)"
+        )
+    return found
+
+
+def _from_manifest(
+    path: Path, root: Path, split: Split, data: DataConfig, label_column: str
+) -> tuple[list[tuple[Utterance, str]], list[Rejected]]:
+    """(clip with its label as text, split name or "") of each row, and the rows that cannot be used."""
+    key = f"data.{split}"
+    table = read_table(path, key)
+    audio = require_column(table, data.audio_column, PATH_COLUMNS, "data.audio_column", path)
+    label = require_column(table, label_column, (), "audio_classification.label_column", path)
+    speaker = require_column(table, data.speaker_column, SPEAKER_COLUMNS, "data.speaker_column", path)
+    if audio is None:
+        raise UserError(f"{key}: {path.name} has no column of audio paths", remedy="name it in data.audio_column")
+    found: list[tuple[Utterance, str]] = []
+    rejected = [Rejected(split, f"{path.name}:{line}", reason) for line, reason in table.faults]
+    for line, values in table.rows:
+        name, said = str(values.get(audio) or "").strip(), str(values.get(label) or "").strip()
+        file = (root / name).resolve()
+        reason = "no path" if not name else "no label" if not said else ""
+        if not reason and not file.is_relative_to(root.resolve()):
+            reason = f"its path {name} leads outside data.root"
+        if reason:
+            rejected.append(Rejected(split, f"{path.name}:{line}", reason))
+            continue
+        who = str(values[speaker]) if speaker and values.get(speaker) else None
+        found.append(
+            (Utterance(Path(name).with_suffix("").as_posix(), file, said, None, who), str(values.get("split") or ""))
+        )
+    return found, rejected
+
+
+def hold_out(clips: Sequence[Utterance], share: float) -> tuple[dict[Split, list[Utterance]], str]:
+    """Divides clips into train, validation and test: by speaker where ten or more are known, else by clip.
+
+    Returns:
+        The parts, and how they were made, for people.
+    """
+    speakers = {clip.speaker for clip in clips if clip.speaker}
+    by_speaker = len(speakers) >= MIN_SPEAKERS
+    parts: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
+    names = sorted({(clip.speaker if by_speaker else None) or clip.id for clip in clips})
+    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    count = max(1, round(share * len(ordered)))
+    of_name: dict[str, Split] = dict.fromkeys(ordered, "train")
+    of_name |= dict.fromkeys(ordered[:count], "test") | dict.fromkeys(ordered[count : 2 * count], "validation")
+    for clip in clips:
+        parts[of_name[(clip.speaker if by_speaker else None) or clip.id]].append(clip)
+    unit = "speakers" if by_speaker else "clips, whoever speaks them,"
+    return parts, f"{count} of {len(ordered)} {unit} each were set aside for validation and test"
+
+
+def list_clips(data: DataConfig, settings: AudioClassificationConfig) -> Corpus:
+    """The clips that a configuration names, their labels as text.
+
+    Raises:
+        UserError: folder, manifest or column is missing.
+    """
+    root = Path(str(data.root)).expanduser()
+    if not root.is_dir():
+        raise UserError(f"data.root: no folder {root}", remedy="name the folder that holds the audio")
+    named = {split: getattr(data, split) for split in SPLITS if getattr(data, split)}
+    rejected: list[Rejected] = []
+    splits: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
+    notes: list[str] = []
+    rows: list[tuple[Utterance, str]] = []
+    for split, name in named.items():
+        path = next((place for place in (Path(name), root / name) if place.is_file()), Path(name))
+        rows, faults = _from_manifest(path, root, split, data, settings.label_column)
+        splits[split] = [clip for clip, _ in rows]
+        rejected += faults
+    if len(named) == 1 and any(name for _, name in rows):
+        splits = {split: [c for c, name in rows if SPLIT_NAMES.get(name.lower()) == split] for split in SPLITS}
+        unknown = sorted({name for _, name in rows if name.lower() not in SPLIT_NAMES})
+        if unknown:
+            raise UserError(f"data.train: split {unknown[0]!r} is unknown", remedy="use train, dev, test")
+    elif len(named) <= 1:
+        splits, note = hold_out(splits["train"] if named else _from_folders(root), settings.held_out)
+        notes.append(note)
+    return Corpus({split: unique_ids(clips) for split, clips in splits.items()}, rejected, notes=notes)
+
+
+def _usable(
+    corpus: Corpus, split: Split, audio: PreparedAudio, data: DataConfig, classes: set[str] | None
+) -> tuple[LabelledClips, list[Rejected]]:
+    found = LabelledClips(split, [], [], [], [], audio)
+    rejected = [item for item in corpus.rejected if item.split == split]
+    for clip in corpus.splits[split]:
+        reason = audio.faults.get(clip.id)
+        if reason is None:
+            duration_s = audio.duration_s(audio.rows[clip.id])
+            if not data.min_duration_s <= duration_s <= data.max_duration_s:
+                limits = f"{data.min_duration_s:g} to {data.max_duration_s:g} s"
+                reason = f"{FILTERED}{duration_s:.2f} s long, outside {limits}"
+            elif classes is not None and clip.text not in classes:
+                reason = f"training has no clip of its class: {clip.text}"
+        if reason is not None:
+            rejected.append(Rejected(split, clip.id, reason))
+            continue
+        found.ids.append(clip.id)
+        found.labels.append(str(clip.text))
+        found.speakers.append(clip.speaker)
+        found.rows.append(audio.rows[clip.id])
+    return found, rejected
+
+
+def open_clips(data: DataConfig, settings: AudioClassificationConfig, turns: Turns) -> Clips:
+    """Lists and decodes the clips of every split.
+
+    Raises:
+        UserError: no clips, one class alone, or too many bad ones.
+    """
+    corpus = list_clips(data, settings)
+    clips = Clips({}, [], list(corpus.notes))
+    for split in SPLITS:
+        if not corpus.splits[split]:
+            continue
+        with turns.first():
+            audio = prepare_audio(
+                corpus, split, data.cache_folder, num_workers=data.num_workers, show_progress=turns.show_progress
+            )
+        classes = None if split == "train" else set(clips.classes)
+        usable, rejected = _usable(corpus, split, audio, data, classes)
+        clips.notes.extend(summarize_rejected(rejected, len(usable) + len(rejected), split))
+        check_bad_fraction(rejected, len(usable) + len(rejected), split, data.max_bad_fraction)
+        clips.left_out.extend(rejected)
+        if len(usable):
+            clips.splits[split] = usable
+        elif split == "train":
+            break
+    if "train" not in clips.splits:
+        raise UserError(
+            "no clip is left to train on", remedy="; ".join(clips.notes) or "check data.root and data.train"
+        )
+    if len(clips.classes) < 2:
+        raise UserError(
+            f"all training clips are of one class, {clips.classes[0]}", remedy="check data.root and the label column"
+        )
+    return clips

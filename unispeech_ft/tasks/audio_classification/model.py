@@ -1,0 +1,66 @@
+"""A stock `…ForSequenceClassification` from a configuration, a pre-trained model or random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.build import (
+    BuiltModel,
+    attention_options,
+    base_folder,
+    make_front_end,
+    read_model_config,
+    regularise,
+)
+from unispeech_ft.models.families import backbone, reads_waveforms
+from unispeech_ft.models.filter_bank import start_as_filter_bank
+from unispeech_ft.models.loader import load_network
+
+HEAD = ("projector.", "classifier.")
+
+
+def build_classifier(
+    model: ModelConfig, mask: MaskConfig, data: DataConfig, classes: Sequence[str], seed: int
+) -> BuiltModel:
+    """The model with a row of its head for each class.
+
+    Raises:
+        UserError: the base model cannot be found or loaded, or Transformers has no classifier of its family.
+    """
+    from transformers import AutoModelForAudioClassification as Classifier
+
+    config = read_model_config(model)
+    if type(config) not in Classifier._model_mapping:
+        raise UserError(
+            f"model.base: Transformers has no audio classifier of type {config.model_type!r}",
+            remedy="use unispeech, unispeech-sat, wavlm, wav2vec2 or hubert",
+        )
+    regularise(config, model, mask)
+    config.num_labels = len(classes)
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {name: row for row, name in enumerate(classes)}
+    torch.manual_seed(seed)
+    options = attention_options(model, config)
+    network: Any
+    if model.from_scratch:
+        network, fresh = Classifier.from_config(config, **options).float(), len(classes)
+        if reads_waveforms(config):
+            start_as_filter_bank(backbone(network).feature_extractor)
+    else:
+        network, missing = load_network(
+            Classifier, str(model.base), config, heads=HEAD, revision=model.revision, options=options
+        )
+        fresh = len(classes) if missing else 0
+    network.config.layerdrop = 0.0
+    if model.gradient_checkpointing:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if reads_waveforms(config):
+        backbone(network).feature_extractor._freeze_parameters()
+    folder: Path | None = base_folder(model)
+    return BuiltModel(network, make_front_end(network, data, folder), len(classes) - fresh, fresh)
