@@ -86,19 +86,18 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
 
 
-class Linear(nn.Linear):
-    """`nn.Linear` by oneDNN in 32 bits, forward and backward; the stock one in other precisions and places."""
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`inputs @ weight.T + bias`, by oneDNN in 32 bits on a CPU, forward and backward; else the stock product.
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        in_32_bits = inputs.dtype == self.weight.dtype == autocast_dtype(inputs) == torch.float32
-        if inputs.device.type != "cpu" or not in_32_bits or torch.float32 not in ONEDNN_DTYPES:
-            return super().forward(inputs)
-        rows = inputs.reshape(-1, self.in_features)
-        return _Linear.apply(rows, self.weight, self.bias).view(*inputs.shape[:-1], self.out_features)
+    Args:
+        inputs: `[M, K]`.
+        weight: `[N, K]`.
+        bias: `[N]`.
 
-
-def replace_linears(model: nn.Module) -> None:
-    """Makes these linear layers of all stock ones; parameters and their names stay."""
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = Linear
+    Returns:
+        `[M, N]`.
+    """
+    in_32_bits = inputs.dtype == weight.dtype == autocast_dtype(inputs) == torch.float32
+    if inputs.device.type != "cpu" or not in_32_bits or torch.float32 not in ONEDNN_DTYPES:
+        return nn.functional.linear(inputs, weight, bias)
+    return _Linear.apply(inputs, weight, bias)
