@@ -57,34 +57,40 @@ def _positions(embedding: nn.Module, hidden: Tensor, layout: Layout) -> Tensor:
     return embedding.activation(convolve_positions(hidden, layout, conv.weight, conv.bias, conv.groups))
 
 
-def _attention(module: nn.Module, hidden: Tensor, layout: Layout, bias: Tensor | None) -> Tensor:
-    hidden = hidden.to(autocast_dtype(hidden))
-    projections = (module.q_proj, module.k_proj, module.v_proj)
-    weight = torch.cat([projection.weight for projection in projections])
-    offsets = None if module.q_proj.bias is None else torch.cat([projection.bias for projection in projections])
-    qkv = linear(hidden, weight, offsets)
-    gate = None if bias is None else bias_gate(module, hidden)
-    p = module.dropout if module.training else 0.0
-    attended = attend(qkv, layout, module.num_heads, p=p, gate=gate, position_bias=bias)
-    return _apply(module.out_proj, attended)
-
-
 def _feed_forward(module: nn.Module, hidden: Tensor) -> Tensor:
     inner = module.intermediate_act_fn(_apply(module.intermediate_dense, hidden))
     return _drop(module.output_dropout, _apply(module.output_dense, _drop(module.intermediate_dropout, inner)))
 
 
-def _layer(layer: nn.Module, hidden: Tensor, layout: Layout, bias: Tensor | None, norm_first: bool) -> Tensor:
-    """One encoder layer, with its norms before or after attention and feed-forward block."""
+def _before_attention(layer: nn.Module, hidden: Tensor, norm_first: bool, gated: bool) -> tuple[Tensor, Tensor | None]:
+    """Queries, keys and values `[N, 3 · C]` of one encoder layer, and WavLM's gates `[N, H]`."""
+    attention = layer.attention
+    hidden = layer.layer_norm(hidden) if norm_first else hidden
+    hidden = hidden.to(autocast_dtype(hidden))  # once instead of for each projection
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    weight = torch.cat([projection.weight for projection in projections])
+    offsets = torch.cat([projection.bias for projection in projections])
+    return linear(hidden, weight, offsets), bias_gate(attention, hidden) if gated else None
+
+
+def _after_attention(layer: nn.Module, hidden: Tensor, attended: Tensor, norm_first: bool) -> Tensor:
+    """The rest of one encoder layer, from its inputs and what attention found, `[N, C]` both."""
+    hidden = hidden + _drop(layer.dropout, _apply(layer.attention.out_proj, attended))
     if not norm_first:
-        hidden = hidden + _drop(layer.dropout, _attention(layer.attention, hidden, layout, bias))
         hidden = layer.layer_norm(hidden)
         return layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden))
-    attended = _attention(layer.attention, layer.layer_norm(hidden), layout, bias)
-    hidden = hidden + _drop(layer.dropout, attended)
     hidden = hidden + _feed_forward(layer.feed_forward, layer.final_layer_norm(hidden))
     adapter = getattr(layer, "adapter_layer", None)
     return hidden if adapter is None else hidden + adapter(hidden)
+
+
+def _layer(layer: nn.Module, hidden: Tensor, layout: Layout, bias: Tensor | None, norm_first: bool) -> Tensor:
+    """One encoder layer, with its norms before or after attention and feed-forward block."""
+    attention = layer.attention
+    qkv, gate = _before_attention(layer, hidden, norm_first, bias is not None)
+    p = attention.dropout if attention.training else 0.0
+    attended = attend(qkv, layout, attention.num_heads, p=p, gate=gate, position_bias=bias)
+    return _after_attention(layer, hidden, attended, norm_first)
 
 
 def _checkpointed(layer: nn.Module, run: Callable[..., Tensor], *arguments: object) -> Tensor:
