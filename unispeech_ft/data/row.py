@@ -7,8 +7,8 @@ groups of like length, each padded to its longest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -71,17 +71,15 @@ class Layout:
         frames = torch.arange(len(self.clips), device=self.clips.device)
         return frames + self.clips * self.longest - self.starts.long()[self.clips]
 
-    def _with(self, tensors: Sequence[Tensor]) -> Layout:
-        return replace(self, **dict(zip(("starts", "clips", "places", "grouped_frames"), tensors, strict=True)))
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.starts, self.clips, self.places, self.grouped_frames
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Layout:
+        tensors = {name: change(getattr(self, name)) for name in ("starts", "clips", "places", "grouped_frames")}
+        return Layout(self.num_frames, self.first_frames, self.groups, **tensors)
 
     def to(self, device: torch.device) -> Layout:
-        return self._with([tensor.to(device, non_blocking=True) for tensor in self._tensors()])
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Layout:
-        return self._with([tensor.pin_memory() for tensor in self._tensors()])
+        return self._each(Tensor.pin_memory)
 
 
 def _groups(num_frames: Sequence[int]) -> tuple[Group, ...]:
@@ -136,18 +134,16 @@ class Row:
         return self.layout.num_frames
 
     def to(self, device: torch.device) -> Row:
-        def move(tensor: Tensor | None) -> Any:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
-
-        return Row(
-            move(self.features), self.layout.to(device), move(self.time_mask), move(self.channel_mask)
+        time_mask, channel_mask = (
+            None if mask is None else mask.to(device, non_blocking=True) for mask in (self.time_mask, self.channel_mask)
         )
+        return Row(self.features.to(device, non_blocking=True), self.layout.to(device), time_mask, channel_mask)
 
     def pin_memory(self) -> Row:
-        def pin(tensor: Tensor | None) -> Any:
-            return None if tensor is None else tensor.pin_memory()
-
-        return Row(pin(self.features), self.layout.pin_memory(), pin(self.time_mask), pin(self.channel_mask))
+        time_mask, channel_mask = (
+            None if mask is None else mask.pin_memory() for mask in (self.time_mask, self.channel_mask)
+        )
+        return Row(self.features.pin_memory(), self.layout.pin_memory(), time_mask, channel_mask)
 
 
 def row_of(

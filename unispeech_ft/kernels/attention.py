@@ -7,7 +7,7 @@ win, and flash attention takes the row as it is. A gated position bias is WavLM'
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +97,7 @@ def _flash(qkv: Tensor, layout: Layout, heads: int, *, scale: float, p: float) -
     attended = torch.ops.aten._flash_attention_forward(
         query, key, value, layout.starts, layout.starts, longest, longest, p, False, False, scale=scale
     )[0]
-    return attended.reshape(len(qkv), -1)
+    return torch.flatten(attended, 1)
 
 
 def attention_of(values: Tensor, heads: int, *, gated: bool) -> Attention:
@@ -137,24 +137,24 @@ def attend(
     kernel = kernel or attention_of(qkv, heads, gated=gate is not None)
     if kernel == "flash":
         return _flash(qkv, layout, heads, scale=scale, p=p)
-    return _in_groups(
-        qkv, layout, heads, kernel=kernel, scale=scale, p=p, gate=gate, position_bias=position_bias
-    )
+    return _in_groups(qkv, layout, heads, kernel=kernel, scale=scale, p=p, gate=gate, position_bias=position_bias)
 
 
-def position_bias(attention: nn.Module, longest: int) -> Tensor:
-    """The relative position bias `[H, T, T]` of the first layer of a stock WavLM, for clips of up to `longest` frames."""
+def position_bias(attention: Any, longest: int) -> Tensor:
+    """The relative position bias `[H, T, T]` of a stock WavLM's first layer, for clips of up to `longest` frames."""
     distances = torch.arange(1 - longest, longest, device=attention.rel_attn_embed.weight.device)
     buckets = attention._relative_positions_bucket(distances)
     by_distance = nn.functional.embedding(buckets, attention.rel_attn_embed.weight).T
-    return by_distance.unfold(1, longest, 1).flip(1)
+    bias: Tensor = by_distance.unfold(1, longest, 1).flip(1)
+    return bias
 
 
-def bias_gate(attention: nn.Module, hidden: Tensor) -> Tensor:
+def bias_gate(attention: Any, hidden: Tensor) -> Tensor:
     """The gates `[N, H]` that a stock WavLM attention has for its inputs `[N, C]`."""
     frames = hidden.view(len(hidden), attention.num_heads, attention.head_dim)
     # The stock module sums groups of four outputs; summing their weights first takes a quarter of the products.
     linear = attention.gru_rel_pos_linear
     weight, bias = linear.weight.view(2, 4, -1).sum(1), linear.bias.view(2, 4).sum(1)
     gate_a, gate_b = torch.sigmoid(nn.functional.linear(frames, weight, bias)).unbind(-1)
-    return gate_a * (gate_b * attention.gru_rel_pos_const.view(-1) - 1.0) + 2.0
+    gate: Tensor = gate_a * (gate_b * attention.gru_rel_pos_const.view(-1) - 1.0) + 2.0
+    return gate

@@ -74,4 +74,5 @@ def dropout(values: Tensor, p: float, training: bool = True) -> Tensor:
         return values
     if values.device.type != "cpu" or p > 255 / 256:
         return nn.functional.dropout(values, p)
-    return _Dropout.apply(values, p)
+    dropped: Tensor = _Dropout.apply(values, p)
+    return dropped

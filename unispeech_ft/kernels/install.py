@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from unispeech_ft.config.sections import KernelConfig, ModelConfig
 
@@ -14,4 +15,4 @@ if TYPE_CHECKING:
 
 def place(model: PreTrainedModel, device: torch.device, settings: ModelConfig, training: KernelConfig) -> None:
     """Moves a model to its device."""
-    model.to(device)
+    nn.Module.to(model, device)

@@ -36,10 +36,12 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None, *, gelu: bo
         `[M, N]`.
     """
     if torch.compiler.is_compiling():
-        return _opaque_product(left, right, bias, gelu)
+        opaque: Tensor = _opaque_product(left, right, bias, gelu)
+        return opaque
     if left.device.type == "cpu" and left.dtype in ONEDNN_DTYPES:
-        activation = ("gelu", [], "none") if gelu else ("none", [], "")
-        return torch.ops.mkldnn._linear_pointwise(left, right, bias, *activation)
+        activation: tuple[str, list[float], str] = ("gelu", [], "none") if gelu else ("none", [], "")
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, *activation)
+        return found
     products = nn.functional.linear(left, right, bias)
     return nn.functional.gelu(products) if gelu else products
 
@@ -100,4 +102,5 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     in_32_bits = inputs.dtype == weight.dtype == autocast_dtype(inputs) == torch.float32
     if inputs.device.type != "cpu" or not in_32_bits or torch.float32 not in ONEDNN_DTYPES:
         return nn.functional.linear(inputs, weight, bias)
-    return _Linear.apply(inputs, weight, bias)
+    found: Tensor = _Linear.apply(inputs, weight, bias)
+    return found

@@ -135,8 +135,8 @@ class _Convolution(torch.autograd.Function):
         return row_gradient, weight_gradient, None, None
 
 
-def _over_the_row(row: Tensor, layout: Layout, weight: Tensor, groups: int) -> Tensor:
-    """One convolution over the row with silence of half the kernel between clips."""
+def over_the_row(row: Tensor, layout: Layout, weight: Tensor, groups: int) -> Tensor:
+    """`convolve_positions` without bias as one convolution, with silence of half the kernel between clips."""
     silence = weight.shape[2] // 2
     places = torch.arange(len(row), device=row.device) + layout.clips * silence
     padded = spread(row, places, len(row) + (len(layout.num_frames) - 1) * silence)
@@ -158,5 +158,6 @@ def convolve_positions(row: Tensor, layout: Layout, weight: Tensor, bias: Tensor
     dtype = autocast_dtype(row)
     row, weight, bias = row.to(dtype), weight.to(dtype), bias.to(dtype)
     if row.device.type == "cpu":
-        return _Convolution.apply(row.contiguous(), weight, layout, groups) + bias
-    return _over_the_row(row, layout, weight, groups) + bias
+        convolved: Tensor = _Convolution.apply(row.contiguous(), weight, layout, groups)
+        return convolved + bias
+    return over_the_row(row, layout, weight, groups) + bias

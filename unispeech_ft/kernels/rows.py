@@ -1,7 +1,7 @@
 """Frames of a row to places with padding between them, and back; each is the other's gradient.
 
-`N` frames of a row, `P` places, `B` clips of a group, `T` frames, `H` heads, `D` channels a head, `K` tensors of a frame
-(query, key, value).
+`N` frames of a row, `P` places, `B` clips of a group, `T` frames, `H` heads, `D` channels a head, `K` tensors of a
+frame (query, key, value).
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ class _Collect(torch.autograd.Function):
 
 def spread(values: Tensor, places: Tensor, num_places: int) -> Tensor:
     """`[N, …]` → `[P, …]` with zeros where no frame has its place; no two frames share one."""
-    return _Spread.apply(values, places, num_places)
+    found: Tensor = _Spread.apply(values, places, num_places)
+    return found
 
 
 def collect(values: Tensor, places: Tensor) -> Tensor:
     """`[P, …]` → `[N, …]`, what stands at each frame's place."""
-    return _Collect.apply(values, places)
+    found: Tensor = _Collect.apply(values, places)
+    return found
 
 
 def _apart(row: Tensor, layout: Layout, heads: int, count: int) -> tuple[Tensor, ...]:
@@ -107,6 +109,11 @@ def heads_apart(row: Tensor, layout: Layout, heads: int, count: int) -> list[tup
     if row.device.type == "cpu":
         parts = _Apart.apply(row.contiguous(), layout, heads, count)
         return [tuple(parts[start : start + count]) for start in range(0, len(parts), count)]
+    return apart_by_places(row, layout, heads, count)
+
+
+def apart_by_places(row: Tensor, layout: Layout, heads: int, count: int) -> list[tuple[Tensor, ...]]:
+    """`heads_apart` in one copy for all clips, as strided views."""
     padded = spread(row, layout.places, layout.num_places)
     sizes = [len(group.clips) * group.width for group in layout.groups]
     groups = zip(layout.groups, padded.split(sizes), strict=True)
@@ -119,6 +126,12 @@ def heads_apart(row: Tensor, layout: Layout, heads: int, count: int) -> list[tup
 def heads_joined(parts: list[Tensor], layout: Layout) -> Tensor:
     """For each group `[B, H, T, D]` → frames `[N, H · D]`."""
     if parts[0].device.type == "cpu":
-        return _Joined.apply(layout, *parts)
+        joined: Tensor = _Joined.apply(layout, *parts)
+        return joined
+    return joined_by_places(parts, layout)
+
+
+def joined_by_places(parts: list[Tensor], layout: Layout) -> Tensor:
+    """`heads_joined` in one copy for all clips."""
     padded = torch.cat([part.transpose(1, 2).reshape(-1, part.shape[1] * part.shape[3]) for part in parts])
     return collect(padded, layout.places)

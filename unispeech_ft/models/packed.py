@@ -1,14 +1,14 @@
 """From features to logits over a row of frames, the same way for training, evaluation and transcription.
 
-`N` frames of the row, `B` clips, `T` frames of a clip, `F` feature channels, `C` hidden channels, `H` heads, `V` rows of
-the head. The stock modules of Transformers hold the parameters; the functions here compute what those modules compute
-for each clip alone, without padding. Wav2Vec2-BERT's conformer runs as it is, on a padded batch.
+`N` frames of the row, `B` clips, `T` frames of a clip, `F` feature channels, `C` hidden channels, `H` heads, `V` rows
+of the head. The stock modules of Transformers hold the parameters; the functions here compute what those modules
+compute for each clip alone, without padding. Wav2Vec2-BERT's conformer runs as it is, on a padded batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def _apply(module: nn.Linear, hidden: Tensor) -> Tensor:
+def _apply(module: Any, hidden: Tensor) -> Tensor:
     return linear(hidden, module.weight, module.bias)
 
 
-def _drop(module: nn.Dropout, hidden: Tensor) -> Tensor:
+def _drop(module: Any, hidden: Tensor) -> Tensor:
     return dropout(hidden, module.p, module.training)
 
 
-def _project(projection: nn.Module, features: Tensor) -> Tensor:
+def _project(projection: Any, features: Tensor) -> Tensor:
     """Features `[N, F]` → `[N, C]`."""
     norm = getattr(projection, "layer_norm", None)
     hidden = features if norm is None else norm(features)
     return _drop(projection.dropout, _apply(projection.projection, hidden))
 
 
-def _masked(base: nn.Module, hidden: Tensor, row: Row) -> Tensor:
+def _masked(base: Any, hidden: Tensor, row: Row) -> Tensor:
     if row.time_mask is not None:
         hidden = torch.where(row.time_mask[:, None], base.masked_spec_embed.to(hidden.dtype), hidden)
     if row.channel_mask is not None:
@@ -49,20 +49,21 @@ def _masked(base: nn.Module, hidden: Tensor, row: Row) -> Tensor:
     return hidden
 
 
-def _positions(embedding: nn.Module, hidden: Tensor, layout: Layout) -> Tensor:
+def _positions(embedding: Any, hidden: Tensor, layout: Layout) -> Tensor:
     """The positional embedding `[N, C]`; its convolution sees silence around each clip."""
     if getattr(embedding, "batch_norm", None) is not None:
         hidden = embedding.batch_norm(hidden)
     conv = embedding.conv
-    return embedding.activation(convolve_positions(hidden, layout, conv.weight, conv.bias, conv.groups))
+    convolved: Tensor = embedding.activation(convolve_positions(hidden, layout, conv.weight, conv.bias, conv.groups))
+    return convolved
 
 
-def _feed_forward(module: nn.Module, hidden: Tensor) -> Tensor:
+def _feed_forward(module: Any, hidden: Tensor) -> Tensor:
     inner = module.intermediate_act_fn(_apply(module.intermediate_dense, hidden))
     return _drop(module.output_dropout, _apply(module.output_dense, _drop(module.intermediate_dropout, inner)))
 
 
-def _before_attention(layer: nn.Module, hidden: Tensor, norm_first: bool, gated: bool) -> tuple[Tensor, Tensor | None]:
+def _before_attention(layer: Any, hidden: Tensor, norm_first: bool, gated: bool) -> tuple[Tensor, Tensor | None]:
     """Queries, keys and values `[N, 3 · C]` of one encoder layer, and WavLM's gates `[N, H]`."""
     attention = layer.attention
     hidden = layer.layer_norm(hidden) if norm_first else hidden
@@ -73,18 +74,19 @@ def _before_attention(layer: nn.Module, hidden: Tensor, norm_first: bool, gated:
     return linear(hidden, weight, offsets), bias_gate(attention, hidden) if gated else None
 
 
-def _after_attention(layer: nn.Module, hidden: Tensor, attended: Tensor, norm_first: bool) -> Tensor:
+def _after_attention(layer: Any, hidden: Tensor, attended: Tensor, norm_first: bool) -> Tensor:
     """The rest of one encoder layer, from its inputs and what attention found, `[N, C]` both."""
     hidden = hidden + _drop(layer.dropout, _apply(layer.attention.out_proj, attended))
     if not norm_first:
         hidden = layer.layer_norm(hidden)
-        return layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden))
+        normed: Tensor = layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden))
+        return normed
     hidden = hidden + _feed_forward(layer.feed_forward, layer.final_layer_norm(hidden))
     adapter = getattr(layer, "adapter_layer", None)
     return hidden if adapter is None else hidden + adapter(hidden)
 
 
-def _layer(layer: nn.Module, hidden: Tensor, layout: Layout, bias: Tensor | None, norm_first: bool) -> Tensor:
+def _layer(layer: Any, hidden: Tensor, layout: Layout, bias: Tensor | None, norm_first: bool) -> Tensor:
     """One encoder layer, with its norms before or after attention and feed-forward block."""
     attention = layer.attention
     qkv, gate = _before_attention(layer, hidden, norm_first, bias is not None)
@@ -93,7 +95,7 @@ def _layer(layer: nn.Module, hidden: Tensor, layout: Layout, bias: Tensor | None
     return _after_attention(layer, hidden, attended, norm_first)
 
 
-def _checkpointed(layer: nn.Module, run: Callable[..., Tensor], *arguments: object) -> Tensor:
+def _checkpointed(layer: Any, run: Callable[..., Tensor], *arguments: object) -> Tensor:
     if layer.training and getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
         checkpointed: Tensor = layer._gradient_checkpointing_func(run, layer, *arguments)
         return checkpointed
@@ -101,7 +103,7 @@ def _checkpointed(layer: nn.Module, run: Callable[..., Tensor], *arguments: obje
 
 
 def _encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None) -> Tensor:
-    encoder = backbone(model).encoder
+    encoder: Any = backbone(model).encoder
     norm_first = bool(model.config.do_stable_layer_norm)
     bias = None
     if shares_position_bias(model.config):
@@ -115,7 +117,7 @@ def _encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Seq
 
 def _stock_encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None) -> Tensor:
     """Wav2Vec2-BERT's encoder on the clips padded to the longest."""
-    base = backbone(model)
+    base: Any = backbone(model)
     clips, width, places = len(layout.num_frames), layout.longest, layout.padded_places
     padded = spread(hidden, places, clips * width).view(clips, width, -1)
     mask = frame_mask(layout.starts.diff(), width)
@@ -133,7 +135,7 @@ def encode(model: PreTrainedModel, row: Row, *, layers: Sequence[int] | None = N
         row: on the model's device.
         layers: indices of the encoder layers that run; None for all.
     """
-    base = backbone(model)
+    base: Any = backbone(model)
     hidden = _masked(base, _project(base.feature_projection, row.features), row)
     run = _encoder if reads_waveforms(model.config) else _stock_encoder
     return run(model, hidden, row.layout, layers)
