@@ -1,8 +1,8 @@
-"""Self-attention as plain matrix products, and WavLM's with its gated position bias computed once a pass.
+"""Self-attention of a row of frames: every clip attends to itself alone.
 
-`B` clips, `H` heads, `T` frames, `D` channels a head, `C = H · D`. On a CPU two matrix products and a softmax beat
-torch's scaled_dot_product_attention as soon as there is dropout; on a GPU the fused kernels win. Stock WavLM knows
-neither: it averages weights that nobody reads, and repeats the bias for each clip.
+`N` frames of a row, `B` clips of a group, `H` heads, `T` frames, `D` channels a head, `C = H · D`. On a CPU two matrix
+products and a softmax beat torch's scaled_dot_product_attention as soon as there is dropout; on a GPU the fused kernels
+win, and flash attention takes the row as it is. A gated position bias is WavLM's (Chen et al. 2022, section 3.1).
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
+from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.dropout import dropout
-from unispeech_ft.kernels.linear import autocast_dtype
+from unispeech_ft.kernels.rows import heads_apart, heads_joined
 
-MATMUL = "unispeech_ft_matmul"
-Kernel = Literal["matmul", "sdpa"]
+Attention = Literal["matmul", "sdpa", "flash"]
+# The kernel's own limits.
+FLASH_WIDTH_STEP, FLASH_WIDEST = 8, 256
 
 
-def attend(
+def products(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -51,87 +51,110 @@ def attend(
         return torch.matmul(dropout(torch.softmax(scores, dim=-1), p), value)
 
 
-def padding_bias(num_frames_exist: Tensor, dtype: torch.dtype) -> Tensor:
-    """`[B, T]`, true where a frame exists → `[B, 1, 1, T]`, 0 there and very negative elsewhere."""
-    bias = torch.zeros(num_frames_exist.shape, dtype=dtype, device=num_frames_exist.device)
-    return bias.masked_fill_(~num_frames_exist, torch.finfo(dtype).min)[:, None, None, :]
+def padding_bias(num_frames: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    """`[B]` lengths → `[B, 1, 1, T]`, 0 where a frame exists and very negative elsewhere."""
+    beyond = torch.arange(width, device=num_frames.device) >= num_frames[:, None]
+    bias = torch.zeros(beyond.shape, dtype=dtype, device=num_frames.device)
+    return bias.masked_fill_(beyond, torch.finfo(dtype).min)[:, None, None, :]
 
 
-def _mask(attention_mask: Tensor | None = None, dtype: torch.dtype = torch.float32, **_: Any) -> Tensor | None:
-    return None if attention_mask is None else padding_bias(attention_mask.bool(), dtype)
-
-
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    position_bias: Tensor | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    given = [bias for bias in (position_bias, attention_mask) if bias is not None]
-    bias = sum(given[1:], given[0]) if given else None
-    return attend(query, key, value, scale=scaling, bias=bias, p=dropout).transpose(1, 2), None
-
-
-AttentionInterface.register(MATMUL, _attention)
-AttentionMaskInterface.register(MATMUL, _mask)
-
-
-class GatedBiasAttention(WavLMAttention):
-    """WavLM's attention (Chen et al. 2022, section 3.1) with the stock parameters, and without averaged weights."""
-
-    kernel: Kernel
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor | None = None,
-        position_bias: Tensor | None = None,
-        index: int = 0,
-        **_: Any,
-    ) -> tuple[Tensor, None, Tensor]:
-        """Hidden states `[B, T, C]` → outputs `[B, T, C]`; layers hand on the position bias `[H, T, T]`."""
-        clips, frames, _channels = hidden_states.shape
-        hidden_states = hidden_states.to(autocast_dtype(hidden_states))  # once instead of for each projection
-        heads = (clips, frames, self.num_heads, self.head_dim)
-        query, key, value = (
-            project(hidden_states).view(heads).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
+def _in_groups(
+    qkv: Tensor,
+    layout: Layout,
+    heads: int,
+    *,
+    kernel: Attention,
+    scale: float,
+    p: float,
+    gate: Tensor | None,
+    position_bias: Tensor | None,
+) -> Tensor:
+    parts = heads_apart(qkv, layout, heads, 3)
+    gates = [] if gate is None else heads_apart(gate, layout, heads, 1)
+    lengths = layout.grouped_frames.split([len(group.clips) for group in layout.groups])
+    found = []
+    for number, (group, (query, key, value)) in enumerate(zip(layout.groups, parts, strict=True)):
+        ragged = any(layout.num_frames[clip] != group.width for clip in group.clips)
+        bias = padding_bias(lengths[number], group.width, query.dtype) if ragged else None
+        gated = None
+        if gates and position_bias is not None:
+            gated = gates[number][0], position_bias[:, : group.width, : group.width]
+        if kernel == "matmul":
+            found.append(products(query, key, value, scale=scale, bias=bias, gated=gated, p=p))
+            continue
+        if gated is not None:
+            scores = gated[0] * gated[1]
+            bias = scores if bias is None else scores + bias
+        found.append(
+            nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=p, scale=scale)
         )
-        if position_bias is None:
-            position_bias = self.compute_bias(frames, frames).to(query.dtype)
-        gate = self._gate(hidden_states.view(heads).transpose(1, 2)).to(query.dtype)
-        padding = None if attention_mask is None else padding_bias(attention_mask.bool(), query.dtype)
-        p = self.dropout if self.training else 0.0
-        if self.kernel == "sdpa":
-            bias = gate * position_bias if padding is None else gate * position_bias + padding
-            attended = nn.functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=bias, dropout_p=p, scale=self.scaling
-            )
-        else:
-            gated = (gate, position_bias)
-            attended = attend(query, key, value, scale=self.scaling, bias=padding, gated=gated, p=p)
-        return self.out_proj(attended.transpose(1, 2).reshape(hidden_states.shape)), None, position_bias
-
-    def _gate(self, hidden: Tensor) -> Tensor:
-        """`[B, H, T, D]` → `[B, H, T, 1]`."""
-        projected = self.gru_rel_pos_linear(hidden)
-        gates = torch.sigmoid(projected.unflatten(-1, (2, 4)).sum(-1))
-        return gates[..., :1] * (gates[..., 1:] * self.gru_rel_pos_const - 1.0) + 2.0
+    return heads_joined(found, layout)
 
 
-def gates_position_bias(model: nn.Module) -> bool:
-    """Whether attention is WavLM's."""
-    return any(isinstance(module, WavLMAttention) for module in model.modules())
+def _flash(qkv: Tensor, layout: Layout, heads: int, *, scale: float, p: float) -> Tensor:
+    query, key, value = qkv.view(len(qkv), 3, heads, -1).unbind(1)
+    longest = layout.longest
+    attended = torch.ops.aten._flash_attention_forward(
+        query, key, value, layout.starts, layout.starts, longest, longest, p, False, False, scale=scale
+    )[0]
+    return torch.flatten(attended, 1)
 
 
-def use_attention(model: PreTrainedModel, kernel: Kernel) -> None:
-    """Computes all attention of a model by one of the kernels; parameters and their names stay."""
-    for module in model.modules():
-        if isinstance(module, WavLMAttention):
-            module.__class__, module.kernel = GatedBiasAttention, kernel
-    if model._can_set_attn_implementation():
-        model.set_attn_implementation(MATMUL if kernel == "matmul" else kernel)
+def attention_of(values: Tensor, heads: int, *, gated: bool) -> Attention:
+    """The kernel that is fastest for queries, keys and values `[N, 3 · C]` of this device and precision."""
+    if values.device.type == "cpu":
+        return "matmul"
+    width = values.shape[-1] // (3 * heads)
+    in_16_bits = values.dtype in (torch.bfloat16, torch.float16)
+    fits = width % FLASH_WIDTH_STEP == 0 and width <= FLASH_WIDEST
+    return "flash" if values.device.type == "cuda" and in_16_bits and fits and not gated else "sdpa"
+
+
+def attend(
+    qkv: Tensor,
+    layout: Layout,
+    heads: int,
+    *,
+    p: float = 0.0,
+    gate: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    kernel: Attention | None = None,
+) -> Tensor:
+    """Scaled dot-product attention within each clip of a row.
+
+    Args:
+        qkv: queries, keys and values of each frame one behind the other, `[N, 3 · C]`.
+        heads: `H`.
+        p: dropout of the attention weights.
+        gate: `[N, H]`, multiplied with the position bias and added to the scores.
+        position_bias: `[H, T, T]` for the longest clip of the row at least.
+        kernel: None for the fastest.
+
+    Returns:
+        `[N, C]`.
+    """
+    scale = (qkv.shape[-1] // (3 * heads)) ** -0.5
+    kernel = kernel or attention_of(qkv, heads, gated=gate is not None)
+    if kernel == "flash":
+        return _flash(qkv, layout, heads, scale=scale, p=p)
+    return _in_groups(qkv, layout, heads, kernel=kernel, scale=scale, p=p, gate=gate, position_bias=position_bias)
+
+
+def position_bias(attention: Any, longest: int) -> Tensor:
+    """The relative position bias `[H, T, T]` of a stock WavLM's first layer, for clips of up to `longest` frames."""
+    distances = torch.arange(1 - longest, longest, device=attention.rel_attn_embed.weight.device)
+    buckets = attention._relative_positions_bucket(distances)
+    by_distance = nn.functional.embedding(buckets, attention.rel_attn_embed.weight).T
+    bias: Tensor = by_distance.unfold(1, longest, 1).flip(1)
+    return bias
+
+
+def bias_gate(attention: Any, hidden: Tensor) -> Tensor:
+    """The gates `[N, H]` that a stock WavLM attention has for its inputs `[N, C]`."""
+    frames = hidden.view(len(hidden), attention.num_heads, attention.head_dim)
+    # The stock module sums groups of four outputs; summing their weights first takes a quarter of the products.
+    linear = attention.gru_rel_pos_linear
+    weight, bias = linear.weight.view(2, 4, -1).sum(1), linear.bias.view(2, 4).sum(1)
+    gate_a, gate_b = torch.sigmoid(nn.functional.linear(frames, weight, bias)).unbind(-1)
+    gate: Tensor = gate_a * (gate_b * attention.gru_rel_pos_const.view(-1) - 1.0) + 2.0
+    return gate

@@ -6,6 +6,8 @@ half the speed of the same sums as one matrix product a layer.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers.activations import GELUActivation
@@ -22,7 +24,7 @@ def _windows(hidden: Tensor, kernel: int, stride: int) -> Tensor:
     return hidden.as_strided(((frames - kernel) // stride + 1, kernel * channels), (stride * channels, 1))
 
 
-def _normalise(norm: nn.Module, hidden: Tensor) -> Tensor:
+def _normalise(norm: Any, hidden: Tensor) -> Tensor:
     if not isinstance(norm, nn.GroupNorm):
         return nn.functional.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     # As many groups as channels: each is normalised over time. torch.var_mean takes five times as long.
@@ -32,7 +34,7 @@ def _normalise(norm: nn.Module, hidden: Tensor) -> Tensor:
     return torch.addcmul(norm.bias, centred, scale, out=centred)
 
 
-def _layer(layer: nn.Module, hidden: Tensor) -> Tensor:
+def _layer(layer: Any, hidden: Tensor) -> Tensor:
     weight = layer.conv.weight.transpose(1, 2).flatten(1).to(hidden.dtype)
     bias = None if layer.conv.bias is None else layer.conv.bias.to(hidden.dtype)
     windows = _windows(hidden, layer.conv.kernel_size[0], layer.conv.stride[0])
@@ -41,12 +43,14 @@ def _layer(layer: nn.Module, hidden: Tensor) -> Tensor:
     convolved = product(windows, weight, bias, gelu=gelu and norm is None)
     if norm is not None:
         convolved = _normalise(norm, convolved)
-        return torch.ops.aten.gelu_(convolved) if gelu else layer.activation(convolved)
-    return convolved if gelu else layer.activation(convolved)
+        if gelu:
+            torch.ops.aten.gelu_(convolved)
+    activated: Tensor = convolved if gelu else layer.activation(convolved)
+    return activated
 
 
 @torch.no_grad()
-def conv_features(extractor: nn.Module, waveform: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def conv_features(extractor: Any, waveform: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The output of a Transformers feature extractor for one clip, to rounding.
 
     Args:

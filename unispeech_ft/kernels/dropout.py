@@ -68,29 +68,11 @@ class _Dropout(torch.autograd.Function):
         return _masked(gradients[0], mask, ctx.scale), None
 
 
-def dropout(values: Tensor, p: float) -> Tensor:
-    """Drops values with probability `p` below 1 and scales the others; stock dropout on devices but the CPU."""
-    if p == 0:
+def dropout(values: Tensor, p: float, training: bool = True) -> Tensor:
+    """Drops values with probability `p` and scales the others; stock dropout on devices but the CPU."""
+    if p == 0 or not training:
         return values
     if values.device.type != "cpu" or p > 255 / 256:
         return nn.functional.dropout(values, p)
-    return _Dropout.apply(values, p)
-
-
-class Dropout(nn.Module):
-    """`nn.Dropout` with the masks of this module."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, values: Tensor) -> Tensor:
-        return dropout(values, self.p) if self.training else values
-
-
-def replace_dropouts(model: nn.Module) -> None:
-    """Puts these dropouts in the place of all stock ones."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p).train(child.training))
+    dropped: Tensor = _Dropout.apply(values, p)
+    return dropped

@@ -36,10 +36,12 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None, *, gelu: bo
         `[M, N]`.
     """
     if torch.compiler.is_compiling():
-        return _opaque_product(left, right, bias, gelu)
+        opaque: Tensor = _opaque_product(left, right, bias, gelu)
+        return opaque
     if left.device.type == "cpu" and left.dtype in ONEDNN_DTYPES:
-        activation = ("gelu", [], "none") if gelu else ("none", [], "")
-        return torch.ops.mkldnn._linear_pointwise(left, right, bias, *activation)
+        activation: tuple[str, list[float], str] = ("gelu", [], "none") if gelu else ("none", [], "")
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, *activation)
+        return found
     products = nn.functional.linear(left, right, bias)
     return nn.functional.gelu(products) if gelu else products
 
@@ -86,19 +88,19 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
 
 
-class Linear(nn.Linear):
-    """`nn.Linear` by oneDNN in 32 bits, forward and backward; the stock one in other precisions and places."""
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`inputs @ weight.T + bias`, by oneDNN in 32 bits on a CPU, forward and backward; else the stock product.
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        in_32_bits = inputs.dtype == self.weight.dtype == autocast_dtype(inputs) == torch.float32
-        if inputs.device.type != "cpu" or not in_32_bits or torch.float32 not in ONEDNN_DTYPES:
-            return super().forward(inputs)
-        rows = inputs.reshape(-1, self.in_features)
-        return _Linear.apply(rows, self.weight, self.bias).view(*inputs.shape[:-1], self.out_features)
+    Args:
+        inputs: `[M, K]`.
+        weight: `[N, K]`.
+        bias: `[N]`.
 
-
-def replace_linears(model: nn.Module) -> None:
-    """Makes these linear layers of all stock ones; parameters and their names stay."""
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = Linear
+    Returns:
+        `[M, N]`.
+    """
+    in_32_bits = inputs.dtype == weight.dtype == autocast_dtype(inputs) == torch.float32
+    if inputs.device.type != "cpu" or not in_32_bits or torch.float32 not in ONEDNN_DTYPES:
+        return nn.functional.linear(inputs, weight, bias)
+    found: Tensor = _Linear.apply(inputs, weight, bias)
+    return found

@@ -1,17 +1,24 @@
-"""The positional convolution of the wav2vec family on a CPU, as matrix products over windows.
+"""The positional convolution of the wav2vec family over a row of frames; on a CPU as matrix products over windows.
 
-`B` clips, `T` frames, `C` channels in `G` groups of `D`, `K` taps. The library's convolution is made for small kernels;
-with 128 taps and 16 groups it takes up to three times as long, and in 16 bits up to five times.
+`N` frames of the row, `B` clips, `T` frames, `C` channels in `G` groups of `D`, `K` taps. On a CPU the library's
+convolution is made for small kernels; with 128 taps and 16 groups it takes up to three times as long, and in 16 bits up
+to five times.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.linear import autocast_dtype, product
+from unispeech_ft.kernels.rows import collect, spread
+
+# First frame and number of frames of each clip.
+Spans = Sequence[tuple[int, int]]
 
 # A row holds the window of so many neighbouring frames: fewer rows to copy, and twice as many columns to fill.
 FRAMES_PER_ROW = 2
@@ -19,11 +26,12 @@ FRAMES_PER_ROW = 2
 LARGEST_WINDOWS_BYTES = 16 * 2**20
 
 
-def _grouped(values: Tensor, groups: int, before: int, frames: int) -> Tensor:
-    """`[B, T, C]` → `[G, B, frames, D]`, with zeros before and behind."""
-    clips, given, channels = values.shape
-    grouped = values.new_zeros(groups, clips, frames, channels // groups)
-    grouped[:, :, before : before + given] = values.view(clips, given, groups, -1).permute(2, 0, 1, 3)
+def _grouped(row: Tensor, spans: Spans, groups: int, before: int, frames: int) -> Tensor:
+    """Clips of a row `[N, C]` → `[G, B, frames, D]`, with zeros before and behind."""
+    values = row.view(len(row), groups, -1)
+    grouped = row.new_zeros(groups, len(spans), frames, values.shape[-1])
+    for clip, (first, length) in enumerate(spans):
+        grouped[:, clip, before : before + length] = values[first : first + length].transpose(0, 1)
     return grouped
 
 
@@ -49,99 +57,107 @@ def _rows(frames: int) -> int:
     return -(-frames // FRAMES_PER_ROW)
 
 
-def _parts(values: Tensor, taps: int, groups: int) -> int:
-    """Clips whose windows are made together."""
-    _, frames, channels = values.shape
-    row_bytes = (taps + FRAMES_PER_ROW - 1) * (channels // groups) * values.element_size()
-    return max(1, LARGEST_WINDOWS_BYTES // (row_bytes * _rows(frames)))
+def _parts(layout: Layout, row_bytes: int) -> Iterator[tuple[Spans, int]]:
+    """The clips whose windows are made together, and the frames of their longest."""
+    for group in layout.groups:
+        size = max(1, LARGEST_WINDOWS_BYTES // (row_bytes * _rows(group.width)))
+        for start in range(0, len(group.clips), size):
+            clips = group.clips[start : start + size]
+            yield [(layout.first_frames[clip], layout.num_frames[clip]) for clip in clips], layout.num_frames[clips[0]]
 
 
-def convolve(values: Tensor, kernel: Tensor, before: int) -> Tensor:
-    """A grouped convolution over time that keeps the number of frames; without a graph for a backward pass.
+def _row_bytes(row: Tensor, taps: int, groups: int) -> int:
+    return (taps + FRAMES_PER_ROW - 1) * (row.shape[1] // groups) * row.element_size()
+
+
+def convolve(row: Tensor, layout: Layout, kernel: Tensor, before: int) -> Tensor:
+    """A grouped convolution over the time of each clip that keeps the number of frames; without a graph for a backward
+    pass.
 
     Args:
-        values: `[B, T, C]`.
+        row: `[N, C]`.
         kernel: `[G, D_out, K, D_in]`.
         before: frames that the first output sees before its own.
 
     Returns:
-        `[B, T, C]`.
+        `[N, C]`.
     """
-    groups, _, taps, _ = kernel.shape
-    size = _parts(values, taps, groups)
-    if size < len(values):
-        return torch.cat([convolve(part, kernel, before) for part in values.split(size)])
-    clips, frames, channels = values.shape
-    padded = _grouped(values, groups, before, _rows(frames) * FRAMES_PER_ROW + taps - 1)
-    outputs = values.new_empty(clips, _rows(frames) * FRAMES_PER_ROW, groups, channels // groups)
-    for group in range(groups):
-        rows = product(_windows(padded[group], taps), _shifted(kernel[group]))
-        outputs[:, :, group] = rows.view(clips, -1, channels // groups)
-    return outputs[:, :frames].reshape(values.shape)
+    groups, width, taps, _ = kernel.shape
+    shifted = [_shifted(kernel[group]) for group in range(groups)]
+    found = torch.empty_like(row)
+    for spans, longest in _parts(layout, _row_bytes(row, taps, groups)):
+        padded = _grouped(row, spans, groups, before, _rows(longest) * FRAMES_PER_ROW + taps - 1)
+        outputs = row.new_empty(len(spans), _rows(longest) * FRAMES_PER_ROW, groups, width)
+        for group in range(groups):
+            outputs[:, :, group] = product(_windows(padded[group], taps), shifted[group]).view(len(spans), -1, width)
+        for clip, (first, length) in enumerate(spans):
+            found[first : first + length] = outputs[clip, :length].flatten(1)
+    return found
 
 
-def kernel_gradient(values: Tensor, gradient: Tensor, taps: int, groups: int) -> Tensor:
-    """The gradient of `convolve` for its kernel, `[G, D_out, K, D_in]`, from that of its outputs `[B, T, C]`."""
-    size = _parts(values, taps, groups)
-    if size < len(values):
-        parts = zip(values.split(size), gradient.split(size), strict=True)
-        return torch.stack([kernel_gradient(*part, taps, groups) for part in parts]).sum(0)
-    rows, width = _rows(values.shape[1]), values.shape[2] // groups
-    padded = _grouped(values, groups, taps // 2, rows * FRAMES_PER_ROW + taps - 1)
-    outer = _grouped(gradient, groups, 0, rows * FRAMES_PER_ROW)
-    found = values.new_empty(groups, width, taps, width)
-    for group in range(groups):
-        columns = outer[group].view(-1, FRAMES_PER_ROW * width)
-        products = product(columns.T, _windows(padded[group], taps).T)
-        shifted = products.view(FRAMES_PER_ROW, width, -1, width)
-        found[group] = sum(shifted[place, :, place : place + taps] for place in range(FRAMES_PER_ROW))
+def kernel_gradient(row: Tensor, gradient: Tensor, layout: Layout, taps: int, groups: int) -> Tensor:
+    """The gradient of `convolve` for its kernel, `[G, D_out, K, D_in]`, from that of its outputs `[N, C]`."""
+    width = row.shape[1] // groups
+    found = row.new_zeros(groups, width, taps, width)
+    for spans, longest in _parts(layout, _row_bytes(row, taps, groups)):
+        rows = _rows(longest)
+        padded = _grouped(row, spans, groups, taps // 2, rows * FRAMES_PER_ROW + taps - 1)
+        outer = _grouped(gradient, spans, groups, 0, rows * FRAMES_PER_ROW)
+        for group in range(groups):
+            columns = outer[group].view(-1, FRAMES_PER_ROW * width)
+            products = product(columns.T, _windows(padded[group], taps).T)
+            shifted = products.view(FRAMES_PER_ROW, width, -1, width)
+            for place in range(FRAMES_PER_ROW):
+                found[group] += shifted[place, :, place : place + taps]
     return found
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, groups: int) -> Tensor:
-        ctx.groups = groups
-        ctx.save_for_backward(values, weight)
+    def forward(ctx: Any, row: Tensor, weight: Tensor, layout: Layout, groups: int) -> Tensor:
+        ctx.layout, ctx.groups = layout, groups
+        ctx.save_for_backward(row, weight)
         kernel = weight.unflatten(0, (groups, -1)).transpose(2, 3).contiguous()
-        return convolve(values, kernel, kernel.shape[2] // 2)
+        return convolve(row, layout, kernel, kernel.shape[2] // 2)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        values, weight = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        row, weight = ctx.saved_tensors
         outer = gradients[0].contiguous()
         taps = weight.shape[2]
-        value_gradient = weight_gradient = None
+        row_gradient = weight_gradient = None
         if ctx.needs_input_grad[0]:
             backwards = weight.unflatten(0, (ctx.groups, -1)).permute(0, 2, 3, 1).flip(2)
-            value_gradient = convolve(outer, backwards.contiguous(), taps - 1 - taps // 2)
+            row_gradient = convolve(outer, ctx.layout, backwards.contiguous(), taps - 1 - taps // 2)
         if ctx.needs_input_grad[1]:
-            found = kernel_gradient(values, outer, taps, ctx.groups)
+            found = kernel_gradient(row, outer, ctx.layout, taps, ctx.groups)
             weight_gradient = found.transpose(2, 3).reshape(weight.shape)
-        return value_gradient, weight_gradient, None
+        return row_gradient, weight_gradient, None, None
 
 
-class PositionalConv(nn.Module):
-    """The positional embedding of a stock encoder: its convolution over all frames, padding included, and activation.
+def over_the_row(row: Tensor, layout: Layout, weight: Tensor, groups: int) -> Tensor:
+    """`convolve_positions` without bias as one convolution, with silence of half the kernel between clips."""
+    silence = weight.shape[2] // 2
+    places = torch.arange(len(row), device=row.device) + layout.clips * silence
+    padded = spread(row, places, len(row) + (len(layout.num_frames) - 1) * silence)
+    convolved = nn.functional.conv1d(padded.T[None], weight, padding=silence, groups=groups)
+    return collect(convolved[0].T, places)
+
+
+def convolve_positions(row: Tensor, layout: Layout, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
+    """The positional convolution of the wav2vec family, each clip between silence.
 
     Args:
-        conv: weight-normed, `[C, D, K]`, with padding `K // 2`; its parameters keep their names.
+        row: `[N, C]`.
+        weight: `[C, D, K]`; the first output sees `K // 2` frames before its own.
+        bias: `[C]`.
+
+    Returns:
+        `[N, C]`, in the precision of autocast.
     """
-
-    def __init__(self, conv: nn.Conv1d, activation: nn.Module) -> None:
-        super().__init__()
-        self.conv, self.activation = conv, activation
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """`[B, T, C]` → `[B, T, C]`."""
-        dtype = autocast_dtype(hidden)
-        weight, bias = self.conv.weight.to(dtype), self.conv.bias.to(dtype)
-        convolved = _Convolution.apply(hidden.to(dtype).contiguous(), weight, self.conv.groups)
-        return self.activation(convolved + bias)
-
-
-def replace_positional_conv(encoder: nn.Module) -> None:
-    """Puts this convolution in the place of a stock encoder's, where it has one of that kind."""
-    stock = getattr(encoder, "pos_conv_embed", None)
-    if stock is not None and getattr(stock, "batch_norm", None) is None:
-        encoder.pos_conv_embed = PositionalConv(stock.conv, stock.activation)
+    dtype = autocast_dtype(row)
+    row, weight, bias = row.to(dtype), weight.to(dtype), bias.to(dtype)
+    if row.device.type == "cpu":
+        convolved: Tensor = _Convolution.apply(row.contiguous(), weight, layout, groups)
+        return convolved + bias
+    return over_the_row(row, layout, weight, groups) + bias
