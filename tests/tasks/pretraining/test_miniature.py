@@ -84,7 +84,7 @@ def test_other_voices_are_refused(split: str, experiment: Path, tmp_path: Path) 
     shutil.copytree(experiment / "speech" / "pretraining", speech, ignore=shutil.ignore_patterns("*.mp3"))
     (speech / "en" / "train.tsv").write_bytes((speech / "en" / f"{split}.tsv").read_bytes())
     run = experiment / "runs" / "unispeech-pretraining-1337"
-    config = read_config(FILE, run / "config.yaml"), "--data.root", str(speech, {})
+    config = read_config(FILE, run / "config.yaml", {"data.root": str(speech)})
     with pytest.raises(UserError, match="not for training"):
         provenance(config, "command")
 
