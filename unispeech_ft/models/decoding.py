@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import evaluation_batches
 from unispeech_ft.data.row import row_of
-from unispeech_ft.models.packed import encode, head
+from unispeech_ft.models.forward import encode, head
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import Segment, segments
 from unispeech_ft.scoring.beam import Search

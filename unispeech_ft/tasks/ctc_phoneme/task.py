@@ -20,8 +20,8 @@ from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.families import backbone, shares_position_bias
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore, cache_features, store_size_bytes
+from unispeech_ft.models.forward import ctc_loss_sum, encode, head
 from unispeech_ft.models.front_end import FrontEnd
-from unispeech_ft.models.packed import ctc_loss_sum, encode, head
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.randomness import kept_layers
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig

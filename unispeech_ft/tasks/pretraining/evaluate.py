@@ -15,7 +15,7 @@ from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.row import Row, lay_out
 from unispeech_ft.models.decoding import Autocast, FrameOutputs, OutputsOf, own_frames
 from unispeech_ft.models.families import backbone, num_frames
-from unispeech_ft.models.packed import encode
+from unispeech_ft.models.forward import encode
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split
 from unispeech_ft.tasks.pretraining.batches import pad_waveforms

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unispeech_ft.data.row import Layout, Row
 from unispeech_ft.models.families import backbone
-from unispeech_ft.models.packed import ctc_loss_sum, encode
+from unispeech_ft.models.forward import ctc_loss_sum, encode
 from unispeech_ft.tasks.pretraining.objective import (
     Quantised,
     choose_codes,
