@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from warm import run_warm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = REPOSITORY / "recipes" / "ctc_phoneme.py"
@@ -115,10 +116,13 @@ def run_recipe(
     processes: int = 1,
     script: Sequence[str | Path] = (RECIPE,),
     cwd: Path = REPOSITORY,
+    torchrun: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the recipe, with torchrun where it is to have several processes."""
-    launcher = (*TORCHRUN, str(processes)) if processes > 1 else ()
-    command = [sys.executable, *launcher, *map(str, script), *map(str, arguments)]
+    """Runs the recipe in a process of its own, or in several; `torchrun` starts them itself, which takes longer."""
+    words = [*script, *arguments]
+    if not torchrun:
+        return run_warm(words, cwd=cwd, env=clean_environment(), processes=processes)
+    command = [sys.executable, *TORCHRUN, str(processes), *map(str, words)]
     return subprocess.run(
         command, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
     )

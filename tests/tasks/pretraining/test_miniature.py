@@ -6,11 +6,14 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
-from running import REPOSITORY
+from running import REPOSITORY, clean_environment
+from warm import run_warm
 
 from unispeech_ft.config.sections import ModelConfig
 from unispeech_ft.errors import UserError
@@ -28,13 +31,17 @@ DEMO = PACKAGED_FOLDER / "demo"
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("miniature")
     words = ["--dry", "--speech", folder / "speech", "--output", folder / "runs", "--page", folder / "page.md"]
-    before = sys.argv
-    sys.argv = [str(SCRIPTS / "miniature.py"), *map(str, words)]
-    try:
+
+    def warm(command: list[str], stdout: IO[str], **_: object) -> subprocess.CompletedProcess[str]:
+        done = run_warm(command[1:], cwd=REPOSITORY, env=clean_environment())
+        stdout.write(done.stdout + done.stderr)
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(SCRIPTS / "miniature.py"), *map(str, words)])
+        patch.setattr(subprocess, "run", warm)
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(sys.argv[0], run_name="__main__")
-    finally:
-        sys.argv = before
     assert not ended.value.code
     return folder
 
