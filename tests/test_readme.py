@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import soundfile
 from hub.loopback import LoopbackHub
-from running import TINY_MODEL, clean_environment
-from warm import run_warm
+from running import TINY_MODEL
+from warm import clean_environment, run_warm
 from yaml import safe_dump
 
 from unispeech_ft.testing.stand_in import make_stand_in

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from running import TINY_MODEL, clean_environment
-from warm import run_warm
+from running import TINY_MODEL
+from warm import run_script
 
 from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.models.build import build_model
@@ -72,7 +72,7 @@ def reproduce(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
         str(place / "pages"),
         *words,
     ]
-    return run_warm(command, cwd=REPOSITORY, env=clean_environment())
+    return run_script(*command)
 
 
 def test_plan_measure_resume_and_train(place):

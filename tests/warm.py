@@ -2,7 +2,7 @@
 
 A server imports the libraries once and forks a process for each program, which gets arguments, folder, environment and
 files for its output as a new interpreter would, and ends as one. What the libraries read while they are imported is
-the server's: the environment of `running.clean_environment`. Where another one matters, `fresh` names the libraries
+the server's: the environment of `clean_environment`. Where another one matters, `fresh` names the libraries
 that the program is to import anew.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib
+import io
 import json
 import os
 import runpy
@@ -23,7 +24,11 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 LIBRARIES = (
     "torch.distributed.run",
@@ -38,6 +43,13 @@ LIBRARIES = (
     "soxr",
     "jinja2",
 )
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without launchers' leftovers, offline."""
+    foreign = ("ACCELERATE_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "OMP_NUM_THREADS")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+    return kept | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def run_warm(
@@ -60,6 +72,29 @@ def run_warm(
     return subprocess.CompletedProcess(words, code, out, err)
 
 
+def run_script(*words: object) -> subprocess.CompletedProcess[str]:
+    """Runs `SCRIPT WORDS` in this process; the Python programs that it starts are forked."""
+    command = [str(word) for word in words]
+
+    def run(started: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        assert started[0] == sys.executable
+        done = run_warm(started[1:], cwd=Path(options.get("cwd") or os.getcwd()), env=clean_environment())
+        if not options.get("capture_output"):
+            (options.get("stdout") or sys.stdout).write(done.stdout + done.stderr)
+        return done
+
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", command)
+        patch.setattr(subprocess, "run", run)
+        try:
+            runpy.run_path(command[0], run_name="__main__")
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+
 def _ranks(processes: int) -> list[dict[str, str]]:
     if processes == 1:
         return [{}]
@@ -72,8 +107,6 @@ def _ranks(processes: int) -> list[dict[str, str]]:
 
 class _Server:
     def __init__(self) -> None:
-        from running import clean_environment
-
         from unispeech_ft.launching import VARIABLES
 
         self.process = subprocess.Popen(
@@ -106,19 +139,20 @@ def _serve() -> None:
     os.dup2(2, 1)
     for line in requests:
         request = json.loads(line)
-        children = []
-        for environment in request["ranks"]:
-            child = os.fork()
-            if not child:
-                answers.detach()
-                try:
-                    _become(request, environment)
-                except BaseException as error:
-                    _end(error)
-                _end(None)
-            children.append(child)
+        children = [_fork(request, environment) for environment in request["ranks"]]
         answers.write(f"{_wait(children, request['timeout_s'])}\n")
         answers.flush()
+
+
+def _fork(request: Mapping[str, Any], environment: Mapping[str, str]) -> int:
+    child = os.fork()
+    if not child:
+        try:
+            _become(request, environment)
+        except BaseException as error:
+            _end(error)
+        _end(None)
+    return child
 
 
 def _wait(children: list[int], timeout_s: float) -> int:
@@ -138,12 +172,12 @@ def _wait(children: list[int], timeout_s: float) -> int:
     return 1 if several and failed else failed
 
 
-def _become(request: dict[str, object], environment: dict[str, str]) -> None:
+def _become(request: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     os.setpgid(0, 0)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(str(request["cwd"]))
-    for number, name in enumerate(request["said"], start=1):  # type: ignore[arg-type,var-annotated]
+    for number, name in enumerate(request["said"], start=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin = os.fdopen(0, closefd=False)
@@ -151,9 +185,9 @@ def _become(request: dict[str, object], environment: dict[str, str]) -> None:
         import torch
 
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
-    for name in [name for name in sys.modules if name.partition(".")[0] in request["fresh"]]:  # type: ignore[operator]
+    for name in [name for name in sys.modules if name.partition(".")[0] in request["fresh"]]:
         del sys.modules[name]
-    kind, *rest = request["words"]  # type: ignore[misc]
+    kind, *rest = request["words"]
     sys.path[0] = "" if kind in ("-c", "-m") else str(Path(kind).resolve().parent)
     if kind == "-c":
         sys.argv = ["-c", *rest[1:]]

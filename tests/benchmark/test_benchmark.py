@@ -13,8 +13,8 @@ from benchmark.fairness import check_losses, is_fair, losses, trainer_share
 from benchmark.measure import Block, Figure, alternate, ratio
 from benchmark.run import recipe_hours
 from benchmark.setting import PRESETS, Setting, write_model
-from running import REPOSITORY, clean_environment
-from warm import run_warm
+from running import REPOSITORY
+from warm import run_script
 
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.errors import UserError
@@ -23,7 +23,7 @@ SMALL = {"num_hidden_layers": 2, "hidden_size": 96, "intermediate_size": 64, "co
 
 
 def benchmark(*options: str) -> subprocess.CompletedProcess[str]:
-    return run_warm(["scripts/benchmark.py", *options], cwd=REPOSITORY, env=clean_environment())
+    return run_script(REPOSITORY / "scripts" / "benchmark.py", *options)
 
 
 @pytest.fixture

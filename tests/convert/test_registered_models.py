@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from originals import pretrained, save
-from running import clean_environment
+from warm import clean_environment
 
 from unispeech_ft.convert.convert import convert
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hub.loopback import LoopbackHub
 from hub.publishing import REPO, TOKEN
-from running import REPOSITORY, clean_environment
-from warm import run_warm
+from running import REPOSITORY
+from warm import clean_environment, run_warm
 
 import unispeech_ft
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running import RECIPE, REPOSITORY, clean_environment, events, must_run
-from warm import run_warm
+from running import RECIPE, REPOSITORY, events, must_run
+from warm import clean_environment, run_warm
 
 from unispeech_ft.config.sections import Config
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from running import REPOSITORY, clean_environment
-from warm import run_warm
+from running import REPOSITORY
+from warm import clean_environment, run_warm
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import frame_grid, num_frames

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import IO
 
 import pytest
-from running import REPOSITORY, clean_environment
-from warm import run_warm
+from running import REPOSITORY
+from warm import run_script
 
 from unispeech_ft.config.sections import ModelConfig
 from unispeech_ft.errors import UserError
@@ -31,18 +27,8 @@ DEMO = PACKAGED_FOLDER / "demo"
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("miniature")
     words = ["--dry", "--speech", folder / "speech", "--output", folder / "runs", "--page", folder / "page.md"]
-
-    def warm(command: list[str], stdout: IO[str], **_: object) -> subprocess.CompletedProcess[str]:
-        done = run_warm(command[1:], cwd=REPOSITORY, env=clean_environment())
-        stdout.write(done.stdout + done.stderr)
-        return done
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(SCRIPTS / "miniature.py"), *map(str, words)])
-        patch.setattr(subprocess, "run", warm)
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-    assert not ended.value.code
+    ended = run_script(SCRIPTS / "miniature.py", *words)
+    assert ended.returncode == 0, ended.stderr
     return folder
 
 
