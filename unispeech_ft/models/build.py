@@ -53,7 +53,8 @@ class BuiltModel:
     def extractor(self) -> FeatureExtractionMixin:
         """The stock feature extractor that goes with the model."""
         if self.front_end.filter_banks is not None:
-            return self.front_end.filter_banks
+            banks: FeatureExtractionMixin = self.front_end.filter_banks
+            return banks
         return waveform_extractor(self.model.config, self.front_end.normalize, self.front_end.eps)
 
 
@@ -194,7 +195,7 @@ def new_head(
 def pretraining_head(model: ModelConfig, network: PreTrainedModel, old: PhoneTokenizer | None) -> nn.Linear | None:
     """The CTC head of a pre-training, which Transformers calls `ctc_proj`; None where the base model has none, or no
     tokenizer that names its rows."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     if old is None or model.from_scratch:
         return None
