@@ -2,7 +2,8 @@
 
 `N` frames of a row, `B` clips of a group, `H` heads, `T` frames, `D` channels a head, `C = H · D`. On a CPU two matrix
 products and a softmax beat torch's scaled_dot_product_attention as soon as there is dropout; on a GPU the fused kernels
-win, and flash attention takes the row as it is. A gated position bias is WavLM's (Chen et al. 2022, section 3.1).
+win, and flash attention takes the row as it is; with WavLM's gated position bias (Chen et al. 2022, section 3.1) a kernel
+of our own does. `L` is the number of frames of the longest clip.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.dropout import dropout
 from unispeech_ft.kernels.rows import heads_apart, heads_joined
+from unispeech_ft.kernels.triton_there import runs_triton
 
-Attention = Literal["matmul", "sdpa", "flash"]
+Attention = Literal["matmul", "sdpa", "flash", "triton"]
 # The kernel's own limits.
 FLASH_WIDTH_STEP, FLASH_WIDEST = 8, 256
+WIDEST_GATED = 128
 
 
 def products(
@@ -100,14 +103,22 @@ def _flash(qkv: Tensor, layout: Layout, heads: int, *, scale: float, p: float) -
     return torch.flatten(attended, 1)
 
 
+def takes_flash(width: int) -> bool:
+    """Whether flash attention takes heads of so many channels."""
+    return width % FLASH_WIDTH_STEP == 0 and width <= FLASH_WIDEST
+
+
 def attention_of(values: Tensor, heads: int, *, gated: bool) -> Attention:
     """The kernel that is fastest for queries, keys and values `[N, 3 · C]` of this device and precision."""
     if values.device.type == "cpu":
         return "matmul"
     width = values.shape[-1] // (3 * heads)
-    in_16_bits = values.dtype in (torch.bfloat16, torch.float16)
-    fits = width % FLASH_WIDTH_STEP == 0 and width <= FLASH_WIDEST
-    return "flash" if values.device.type == "cuda" and in_16_bits and fits and not gated else "sdpa"
+    if values.device.type == "cuda" and values.dtype in (torch.bfloat16, torch.float16):
+        if gated and width <= WIDEST_GATED and runs_triton(values.device):
+            return "triton"
+        if not gated and takes_flash(width):
+            return "flash"
+    return "sdpa"
 
 
 def attend(
@@ -127,7 +138,7 @@ def attend(
         heads: `H`.
         p: dropout of the attention weights.
         gate: `[N, H]`, multiplied with the position bias and added to the scores.
-        position_bias: `[H, T, T]` for the longest clip of the row at least.
+        position_bias: by distance, `[H, 2 · L − 1]`; or by query and key, `[H, L, L]`, which spares unfolding it.
         kernel: None for the fastest.
 
     Returns:
@@ -137,16 +148,25 @@ def attend(
     kernel = kernel or attention_of(qkv, heads, gated=gate is not None)
     if kernel == "flash":
         return _flash(qkv, layout, heads, scale=scale, p=p)
+    if kernel == "triton" and gate is not None and position_bias is not None:
+        from unispeech_ft.kernels.gated_attention import gated_attention
+
+        return gated_attention(qkv, layout, gate, position_bias, p)
+    if position_bias is not None and position_bias.dim() == 2:
+        position_bias = by_query_and_key(position_bias)
     return _in_groups(qkv, layout, heads, kernel=kernel, scale=scale, p=p, gate=gate, position_bias=position_bias)
 
 
 def position_bias(attention: Any, longest: int) -> Tensor:
-    """The relative position bias `[H, T, T]` of a stock WavLM's first layer, for clips of up to `longest` frames."""
+    """The position bias by distance, `[H, 2 · L − 1]`, of a stock WavLM's first layer, from distance `1 − L` on."""
     distances = torch.arange(1 - longest, longest, device=attention.rel_attn_embed.weight.device)
     buckets = attention._relative_positions_bucket(distances)
-    by_distance = nn.functional.embedding(buckets, attention.rel_attn_embed.weight).T
-    bias: Tensor = by_distance.unfold(1, longest, 1).flip(1)
-    return bias
+    return nn.functional.embedding(buckets, attention.rel_attn_embed.weight).T
+
+
+def by_query_and_key(table: Tensor) -> Tensor:
+    """A position bias by distance `[H, 2 · L − 1]` → `[H, L, L]`."""
+    return table.unfold(1, (table.shape[1] + 1) // 2, 1).flip(1)
 
 
 def bias_gate(attention: Any, hidden: Tensor) -> Tensor:
