@@ -25,7 +25,7 @@ demo: $(READY) data/demo/synthetic_corpus.json
 	@$(BIN)/unispeech-ft compare runs/demo_from_scratch runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not gpu'
 
 slow-test: $(READY)
 	$(BIN)/python -m pytest

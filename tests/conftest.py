@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from unispeech_ft.launching import before_torch_loads
+
+before_torch_loads()
+
 import io
 import sys
 from collections.abc import Callable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from warm import clean_environment, run_warm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = REPOSITORY / "recipes" / "ctc_phoneme.py"
@@ -103,22 +103,18 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> Path:
     return path
 
 
-def clean_environment() -> dict[str, str]:
-    """This process's environment without launchers' leftovers, offline."""
-    foreign = ("ACCELERATE_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_", "OMP_NUM_THREADS")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-    return kept | {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
-
-
 def run_recipe(
     *arguments: str | Path,
     processes: int = 1,
     script: Sequence[str | Path] = (RECIPE,),
     cwd: Path = REPOSITORY,
+    torchrun: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the recipe, with torchrun where it is to have several processes."""
-    launcher = (*TORCHRUN, str(processes)) if processes > 1 else ()
-    command = [sys.executable, *launcher, *map(str, script), *map(str, arguments)]
+    """Runs the recipe in a process of its own, or in several; `torchrun` starts them itself, which takes longer."""
+    words = [*script, *arguments]
+    if not torchrun:
+        return run_warm(words, cwd=cwd, env=clean_environment(), processes=processes)
+    command = [sys.executable, *TORCHRUN, str(processes), *map(str, words)]
     return subprocess.run(
         command, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
     )

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from packaging.requirements import Requirement
+from warm import run_warm
 
 from unispeech_ft.doctor import (
     Check,
@@ -34,6 +35,8 @@ def doctor(tmp_path, modules, *arguments):
     for name, source in modules.items():
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "__init__.py").write_text(source)
+    if not modules:
+        return run_warm(["-m", "unispeech_ft.cli", "doctor", *arguments], cwd=tmp_path, env=os.environ)
     return subprocess.run(
         [sys.executable, "-m", "unispeech_ft.cli", "doctor", *arguments],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from running import clean_environment
+from warm import clean_environment
 
 from unispeech_ft.launching import VARIABLES
 

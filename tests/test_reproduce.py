@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from running import TINY_MODEL
+from warm import run_script
 
 from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.models.build import build_model
@@ -57,7 +57,6 @@ def place(tmp_path_factory):
 
 def reproduce(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [
-        sys.executable,
         str(REPOSITORY / "scripts" / "reproduce.py"),
         "--root",
         str(place / "release"),
@@ -73,7 +72,7 @@ def reproduce(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
         str(place / "pages"),
         *words,
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    return run_script(*command)
 
 
 def test_plan_measure_resume_and_train(place):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from benchmark.measure import Block, Figure, alternate, ratio
 from benchmark.run import recipe_hours
 from benchmark.setting import PRESETS, Setting, write_model
 from running import REPOSITORY
+from warm import run_script
 
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.errors import UserError
@@ -23,8 +23,7 @@ SMALL = {"num_hidden_layers": 2, "hidden_size": 96, "intermediate_size": 64, "co
 
 
 def benchmark(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/benchmark.py", *options]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return run_script(REPOSITORY / "scripts" / "benchmark.py", *options)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from originals import encoder_shapes, random_tensors, save, settings
-from running import clean_environment
+from warm import clean_environment
 
 MOST_MEMORY = 2.2
 MOST_SECONDS = 60

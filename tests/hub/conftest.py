@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hub.loopback import LoopbackHub
 from hub.publishing import REPO, TOKEN
-from running import clean_environment
+from running import REPOSITORY
+from warm import clean_environment, run_warm
 
 import unispeech_ft
 
@@ -58,14 +58,8 @@ def client(online: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[
     """Runs `unispeech-ft` in a process of its own against the loopback Hub; `setup` is executed before it."""
 
     def run(*words: object, setup: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM.format(setup=setup), *map(str, words)],
-            env=online | variables,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        program = PROGRAM.format(setup=setup)
+        return run_warm(["-c", program, *words], cwd=REPOSITORY, env=online | variables, fresh=["huggingface_hub"])
 
     return run
 

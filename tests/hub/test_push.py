@@ -16,6 +16,7 @@ import soundfile
 from hub.loopback import LoopbackHub
 from hub.publishing import REPO, TOKEN, snapshot
 from running import RECIPE, REPOSITORY
+from warm import run_warm
 
 import unispeech_ft
 from unispeech_ft.config.reading import read_yaml
@@ -190,15 +191,8 @@ def recipe(config: Path, online: dict[str, str], *words: str) -> subprocess.Comp
         f" {NO_SNIPPET};"
         " sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    return subprocess.run(
-        [sys.executable, "-c", program, str(RECIPE), "--config", str(config), *words],
-        cwd=REPOSITORY,
-        env=online,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    arguments = ["-c", program, RECIPE, "--config", config, *words]
+    return run_warm(arguments, cwd=REPOSITORY, env=online, fresh=["huggingface_hub"])
 
 
 def test_a_run_that_publishes_itself(client: Client, server, online, home, small_config, small_run):

@@ -13,7 +13,7 @@ from benchmark.setting import PRESETS, Setting, stock_model, write_model
 
 from unispeech_ft.config.sections import TrainingConfig
 from unispeech_ft.data.audio import normalise_waveform
-from unispeech_ft.data.collate import pad_features
+from unispeech_ft.data.row import row_of
 from unispeech_ft.models.build import build_model
 from unispeech_ft.models.feature_cache import cache_features
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
@@ -53,11 +53,11 @@ def test_cached_features_give_the_loss_of_each_clip_alone(setting: Setting) -> N
 
     def loss(dtype: type[np.floating]) -> float:
         store = cache_features(built.front_end, labelled.audio, labelled.rows, setting.folder / "cache", dtype=dtype)
-        features, num_frames = pad_features([store.clip(row) for row in labelled.rows])
-        logits = head(built.model, encode(built.model, features, num_frames))
+        row = row_of([store.clip(row) for row in labelled.rows])
+        logits = head(built.model, encode(built.model, row))
         flat = torch.tensor([label for line in labels for label in line])
-        counts = torch.tensor([len(line) for line in labels])
-        return float(ctc_loss_sum(logits, num_frames, flat, counts, setting.tokenizer.blank_id))
+        counts = [len(line) for line in labels]
+        return float(ctc_loss_sum(logits, row.layout, flat, counts, setting.tokenizer.blank_id))
 
     assert loss(np.float32) == pytest.approx(alone, rel=2e-6)
     assert loss(np.float16) == pytest.approx(alone, rel=1e-5)

@@ -18,8 +18,9 @@ from transformers import AutoConfig, AutoModelForCTC, AutoProcessor
 from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.data.audio import normalise_waveform
 from unispeech_ft.data.batch_plan import BatchPlan
-from unispeech_ft.data.collate import Batch, TrainingSet, pad_features
+from unispeech_ft.data.collate import Batch, TrainingSet
 from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
+from unispeech_ft.data.row import Row, lay_out, row_of
 from unispeech_ft.data.utterances import Corpus, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, build_model
@@ -102,12 +103,10 @@ def clips() -> list[np.ndarray]:
 
 @torch.no_grad()
 def our_logits(model: BuiltModel, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
-    """Logits of some clips that pass through the encoder as one padded batch."""
+    """Logits of some clips that pass through the encoder as one row."""
     model.model.eval()
-    features = [model.front_end(waveform).cpu().numpy() for waveform in waveforms]
-    padded, num_frames = pad_features(features)
-    rows = head(model.model, encode(model.model, padded, num_frames))
-    return [row[:count] for row, count in zip(rows, num_frames.tolist(), strict=True)]
+    row = row_of([model.front_end(waveform).cpu().numpy() for waveform in waveforms])
+    return list(head(model.model, encode(model.model, row)).split(row.num_frames))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -140,7 +139,7 @@ def test_filter_bank_frames_are_as_many_as_announced(length: int, base_of: Calla
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_changes_nothing(kind: str, base_of: Callable[[str], Path]) -> None:
+def test_company_changes_nothing(kind: str, base_of: Callable[[str], Path]) -> None:
     model = built(base_of(kind))
     together = our_logits(model, clips())
     for waveform, row in zip(clips(), together, strict=True):
@@ -151,23 +150,23 @@ def test_padding_changes_nothing(kind: str, base_of: Callable[[str], Path]) -> N
 @pytest.mark.parametrize("kind", ["unispeech-large", "wavlm-base", "wav2vec2-bert"])
 def test_what_is_masked_has_no_influence(kind: str, base_of: Callable[[str], Path]) -> None:
     network = built(base_of(kind)).model.eval()
-    features = torch.randn(2, 30, 160 if kind == "wav2vec2-bert" else 16)
-    num_frames = torch.tensor([30, 20])
-    masked = torch.zeros(2, 30, dtype=torch.bool)
-    masked[:, 4:9] = True
+    features = torch.randn(50, 160 if kind == "wav2vec2-bert" else 16)
+    masked = torch.zeros(50, dtype=torch.bool)
+    masked[4:9] = masked[34:39] = True
     other = features.clone()
     other[masked] = 9.0
+    layout = lay_out([30, 20])
     with torch.no_grad():
-        plain = [encode(network, values, num_frames) for values in (features, other)]
-        hidden = [encode(network, values, num_frames, time_mask=masked) for values in (features, other)]
+        plain = [encode(network, Row(values, layout)) for values in (features, other)]
+        hidden = [encode(network, Row(values, layout, masked)) for values in (features, other)]
         channels = torch.zeros(2, 32, dtype=torch.bool)
         channels[0, 3:20] = True
-        without = encode(network, features, num_frames, channel_mask=channels)
-    assert not torch.allclose(plain[0][0], plain[1][0], atol=1e-3)
+        without = encode(network, Row(features, layout, None, channels))
+    assert not torch.allclose(plain[0], plain[1], atol=1e-3)
     torch.testing.assert_close(hidden[0], hidden[1])
-    assert not torch.allclose(hidden[0][0], plain[0][0], atol=1e-3)
-    assert not torch.allclose(without[0], plain[0][0], atol=1e-3)
-    torch.testing.assert_close(without[1, :20], plain[0][1, :20], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(hidden[0], plain[0], atol=1e-3)
+    assert not torch.allclose(without[:30], plain[0][:30], atol=1e-3)
+    torch.testing.assert_close(without[30:], plain[0][30:], rtol=1e-4, atol=1e-5)
 
 
 # Heads
@@ -245,12 +244,9 @@ def random_batch(model: BuiltModel, num_channels: int = 16) -> Batch:
     return Batch(
         0,
         0,
-        torch.randn(2, 40, num_channels),
-        torch.tensor([40, 30]),
+        Row(torch.randn(70, num_channels), lay_out([40, 30]), torch.rand(70) < 0.2),
         torch.tensor([4, 5, 5, 6, 7]),
-        torch.tensor([3, 2]),
-        torch.rand(2, 40) < 0.2,
-        None,
+        (3, 2),
     )
 
 
@@ -300,9 +296,9 @@ def test_layers_are_left_out_by_name() -> None:
 def test_heavy_layer_drop_trains(kind: str, base_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[int]] = []
 
-    def noting(model: Any, *arguments: Any, layers: Any = None, **options: Any) -> Any:
+    def noting(model: Any, row: Row, *, layers: Any = None) -> Any:
         ran.append(list(range(3)) if layers is None else list(layers))
-        return encode(model, *arguments, layers=layers, **options)
+        return encode(model, row, layers=layers)
 
     monkeypatch.setattr(ctc, "encode", noting)
     settings = {"model": {"base": str(base_of(kind)), "layerdrop": 0.8}, "schedule": {"freeze_encoder_updates": 0}}
@@ -327,20 +323,19 @@ def test_heavy_layer_drop_trains(kind: str, base_of: Callable[[str], Path], monk
 
 
 def test_an_infeasible_clip_counts_nothing() -> None:
-    logits = torch.randn(2, 12, 6, requires_grad=True)
-    frames, lengths = torch.tensor([12, 12]), torch.tensor([8, 3])
+    logits = torch.randn(24, 6, requires_grad=True)
     labels = torch.tensor([4] * 8 + [1, 2, 3])
-    loss = ctc_loss_sum(logits, frames, labels, lengths, blank=0)
+    loss = ctc_loss_sum(logits, lay_out([12, 12]), labels, (8, 3), blank=0)
     loss.backward()
-    assert loss.item() == pytest.approx(ctc_loss_sum(logits[1:], frames[1:], labels[8:], lengths[1:], 0).item())
-    assert not logits.grad[0].any()
-    assert logits.grad[1].any()
+    assert loss.item() == pytest.approx(ctc_loss_sum(logits[12:], lay_out([12]), labels[8:], (3,), 0).item())
+    assert not logits.grad[:12].any()
+    assert logits.grad[12:].any()
 
 
 def test_the_loss_equals_the_sum_over_all_alignments() -> None:
     """Two frames, one label: −log(p(a a) + p(a blank) + p(blank a))."""
-    logits = torch.log(torch.tensor([[[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]]))
-    loss = ctc_loss_sum(logits, torch.tensor([2]), torch.tensor([1]), torch.tensor([1]), blank=0)
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]))
+    loss = ctc_loss_sum(logits, lay_out([2]), torch.tensor([1]), (1,), blank=0)
     assert loss.item() == pytest.approx(-np.log(0.3 * 0.6 + 0.3 * 0.1 + 0.5 * 0.6))
 
 

@@ -4,13 +4,12 @@ transformers loads; and the dry run of every configuration."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from running import RECIPE, REPOSITORY, clean_environment, events, must_run
+from running import RECIPE, REPOSITORY, events, must_run
+from warm import clean_environment, run_warm
 
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
@@ -41,7 +40,9 @@ def run(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "checkpointing.every_updates": 10,
     }
     arguments = [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
-    said = must_run("--config", REPOSITORY / "configs" / "ctc_phoneme" / "demo.yaml", *arguments, processes=2)
+    said = must_run(
+        "--config", REPOSITORY / "configs" / "ctc_phoneme" / "demo.yaml", *arguments, processes=2, torchrun=True
+    )
     assert said.count("test PER") == 1, "only one process speaks"
     return folder / "run"
 
@@ -88,15 +89,7 @@ def test_the_run_directory_is_complete(run: Path, tiny_speech: Path) -> None:
 
 def test_plain_transformers_transcribe_with_the_model(run: Path, tiny_speech: Path) -> None:
     clip = next((tiny_speech / "ky" / "clips").glob("*.mp3"))
-    finished = subprocess.run(
-        [sys.executable, "-c", TRANSCRIBE, str(run / "model"), str(clip)],
-        cwd=run,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    finished = run_warm(["-c", TRANSCRIBE, str(run / "model"), str(clip)], cwd=run, env=clean_environment())
     assert finished.returncode == 0, finished.stderr[-3000:]
     said = json.loads(finished.stdout.splitlines()[-1])
     assert said["ours"] == []
@@ -140,15 +133,8 @@ def dry_runs(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
         path.stem: ["--config", str(path), *shared, "--output_dir", str(folder / "runs" / path.stem)]
         for path in CONFIGS
     }
-    finished = subprocess.run(
-        [sys.executable, "-c", EACH_IN_TURN, str(RECIPE), json.dumps(commands)],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    words = ["-c", EACH_IN_TURN, str(RECIPE), json.dumps(commands)]
+    finished = run_warm(words, cwd=REPOSITORY, env=clean_environment())
     assert finished.returncode == 0, finished.stderr[-3000:]
     said = {part.split("\n", 1)[0].strip(): part for part in finished.stdout.split("=== ")[1:]}
     return {name: text + finished.stderr if "status 0" not in text else text for name, text in said.items()}, folder

@@ -61,7 +61,7 @@ def test_page_says_the_figures_and_the_rule():
     parsed = Page(page({"a": ["tʃ", "a"]}, {"a": ["t", "a"]}, model="some model", blank_share=0.25))
     for expected in (
         "PER 50.00 %",
-        "50.00 % to 50.00 %",
+        "50.00–50.00 %",
         "%, by utterance",
         "Unit-cost",
         "some model",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from running import REPOSITORY, clean_environment
+from running import REPOSITORY
+from warm import clean_environment, run_warm
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import frame_grid, num_frames
@@ -86,8 +85,8 @@ def test_nothing_to_compare_is_told(small_model):
 
 
 def test_the_script_prints_the_table(small_run):
-    words = [sys.executable, REPOSITORY / "scripts" / "boundary_error.py", small_run.model_dir, "ky", "--clips", "30"]
-    done = subprocess.run(words, env=clean_environment(), capture_output=True, text=True, timeout=200, check=False)
+    words = [REPOSITORY / "scripts" / "boundary_error.py", small_run.model_dir, "ky", "--clips", "30"]
+    done = run_warm(words, cwd=REPOSITORY, env=clean_environment())
     assert done.returncode == 0, done.stderr
     rows = [line[:28].strip() for line in done.stdout.splitlines()]
     assert rows[1:4] == [boundary_error.FORCED, boundary_error.GREEDY, boundary_error.GUESS]

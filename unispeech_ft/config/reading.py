@@ -77,7 +77,7 @@ for _tag, _pattern, _first in (
 ):
     for _dialect in (_Loader, _Dumper):
         _dialect.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value)))
 
 
 def _parse_yaml(text: str) -> tuple[Any, list[tuple[str, int]]]:
@@ -290,13 +290,11 @@ def read_configs(file: ConfigFile[Run], arguments: Sequence[str]) -> list[Run]:
     if not seeds:
         return [_checked(values, faults, file.root, readable)]
     first = _checked(values | {"seed": seeds[0]}, faults, file.root, readable)
-    of_one_run = {"resume": isinstance(first.resume, str), "hub.push": getattr(first, "hub", None) and first.hub.push}
     remedy = "leave it out, or give one seed"
     raise_all(
         [
             UserError(f"{key} names one run, but seed is {json.dumps(seeds)}", remedy=remedy)
-            for key, given in of_one_run.items()
-            if given
+            for key in first.keys_of_one_run()
         ]
     )
     folders = [f"{first.output_dir}/seed-{seed}" for seed in seeds]

@@ -263,6 +263,10 @@ class RunConfig(Section):
             filled[section] = {**own, **given} if isinstance(given, Mapping) else given
         return filled
 
+    def keys_of_one_run(self) -> list[str]:
+        """The keys that are given and name one run, so that several seeds cannot share them."""
+        return ["resume"] if isinstance(self.resume, str) else []
+
     def checks(self) -> list[Check]:
         """Faults that only several keys together show; touches no device and reads no data."""
         data, batch = self.data, self.batch

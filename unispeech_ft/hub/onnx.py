@@ -23,9 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
+from unispeech_ft.data.row import row_of
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import backbone, reads_waveforms
-from unispeech_ft.models.forward import encode, frame_mask, head
+from unispeech_ft.models.forward import encode, head
+from unispeech_ft.models.padded import encode_padded, frame_mask
 from unispeech_ft.models.saved import SavedModel, load_saved
 from unispeech_ft.runs.evidence import OnnxFacts
 
@@ -86,7 +88,7 @@ class WaveformToLogits(nn.Module):
         """`[B, S]` float32 and `[B]` int64 → logits `[B, T, V]` and frames `[B]`; logits beyond a clip mean nothing."""
         mask = frame_mask(num_samples, waveforms.shape[1]).to(waveforms.dtype)
         features, num_frames = self.features(self.normalised(waveforms, mask), num_samples)
-        return head(self.network, encode(self.network, features, num_frames)), num_frames
+        return self.network.lm_head(encode_padded(self.network, features, num_frames)), num_frames
 
 
 def check_installed() -> None:
@@ -136,9 +138,8 @@ def write_graph(path: WaveformToLogits, file: Path) -> None:
 @torch.no_grad()
 def pytorch_logits(saved: SavedModel, waveform: Waveform) -> Logits:
     """Logits `[T, V]` of one clip alone, unpadded, by the path that training and scoring take."""
-    features = saved.built.front_end(waveform)
-    hidden = encode(saved.built.model, features[None], torch.tensor([len(features)]))
-    logits: Logits = head(saved.built.model, hidden)[0].numpy()
+    row = row_of([saved.built.front_end(waveform).numpy()])
+    logits: Logits = head(saved.built.model, encode(saved.built.model, row)).numpy()
     return logits
 
 

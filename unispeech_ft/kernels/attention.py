@@ -2,12 +2,14 @@
 
 `N` frames of a row, `B` clips of a group, `H` heads, `T` frames, `D` channels a head, `C = H · D`. On a CPU two matrix
 products and a softmax beat torch's scaled_dot_product_attention as soon as there is dropout; on a GPU the fused kernels
-win, and flash attention takes the row as it is; with WavLM's gated position bias (Chen et al. 2022, section 3.1) a kernel
-of our own does. `L` is the number of frames of the longest clip.
+win, and flash attention takes the row as it is, or with WavLM's gated position bias (Chen et al. 2022, section 3.1) a
+kernel of our own. `L` is the number of frames of the longest clip.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -21,7 +23,7 @@ from unispeech_ft.kernels.triton_there import runs_triton
 Attention = Literal["matmul", "sdpa", "flash", "triton"]
 # The kernel's own limits.
 FLASH_WIDTH_STEP, FLASH_WIDEST = 8, 256
-WIDEST_GATED = 128
+WIDEST_GATED = 64
 
 
 def products(
@@ -94,13 +96,50 @@ def _in_groups(
     return heads_joined(found, layout)
 
 
+class _Flash(torch.autograd.Function):
+    """aten's flash attention, whose backward pass adds up in a fixed order only when torch is told to."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, layout: Layout, heads: int, scale: float, p: float) -> Tensor:
+        query, key, value = qkv.view(len(qkv), 3, heads, -1).unbind(1)
+        starts, longest = layout.starts, layout.longest
+        attended, normalisers, state, offset, _ = torch.ops.aten._flash_attention_forward(
+            query, key, value, starts, starts, longest, longest, p, False, False, scale=scale
+        )
+        ctx.save_for_backward(qkv, attended, normalisers, starts, state, offset)
+        ctx.heads, ctx.longest, ctx.scale, ctx.p = heads, longest, scale, p
+        return torch.flatten(attended, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        qkv, attended, normalisers, starts, state, offset = ctx.saved_tensors
+        query, key, value = qkv.view(len(qkv), 3, ctx.heads, -1).unbind(1)
+        outer = gradients[0].contiguous().view_as(attended)
+        with fixed_order():
+            found = torch.ops.aten._flash_attention_backward(
+                outer, query, key, value, attended, normalisers, starts, starts, ctx.longest, ctx.longest, ctx.p,
+                False, state, offset, scale=ctx.scale,
+            )  # fmt: skip
+        return torch.stack(found, dim=1).flatten(1), None, None, None, None
+
+
+@contextlib.contextmanager
+def fixed_order() -> Iterator[None]:
+    """torch's kernels that could add up in any order use a fixed one, so that a run resumes to the last bit."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)  # only to warn would leave flash attention as it was
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fills
+
+
 def _flash(qkv: Tensor, layout: Layout, heads: int, *, scale: float, p: float) -> Tensor:
-    query, key, value = qkv.view(len(qkv), 3, heads, -1).unbind(1)
-    longest = layout.longest
-    attended = torch.ops.aten._flash_attention_forward(
-        query, key, value, layout.starts, layout.starts, longest, longest, p, False, False, scale=scale
-    )[0]
-    return torch.flatten(attended, 1)
+    found: Tensor = _Flash.apply(qkv.contiguous(), layout, heads, scale, p)
+    return found
 
 
 def takes_flash(width: int) -> bool:

@@ -18,6 +18,8 @@ from torch import Tensor
 from unispeech_ft.data.row import Layout
 
 FRAMES, STATES = 16, 64
+# Each further power of two is compiled anew.
+FEWEST_STATES = 256
 IMPOSSIBLE = tl.constexpr(-1e30)
 
 
@@ -111,13 +113,15 @@ def _gradient(
 
 class _CTC(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, layout: Layout, labels: Tensor, num_labels: Sequence[int], blank: int) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, layout: Layout, labels: Tensor, num_labels: Sequence[int], blank: int
+    ) -> Tensor:
         log_probs = torch.log_softmax(logits, dim=-1, dtype=torch.float64)
         clips, (frames, rows) = len(num_labels), logits.shape
         ends = torch.tensor([0, *accumulate(num_labels)], dtype=torch.int32)
         if logits.device.type == "cuda":
             ends = ends.pin_memory().to(logits.device, non_blocking=True)
-        width = triton.next_power_of_2(2 * max(num_labels) + 1)
+        width = max(FEWEST_STATES, triton.next_power_of_2(2 * max(num_labels) + 1))
         paths = log_probs.new_empty(2, frames, width)
         likelihoods = log_probs.new_empty(clips)
         given = log_probs, labels, layout.starts, ends, paths, likelihoods

@@ -17,7 +17,7 @@ from torch import Tensor
 
 # Dropout compares 31 bits of the hash.
 DRAWS = 2**31
-PROGRAMS_PER_PROCESSOR = 4
+PROGRAMS_PER_PROCESSOR = 2
 WIDEST_BLOCK = 1024
 # A kernel is compiled once, whatever values these have.
 CHANGING = ["frames", "threshold", "seed", "more_seed"]
@@ -149,7 +149,8 @@ def draws(p: float) -> tuple[int, float, int, int]:
     return min(round(p * DRAWS), DRAWS - 1), 1 / (1 - p) if p < 1 else 0.0, seed, more_seed
 
 
-def _programs(values: Tensor) -> int:
+def num_programs(values: Tensor) -> int:
+    """Programs that share the frames of a row where each sums over its own."""
     on_gpu = values.device.type == "cuda"
     processors = torch.cuda.get_device_properties(values.device).multi_processor_count if on_gpu else 1
     return min(len(values), PROGRAMS_PER_PROCESSOR * processors)
@@ -178,7 +179,7 @@ class _AddNorm(torch.autograd.Function):
         if outer is None:
             outer = torch.zeros_like(summed)
         frames, channels = summed.shape
-        programs = _programs(summed)
+        programs = num_programs(summed)
         for_hidden = torch.empty_like(summed)
         for_inner = torch.empty_like(summed) if ctx.drops else for_hidden
         partial = torch.empty(programs, 3, channels, device=summed.device)
@@ -207,7 +208,7 @@ class _Gelu(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         inner, bias = ctx.saved_tensors
         frames, channels = inner.shape
-        programs = _programs(inner)
+        programs = num_programs(inner)
         for_inner = torch.empty_like(inner)
         partial = torch.empty(programs, channels, device=inner.device)
         block = min(WIDEST_BLOCK, triton.next_power_of_2(channels))

@@ -131,6 +131,18 @@ def _backward_keys(
 
 
 @triton.jit
+def _products(attended, outer, products, heads, DIM: tl.constexpr, WIDTH: tl.constexpr, HEADS: tl.constexpr):
+    """Σ over a head's channels of output × its gradient."""
+    frame = tl.program_id(0).to(tl.int64)
+    columns, head = tl.arange(0, WIDTH), tl.arange(0, HEADS)
+    places = frame * heads * DIM + head[:, None] * DIM + columns[None, :]
+    mask = (head < heads)[:, None] & (columns < DIM)[None, :]
+    values = tl.load(attended + places, mask=mask, other=0.0).to(tl.float32)
+    found = tl.sum(values * tl.load(outer + places, mask=mask, other=0.0).to(tl.float32), axis=1)
+    tl.store(products + frame * heads + head, found, mask=head < heads)
+
+
+@triton.jit
 def _along_diagonals(values, SIZE: tl.constexpr):
     """`[SIZE, SIZE]` → `[2 · SIZE]`, sums of column − row = index + 1 − SIZE."""
     rows = tl.arange(0, SIZE)
@@ -191,17 +203,33 @@ def _backward_queries(
     tl.store(for_gates + lines, for_gate, mask=there)
 
 
-def _by_distance(diagonals: Tensor, longest: int) -> Tensor:
-    """Sums of blocks `[B, H, blocks, blocks, 2 · BLOCK]` → the gradient of the bias table `[H, 2 · L − 1]`."""
-    whole = diagonals.sum(0)
-    heads, blocks = whole.shape[:2]
-    found = whole.new_zeros(heads, 2 * blocks + 1, BLOCK)
-    for offset in range(1 - blocks, blocks):
-        along = whole.diagonal(offset, 1, 2).sum(-1)
-        found[:, blocks + offset] += along[:, BLOCK - 1 : 2 * BLOCK - 1]
-        found[:, blocks + offset - 1, 1:] += along[:, : BLOCK - 1]
-    middle = blocks * BLOCK
-    return found.flatten(1)[:, middle - longest + 1 : middle + longest]
+@triton.jit(do_not_specialize=["clips", "blocks", "longest"])
+def _sum_diagonals(diagonals, for_table, clips, blocks, longest, SIZE: tl.constexpr):
+    """Sums of blocks `[B, H, blocks, blocks, 2 · SIZE]` → the gradient of the bias of SIZE distances."""
+    offset, head, heads = tl.program_id(0) - blocks, tl.program_id(1), tl.num_programs(1)
+    places = tl.arange(0, SIZE)
+    total = tl.zeros([SIZE], tl.float32)
+    for clip in range(0, clips):
+        base = diagonals + ((clip * heads + head) * blocks).to(tl.int64) * blocks * 2 * SIZE
+        for block in range(0, blocks):
+            same, next_one = block + offset, block + offset + 1
+            line = base + block * blocks * 2 * SIZE
+            mask = (same >= 0) & (same < blocks) & (places >= 0)
+            total += tl.load(line + same * 2 * SIZE + SIZE - 1 + places, mask=mask, other=0.0)
+            mask = (next_one >= 0) & (next_one < blocks) & (places >= 1)
+            total += tl.load(line + next_one * 2 * SIZE + places - 1, mask=mask, other=0.0)
+    distances = offset * SIZE + places + longest - 1
+    mask = (distances >= 0) & (distances < 2 * longest - 1)
+    tl.store(for_table + head * (2 * longest - 1) + distances, total, mask=mask)
+
+
+def _for_table(diagonals: Tensor, longest: int) -> Tensor:
+    """The gradient of the bias `[H, 2 · L − 1]` from `[B, H, blocks, blocks, 2 · BLOCK]`."""
+    clips, heads, blocks = diagonals.shape[:3]
+    found = diagonals.new_empty(heads, 2 * longest - 1)
+    whole = diagonals.sum(0, keepdim=True)
+    _sum_diagonals[(2 * blocks, heads)](whole, found, 1, blocks, longest, SIZE=BLOCK)
+    return found
 
 
 class _GatedAttention(torch.autograd.Function):
@@ -217,6 +245,7 @@ class _GatedAttention(torch.autograd.Function):
             "WIDTH": max(16, triton.next_power_of_2(dim)),
             "SIZE": BLOCK,
             "EXACT": "ieee" if qkv.dtype == torch.float32 else "tf32",
+            "num_stages": 1,
         }
         attended = qkv.new_empty(frames, heads * dim)
         normalisers = torch.empty_like(gates)
@@ -232,7 +261,9 @@ class _GatedAttention(torch.autograd.Function):
         qkv, gates, table, attended, normalisers, starts = ctx.saved_tensors
         outer = gradients[0].contiguous()
         frames, heads = gates.shape
-        products = (outer.float() * attended).view(frames, heads, -1).sum(-1)
+        products = torch.empty_like(gates)
+        sizes = {"DIM": ctx.meta["DIM"], "WIDTH": ctx.meta["WIDTH"], "HEADS": triton.next_power_of_2(heads)}
+        _products[(frames,)](attended, outer, products, heads, **sizes)
         blocks, _, clips = ctx.grid
         diagonals = torch.zeros(clips, heads, blocks, blocks, 2 * BLOCK, device=qkv.device)
         for_qkv, for_gates = torch.empty_like(qkv), torch.empty_like(gates)
@@ -240,7 +271,7 @@ class _GatedAttention(torch.autograd.Function):
         rest = (qkv.shape[1] // (3 * heads)) ** -0.5, ctx.longest, heads, *ctx.drawn
         _backward_keys[ctx.grid](*given, *rest, **ctx.meta)
         _backward_queries[ctx.grid](*given, for_gates, diagonals, *rest, **ctx.meta)
-        return for_qkv, for_gates, _by_distance(diagonals, ctx.longest), None, None
+        return for_qkv, for_gates, _for_table(diagonals, ctx.longest), None, None
 
 
 def gated_attention(qkv: Tensor, layout: Layout, gates: Tensor, table: Tensor, p: float = 0.0) -> Tensor:
@@ -256,5 +287,6 @@ def gated_attention(qkv: Tensor, layout: Layout, gates: Tensor, table: Tensor, p
     Returns:
         `[N, C]`.
     """
-    found: Tensor = _GatedAttention.apply(qkv.contiguous(), gates.float().contiguous(), table.float().contiguous(), layout, p)
+    inputs = qkv.contiguous(), gates.float().contiguous(), table.float().contiguous()
+    found: Tensor = _GatedAttention.apply(*inputs, layout, p)
     return found

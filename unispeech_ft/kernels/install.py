@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from unispeech_ft.config.sections import TrainingConfig, ModelConfig
+from unispeech_ft.config.sections import ModelConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,6 +1,7 @@
 """From clips to recognised phones: what the head says of each frame, decoded greedily or by a search.
 
-`B` clips, `T` frames, `F` feature channels, `V` rows of the head. Used alike by validation, scoring and transcription.
+`N` frames of a row, `T` frames of a clip, `F` feature channels, `V` rows of the head. Used alike by validation, scoring
+and transcription.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import evaluation_batches
-from unispeech_ft.data.collate import pad_features
+from unispeech_ft.data.row import row_of
 from unispeech_ft.models.forward import encode, head
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import Segment, segments
@@ -45,18 +46,17 @@ def frame_outputs(
     model: PreTrainedModel, clips: Sequence[Clip], autocast: Autocast = nullcontext
 ) -> list[FrameOutputs]:
     """Features `[T_i, F]` of some clips → what the head says of their own frames."""
-    features, num_frames = pad_features(clips)
+    row = row_of(clips)
     with autocast():
-        hidden = encode(model, features.to(model.device), num_frames.to(model.device))
-        logits = head(model, hidden)
-    return own_frames(logits, num_frames.tolist())
+        logits = head(model, encode(model, row.to(model.device)))
+    return own_frames(logits, row.num_frames)
 
 
 def own_frames(logits: torch.Tensor, num_frames: Sequence[int]) -> list[FrameOutputs]:
-    """Logits `[B, T, V]` → what they say of each clip's own frames."""
-    rows = logits.argmax(dim=-1).cpu().numpy()
-    posteriors = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
-    return [FrameOutputs(rows[index, :count], posteriors[index, :count]) for index, count in enumerate(num_frames)]
+    """Logits of a row `[N, V]` → what they say of each clip's frames."""
+    best = logits.argmax(dim=-1).cpu().split(list(num_frames))
+    posteriors = torch.log_softmax(logits.float(), dim=-1).cpu().split(list(num_frames))
+    return [FrameOutputs(*(part.numpy() for part in parts)) for parts in zip(best, posteriors, strict=True)]
 
 
 # (model, the arrays of some clips, autocast) → what the head says of each clip.

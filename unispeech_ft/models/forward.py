@@ -1,94 +1,221 @@
-"""From features to logits, the same way for training, evaluation and transcription.
+"""From features to logits over a row of frames, the same way for training, evaluation and transcription.
 
-`B` clips, `T` frames, `F` feature channels, `C` hidden channels, `V` rows of the head, `S` samples. The stock modules
-do the work; what is ours is what they cannot be told: which frames and channels are masked, and which layers a
-layer-drop draw leaves out.
+`N` frames of the row, `B` clips, `T` frames of a clip, `F` feature channels, `C` hidden channels, `H` heads, `V` rows
+of the head. The stock modules of Transformers hold the parameters; the functions here compute what those modules
+compute for each clip alone, without padding. Wav2Vec2-BERT's conformer runs as it is, on a padded batch.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
-from unispeech_ft.models.families import backbone
+from unispeech_ft.data.row import Layout, Row
+from unispeech_ft.kernels.attention import attend, bias_gate, by_query_and_key, position_bias
+from unispeech_ft.kernels.dropout import dropout
+from unispeech_ft.kernels.linear import autocast_dtype, linear
+from unispeech_ft.kernels.positions import convolve_positions
+from unispeech_ft.kernels.rows import collect, spread
+from unispeech_ft.kernels.triton_there import runs_triton
+from unispeech_ft.models.families import backbone, reads_waveforms, shares_position_bias
+from unispeech_ft.models.fused_layers import can_fuse, copies_of, fused_layer
+from unispeech_ft.models.padded import frame_mask, kept_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-
-def frame_mask(num_frames: Tensor, width: int) -> Tensor:
-    """`[B]` lengths → `[B, T]`, true where a frame exists."""
-    return torch.arange(width, device=num_frames.device)[None, :] < num_frames[:, None]
+# The gradient's kernel holds a row of the head for each of some states.
+WIDEST_CTC_HEAD = 256
 
 
-@contextlib.contextmanager
-def kept_layers(encoder: nn.Module, kept: Sequence[int] | None) -> Iterator[None]:
-    """The encoder with only some of its layers, None for all; the stock loop then runs just these."""
-    layers = encoder.layers
-    if kept is not None:
-        encoder.layers = nn.ModuleList([layers[place] for place in kept])
-    try:
-        yield
-    finally:
-        encoder.layers = layers
+def _apply(module: Any, hidden: Tensor) -> Tensor:
+    return linear(hidden, module.weight, module.bias)
 
 
-def encode(
-    model: PreTrainedModel,
-    features: Tensor,
-    num_frames: Tensor,
-    *,
-    time_mask: Tensor | None = None,
-    channel_mask: Tensor | None = None,
-    layers: Sequence[int] | None = None,
-) -> Tensor:
-    """Features `[B, T, F]` → hidden states `[B, T, C]`.
+def _drop(module: Any, hidden: Tensor) -> Tensor:
+    return dropout(hidden, module.p, module.training)
 
-    Args:
-        num_frames: `[B]` frames of each clip; what lies beyond has no influence on what lies within.
-        time_mask: `[B, T]`, frames replaced by the learned mask embedding.
-        channel_mask: `[B, C]`, channels set to zero in all frames of a clip, masked ones included.
-        layers: places of the encoder layers that run; None for all.
-    """
-    base = backbone(model)
-    projected = base.feature_projection(features)
-    hidden = projected[0] if isinstance(projected, tuple) else projected
-    if time_mask is not None:
-        hidden = torch.where(time_mask[..., None], base.masked_spec_embed.to(hidden.dtype), hidden)
-    if channel_mask is not None:
-        hidden = hidden.masked_fill(channel_mask[:, None, :], 0)
-    with kept_layers(base.encoder, layers):
-        mask = frame_mask(num_frames, features.shape[1])
-        hidden = base.encoder(hidden, attention_mask=mask).last_hidden_state
-    if getattr(base, "intermediate_ffn", None) is not None:
-        hidden = hidden + 0.5 * base.intermediate_ffn(hidden)
+
+def _project(projection: Any, features: Tensor) -> Tensor:
+    """Features `[N, F]` → `[N, C]`."""
+    norm = getattr(projection, "layer_norm", None)
+    hidden = features if norm is None else norm(features)
+    return _drop(projection.dropout, _apply(projection.projection, hidden))
+
+
+def _masked(base: Any, hidden: Tensor, row: Row) -> Tensor:
+    if row.time_mask is not None:
+        hidden = torch.where(row.time_mask[:, None], base.masked_spec_embed.to(hidden.dtype), hidden)
+    if row.channel_mask is not None:
+        hidden = hidden.masked_fill(row.channel_mask.index_select(0, row.layout.clips), 0)
     return hidden
 
 
+def normed_weight(conv: Any) -> Tensor:
+    """The weight of a convolution; CUDA's kernel for weight norm takes ten times as long as these few sums."""
+    norms = getattr(conv, "parametrizations", {}).get("weight", ())
+    if len(norms) != 1 or type(norms[0]) is not parametrizations._WeightNorm or norms[0].dim != 2:
+        weight: Tensor = conv.weight
+        return weight
+    length, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
+    return direction * (length / torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
+
+
+def _positions(embedding: Any, hidden: Tensor, layout: Layout) -> Tensor:
+    """The positional embedding `[N, C]`; its convolution sees silence around each clip."""
+    if getattr(embedding, "batch_norm", None) is not None:
+        hidden = embedding.batch_norm(hidden)
+    conv = embedding.conv
+    weight = normed_weight(conv) if hidden.device.type == "cuda" else conv.weight
+    convolved: Tensor = embedding.activation(convolve_positions(hidden, layout, weight, conv.bias, conv.groups))
+    return convolved
+
+
+def _feed_forward(module: Any, hidden: Tensor) -> Tensor:
+    inner = module.intermediate_act_fn(_apply(module.intermediate_dense, hidden))
+    return _drop(module.output_dropout, _apply(module.output_dense, _drop(module.intermediate_dropout, inner)))
+
+
+def _before_attention(layer: Any, hidden: Tensor, norm_first: bool, gated: bool) -> tuple[Tensor, Tensor | None]:
+    """Queries, keys and values `[N, 3 · C]` of one encoder layer, and WavLM's gates `[N, H]`."""
+    attention = layer.attention
+    hidden = layer.layer_norm(hidden) if norm_first else hidden
+    hidden = hidden.to(autocast_dtype(hidden))  # once instead of for each projection
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    weight = torch.cat([projection.weight.to(hidden.dtype) for projection in projections])
+    offsets = torch.cat([projection.bias.to(hidden.dtype) for projection in projections])
+    return linear(hidden, weight, offsets), bias_gate(attention, hidden) if gated else None
+
+
+def _after_attention(layer: Any, hidden: Tensor, attended: Tensor, norm_first: bool) -> Tensor:
+    """The rest of one encoder layer, from its inputs and what attention found, `[N, C]` both."""
+    hidden = hidden + _drop(layer.dropout, _apply(layer.attention.out_proj, attended))
+    if not norm_first:
+        hidden = layer.layer_norm(hidden)
+        normed: Tensor = layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden))
+        return normed
+    hidden = hidden + _feed_forward(layer.feed_forward, layer.final_layer_norm(hidden))
+    adapter = getattr(layer, "adapter_layer", None)
+    return hidden if adapter is None else hidden + adapter(hidden)
+
+
+def _layer(layer: Any, hidden: Tensor, layout: Layout, bias: Tensor | None, norm_first: bool) -> Tensor:
+    """One encoder layer, with its norms before or after attention and feed-forward block."""
+    attention = layer.attention
+    qkv, gate = _before_attention(layer, hidden, norm_first, bias is not None)
+    p = attention.dropout if attention.training else 0.0
+    attended = attend(qkv, layout, attention.num_heads, p=p, gate=gate, position_bias=bias)
+    return _after_attention(layer, hidden, attended, norm_first)
+
+
+def _checkpointed(layer: Any, run: Callable[..., Any], *arguments: object) -> Any:
+    if layer.training and getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
+        return layer._gradient_checkpointing_func(run, layer, *arguments)
+    return run(layer, *arguments)
+
+
+def _layers(model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Sequence[int]) -> Tensor:
+    """Some encoder layers in stock kernels, and the norm behind the last where layers begin with theirs."""
+    encoder: Any = backbone(model).encoder
+    norm_first = bool(model.config.do_stable_layer_norm)
+    bias = None
+    if shares_position_bias(model.config):
+        table = position_bias(encoder.layers[0].attention, layout.longest).to(autocast_dtype(hidden))
+        bias = by_query_and_key(table) if hidden.device.type == "cpu" else table
+    for index in indices:
+        hidden = _checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
+    return encoder.layer_norm(hidden) if norm_first else hidden
+
+
+def _fused_layers(model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Sequence[int]) -> Tensor:
+    """`_layers` in Triton's kernels."""
+    encoder: Any = backbone(model).encoder
+    layers = [encoder.layers[index] for index in indices]
+    norm_first = bool(model.config.do_stable_layer_norm)
+    table = position_bias(encoder.layers[0].attention, layout.longest) if shares_position_bias(model.config) else None
+    dtype = autocast_dtype(hidden)
+    norms = [layer.layer_norm for layer in layers] + [encoder.layer_norm]
+    normed = norms[0](hidden) if norm_first else hidden
+    hidden, normed = hidden.to(dtype), normed.to(dtype)
+    for layer, copies, next_norm in zip(layers, copies_of(layers, dtype), norms[1:], strict=True):
+        norm = next_norm if norm_first else None
+        hidden, normed = _checkpointed(layer, fused_layer, copies, hidden, normed, layout, table, norm)
+    return normed
+
+
+def _encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None) -> Tensor:
+    encoder: Any = backbone(model).encoder
+    norm_first = bool(model.config.do_stable_layer_norm)
+    hidden = hidden + _positions(encoder.pos_conv_embed, hidden, layout)
+    hidden = _drop(encoder.dropout, hidden if norm_first else encoder.layer_norm(hidden))
+    indices = range(len(encoder.layers)) if layers is None else layers
+    run = _fused_layers if indices and can_fuse(model, hidden) else _layers
+    return run(model, hidden, layout, indices)
+
+
+def _stock_encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None) -> Tensor:
+    """Wav2Vec2-BERT's encoder on the clips padded to the longest."""
+    base: Any = backbone(model)
+    clips, width, places = len(layout.num_frames), layout.longest, layout.padded_places
+    padded = spread(hidden, places, clips * width).view(clips, width, -1)
+    mask = frame_mask(layout.starts.diff(), width)
+    with kept_layers(base.encoder, layers):
+        encoded = base.encoder(padded, attention_mask=mask).last_hidden_state
+    if base.intermediate_ffn is not None:
+        encoded = encoded + 0.5 * base.intermediate_ffn(encoded)
+    return collect(encoded.flatten(0, 1), places)
+
+
+def encode(model: PreTrainedModel, row: Row, *, layers: Sequence[int] | None = None) -> Tensor:
+    """A row of features → hidden states `[N, C]`; no clip has any influence on another.
+
+    Args:
+        row: on the model's device.
+        layers: indices of the encoder layers that run; None for all.
+    """
+    base: Any = backbone(model)
+    hidden = _masked(base, _project(base.feature_projection, row.features), row)
+    run = _encoder if reads_waveforms(model.config) else _stock_encoder
+    return run(model, hidden, row.layout, layers)
+
+
 def head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Hidden states `[B, T, C]` → logits `[B, T, V]`, in float32 at least."""
-    logits = model.lm_head(model.dropout(hidden))
+    """Hidden states `[N, C]` → logits `[N, V]`, in float32 at least."""
+    logits = _apply(model.lm_head, _drop(model.dropout, hidden))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def ctc_loss_sum(logits: Tensor, num_frames: Tensor, labels: Tensor, num_labels: Tensor, blank: int) -> Tensor:
+def has_kernel_for(logits: Tensor) -> bool:
+    """Whether the CTC loss of these logits has a kernel of its own."""
+    fits = logits.dtype == torch.float32 and logits.shape[1] <= WIDEST_CTC_HEAD
+    return fits and runs_triton(logits.device)
+
+
+def ctc_loss_sum(logits: Tensor, layout: Layout, labels: Tensor, num_labels: Sequence[int], blank: int) -> Tensor:
     """Σ over the clips of −log p(labels | logits); an infeasible clip counts 0, gradient included.
 
     Args:
-        logits: `[B, T, V]`, float32 at least.
-        num_frames: `[B]`.
+        logits: `[N, V]`, float32 at least.
+        layout: of the row.
         labels: the clips' labels one after another, `[Σ num_labels]`.
-        num_labels: `[B]`.
+        num_labels: of each clip; on the host, since CUDA's kernel would wait for them.
         blank: row of the CTC blank.
     """
+    if has_kernel_for(logits):
+        from unispeech_ft.kernels.ctc import ctc_of_a_row
+
+        return ctc_of_a_row(logits, layout, labels, num_labels, blank)
     # In 32 bits a path's log probability of −1,000 is known to 6e-5, and so is every gradient.
     precision = torch.float32 if logits.device.type == "mps" else torch.float64
-    log_probs = torch.log_softmax(logits, dim=-1, dtype=precision).transpose(0, 1)
+    log_probs = torch.log_softmax(logits, dim=-1, dtype=precision)
+    clips, width = len(layout.num_frames), layout.longest
+    padded = spread(log_probs, layout.padded_places, clips * width).view(clips, width, -1)
+    lengths = torch.tensor(layout.num_frames), torch.tensor(num_labels)
     loss = nn.functional.ctc_loss(
-        log_probs, labels, num_frames, num_labels, blank=blank, reduction="sum", zero_infinity=True
+        padded.transpose(0, 1), labels, *lengths, blank=blank, reduction="sum", zero_infinity=True
     )
     return loss.float()

@@ -1,6 +1,6 @@
-"""Encoder layers in 16 bits on a CUDA device: products with 16-bit copies of the weights, Triton's kernels between them.
+"""Encoder layers in 16 bits on a CUDA device: products with copies of the weights, and Triton's kernels between them.
 
-`N` frames of the row, `C` channels, `H` heads, `L` frames of the longest clip. The same sums as in `models.packed`;
+`N` frames of the row, `C` channels, `H` heads, `L` frames of the longest clip. The same sums as in `models.forward`;
 what differs is rounding: weights, biases and norms give and take gradients in 32 bits.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.activations import GELUActivation
 
 from unispeech_ft.data.row import Layout
-from unispeech_ft.kernels.attention import attend, bias_gate, takes_flash
+from unispeech_ft.kernels.attention import attend, takes_flash
 from unispeech_ft.kernels.linear import autocast_dtype
 from unispeech_ft.kernels.products import product
 from unispeech_ft.kernels.triton_there import runs_triton
@@ -81,6 +81,13 @@ def can_fuse(model: PreTrainedModel, hidden: Tensor) -> bool:
     return plain and getattr(model, "fused_layers", True) and runs_triton(hidden.device)
 
 
+def _gate(attention: Any, normed: Tensor) -> Tensor:
+    from unispeech_ft.kernels.gate import fused_bias_gate
+
+    linear = attention.gru_rel_pos_linear
+    return fused_bias_gate(normed, linear.weight, linear.bias, attention.gru_rel_pos_const)
+
+
 def fused_layer(
     layer: Any,
     copies: LayerCopies,
@@ -107,7 +114,7 @@ def fused_layer(
     p = layer.dropout.p if layer.training else 0.0
     weights, biases = zip(*((module.weight, module.bias) for module in _projections(layer)), strict=True)
     qkv = product(normed, copies.qkv, weights, copies.qkv_bias, biases)
-    gate = None if table is None else bias_gate(attention, normed)
+    gate = None if table is None else _gate(attention, normed)
     attended = attend(
         qkv, layout, attention.num_heads, p=attention.dropout if layer.training else 0.0, gate=gate, position_bias=table
     )

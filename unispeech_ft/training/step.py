@@ -59,13 +59,13 @@ def sum_over_processes(parameters: Sequence[nn.Parameter], sums: Tensor, acceler
             parameter.grad = torch.zeros_like(parameter)
     if accelerator.num_processes == 1:
         return sums
-    flat = torch.cat([parameter.grad.reshape(-1) for parameter in parameters] + [sums])
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat: Tensor = torch.cat([gradient.reshape(-1) for gradient in gradients] + [sums])
     flat = accelerator.reduce(flat, reduction="sum")
     start = 0
-    for parameter in parameters:
-        size = parameter.numel()
-        parameter.grad.copy_(flat[start : start + size].view_as(parameter))
-        start += size
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
     return flat[start:]
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, pack, read_audio, unpack
 from unispeech_ft.data.labels import minimum_frames
 from unispeech_ft.errors import UserError
+from unispeech_ft.models.decoding import frame_outputs
 from unispeech_ft.models.families import frame_grid
-from unispeech_ft.models.forward import encode, head
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.forced import forced_segments
 from unispeech_ft.scoring.greedy import Segment
@@ -21,9 +20,8 @@ from unispeech_ft.scoring.timing import phone_times
 from unispeech_ft.transcription.transcripts import TimedPhone, Transcript
 
 
-@torch.no_grad()
-def log_posteriors(saved: SavedModel, path: Path) -> tuple[torch.Tensor, float]:
-    """An audio file → log posteriors `[1, T, V]` on the CPU, and its duration in seconds.
+def log_posteriors(saved: SavedModel, path: Path) -> tuple[npt.NDArray[np.float32], float]:
+    """An audio file → log posteriors `[T, V]`, and its duration in seconds.
 
     Raises:
         UserError: the file is missing or not audio.
@@ -33,9 +31,8 @@ def log_posteriors(saved: SavedModel, path: Path) -> tuple[torch.Tensor, float]:
     except BadClip as reason:
         raise UserError(f"{path}: {reason}", remedy="give a recording of the sentence") from None
     model = saved.built.model
-    features = saved.built.front_end(waveform)[None]
-    hidden = encode(model, features, torch.tensor([features.shape[1]], device=features.device))
-    return torch.log_softmax(head(model, hidden), dim=-1).cpu(), len(waveform) / SAMPLE_RATE_HZ
+    (outputs,) = frame_outputs(model, [saved.built.front_end(waveform).cpu().numpy()])
+    return outputs.log_posteriors, len(waveform) / SAMPLE_RATE_HZ
 
 
 def forced_marks(
@@ -47,14 +44,13 @@ def forced_marks(
         UserError: as in `align_file`.
     """
     labels = saved.tokenizer.encode(phones)
-    posteriors, duration_s = log_posteriors(saved, path)
-    needed, there = minimum_frames(labels), posteriors.shape[1]
+    frames, duration_s = log_posteriors(saved, path)
+    needed, there = minimum_frames(labels), len(frames)
     if not labels or needed > there:
         raise UserError(
             f"{path}: {len(labels)} phones cannot be aligned with {there} frames",
             remedy="check that the text is this clip's",
         )
-    frames = posteriors[0].numpy()
     return forced_segments(frames, labels, saved.tokenizer.blank_id), frames, duration_s
 
 

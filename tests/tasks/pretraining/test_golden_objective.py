@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unispeech_ft.convert.convert import convert
 from unispeech_ft.convert.renaming import BACKBONE, QUANTISER, rename_all
+from unispeech_ft.data.row import lay_out
 from unispeech_ft.tasks.pretraining import forward as pretraining_forward
 from unispeech_ft.tasks.pretraining import objective as pretraining
 from unispeech_ft.tasks.pretraining.forward import Draws, Speech, Terms, Weights, pretraining_terms
@@ -60,14 +61,21 @@ def terms_of(recorded: Recorded, *, weights: Weights | None = None, **changed: T
     """The terms on the recorded indices, after a backward pass of their loss."""
     given = {**recorded.tensors, **changed}
     kept = [torch.tensor([label for label in row if label not in recorded.special]) for row in given["labels"].tolist()]
-    labels = (torch.cat(kept), torch.tensor([len(row) for row in kept]))
-    mask = given["mask_time_indices"]
-    frames = torch.full((len(mask),), mask.shape[1])
-    draws = Draws(given["sampled_negative_indices"].flatten(0, 1), given["replace_indices"].T, None, 1.0)
+    labels = (torch.cat(kept), [len(row) for row in kept])
+    mask = given["mask_time_indices"].bool()
+    row = mask.flatten()  # the clips are of one length
+    speech = Speech(
+        given["input_values"],
+        lay_out([mask.shape[1]] * len(mask)),
+        row,
+        row.nonzero()[:, 0],
+        mask.sum(dim=1).tolist(),
+    )
+    draws = Draws(given["sampled_negative_indices"].flatten(0, 1), given["replace_indices"].T.flatten(), None, 1.0)
     said = recorded.settings["weights"]
     weights = weights or Weights(alpha=said["mtlalpha"], diversity=said["diversity"], temperature=0.1)
     recorded.network.zero_grad(set_to_none=True)
-    terms = pretraining_terms(recorded.network, Speech(given["input_values"], frames, mask), draws, weights, labels)
+    terms = pretraining_terms(recorded.network, speech, draws, weights, labels)
     terms.loss.backward()
     return terms
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from running import REPOSITORY
+from warm import run_script
 
 from unispeech_ft.config.reading import read_config
 from unispeech_ft.config.sections import ModelConfig
@@ -30,14 +29,8 @@ DEMO = PACKAGED_FOLDER / "demo"
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("miniature")
     words = ["--dry", "--speech", folder / "speech", "--output", folder / "runs", "--page", folder / "page.md"]
-    before = sys.argv
-    sys.argv = [str(SCRIPTS / "miniature.py"), *map(str, words)]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-    finally:
-        sys.argv = before
-    assert not ended.value.code
+    ended = run_script(SCRIPTS / "miniature.py", *words)
+    assert ended.returncode == 0, ended.stderr
     return folder
 
 
@@ -84,7 +77,7 @@ def test_other_voices_are_refused(split: str, experiment: Path, tmp_path: Path) 
     shutil.copytree(experiment / "speech" / "pretraining", speech, ignore=shutil.ignore_patterns("*.mp3"))
     (speech / "en" / "train.tsv").write_bytes((speech / "en" / f"{split}.tsv").read_bytes())
     run = experiment / "runs" / "unispeech-pretraining-1337"
-    config = read_config(FILE, run / "config.yaml"), "--data.root", str(speech, {})
+    config = read_config(FILE, run / "config.yaml", {"data.root": str(speech)})
     with pytest.raises(UserError, match="not for training"):
         provenance(config, "command")
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from transformers import UniSpeechConfig, UniSpeechForPreTraining
 
+from unispeech_ft.data.row import lay_out
+from unispeech_ft.tasks.pretraining.batches import pad_waveforms
 from unispeech_ft.tasks.pretraining.draws import draw_negatives, draw_replacement
 from unispeech_ft.tasks.pretraining.forward import Draws, Speech, Weights, pretraining_terms, quantise, scale_gradient
 from unispeech_ft.tasks.pretraining.objective import (
@@ -25,22 +27,19 @@ FRAMES = [17, 9, 30]
 
 
 def masks() -> np.ndarray:
-    mask = np.random.default_rng(0).random((3, 30)) < 0.4
-    for row, frames in enumerate(FRAMES):
-        mask[row, frames:] = False
-    return mask
+    return np.random.default_rng(0).random(sum(FRAMES)) < 0.4
 
 
-def test_negatives_come_from_the_same_clip_and_never_from_padding() -> None:
+def test_negatives_come_from_the_same_clip() -> None:
     mask = masks()
     drawn = draw_negatives(FRAMES, mask, 500, (7, 0, 0))
-    rows, frames = np.nonzero(mask)
+    masked = np.flatnonzero(mask)
+    clips = np.repeat(np.arange(len(FRAMES)), FRAMES)
     assert drawn.shape == (mask.sum(), 500)
-    assert ((drawn // 30) == rows[:, None]).all()
-    assert ((drawn % 30) < np.array(FRAMES)[rows][:, None]).all()
-    assert ((drawn % 30) != frames[:, None]).all(), "a frame is no negative of itself"
-    for row, others in enumerate(FRAMES):
-        found = np.unique(drawn[rows == row] % 30)
+    assert (clips[drawn] == clips[masked][:, None]).all()
+    assert (drawn != masked[:, None]).all(), "a frame is no negative of itself"
+    for clip, others in enumerate(FRAMES):
+        found = np.unique(drawn[clips[masked] == clip])
         assert len(found) == others, "all frames of the clip take part, masked or not"
 
 
@@ -50,10 +49,10 @@ def test_draws_are_named() -> None:
     assert (first == draw_negatives(FRAMES, mask, 20, (7, 3, 1))).all()
     for other in ((8, 3, 1), (7, 4, 1), (7, 3, 2)):
         assert (first != draw_negatives(FRAMES, mask, 20, other)).any()
-    replaced = draw_replacement((40, 100), 0.3, (7, 3, 1))
+    replaced = draw_replacement(4_000, 0.3, (7, 3, 1))
     assert replaced.mean() == pytest.approx(0.3, abs=0.03)
-    assert (replaced != draw_replacement((40, 100), 0.3, (7, 3, 2))).any()
-    assert not draw_replacement((4, 10), 0.0, (7, 3, 1)).any()
+    assert (replaced != draw_replacement(4_000, 0.3, (7, 3, 2))).any()
+    assert not draw_replacement(40, 0.0, (7, 3, 1)).any()
 
 
 def test_the_temperature_falls_to_its_floor() -> None:
@@ -72,7 +71,7 @@ def test_gumbel_noise_is_gumbel() -> None:
 def test_contrastive_loss_against_a_loop() -> None:
     random = torch.Generator().manual_seed(1)
     predictions, targets = torch.randn(5, 8, generator=random), torch.randn(5, 8, generator=random)
-    candidates = torch.randn(2, 6, 8, generator=random)
+    candidates = torch.randn(12, 8, generator=random)
     negatives = torch.tensor([[0, 1, 2], [3, 4, 5], [1, 1, 0], [6, 7, 8], [11, 9, 9]])
     same = torch.zeros(5, 3, dtype=torch.bool)
     same[3, 1] = True
@@ -80,14 +79,16 @@ def test_contrastive_loss_against_a_loop() -> None:
     correct = 0
     for row in range(5):
         others = [
-            torch.cosine_similarity(predictions[row], candidates.flatten(0, 1)[place], dim=0) / 0.1
+            torch.cosine_similarity(predictions[row], candidates[place], dim=0) / 0.1
             for place, left_out in zip(negatives[row], same[row], strict=True)
             if not left_out
         ]
         own = torch.cosine_similarity(predictions[row], targets[row], dim=0) / 0.1
         expected += torch.logsumexp(torch.stack([own, *others]), 0) - own
         correct += int(own >= max(others))
-    found = contrastive_loss(predictions, targets, candidates, negatives, same, 0.1)
+    found = contrastive_loss(
+        predictions, targets, candidates, negatives, same, 0.1, num_frames=(6, 6), num_masked=(3, 2)
+    )
     assert found.loss_sum.item() == pytest.approx(expected.item(), rel=1e-5)
     assert found.correct.item() == correct
 
@@ -130,8 +131,8 @@ def test_scaled_gradient() -> None:
 
 
 def test_replacement_takes_the_latent_where_it_says() -> None:
-    hidden, latents = torch.zeros(2, 3, 4), torch.ones(2, 3, 4)
-    replaced = torch.tensor([[True, False, False], [False, True, True]])
+    hidden, latents = torch.zeros(6, 4), torch.ones(6, 4)
+    replaced = torch.tensor([True, False, False, False, True, True])
     assert torch.equal(replace_frames(hidden, latents, replaced)[..., 0].bool(), replaced)
 
 
@@ -166,39 +167,39 @@ def test_the_stock_quantiser_chooses_the_same(network: UniSpeechForPreTraining) 
     assert torch.allclose(ours.vectors.view_as(stock), stock, atol=1e-6)
 
 
+def speech_and_draws(network: UniSpeechForPreTraining, clips: list[np.ndarray]) -> tuple[Speech, Draws]:
+    """Clips with frames 3 to 11 of each masked, and what is drawn for them."""
+    frames = [int(network._get_feat_extract_output_lengths(torch.tensor(len(clip)))) for clip in clips]
+    masks = [np.isin(np.arange(count), np.arange(3, 12)) for count in frames]
+    mask = np.concatenate(masks)
+    speech = Speech(
+        pad_waveforms(clips),
+        lay_out(frames),
+        torch.from_numpy(mask),
+        torch.from_numpy(np.flatnonzero(mask)),
+        [int(part.sum()) for part in masks],
+    )
+    negatives = torch.from_numpy(draw_negatives(frames, mask, 10, (1, 2, 3)))
+    replaced = torch.from_numpy(draw_replacement(sum(frames), 0.5, (1, 2, 3)))
+    return speech, Draws(negatives, replaced, None, 1.0)
+
+
 def test_padding_changes_no_term(network: UniSpeechForPreTraining) -> None:
-    random = np.random.default_rng(3)
-    waveform = random.normal(size=(1, 9_000)).astype(np.float32)
-    frames = network._get_feat_extract_output_lengths(torch.tensor(9_000)).item()
-    mask = torch.zeros(1, frames, dtype=torch.bool)
-    mask[:, 3:12] = True
-    negatives = torch.from_numpy(draw_negatives([frames], mask.numpy(), 10, (1, 2, 3)))
-    replaced = torch.from_numpy(draw_replacement((1, frames), 0.5, (1, 2, 3)))
-    speech = Speech(torch.from_numpy(waveform), torch.tensor([frames]), mask)
-    draws = Draws(negatives, replaced, None, 1.0)
-    labels = (torch.tensor([3, 4, 5]), torch.tensor([3]))
+    waveform = np.random.default_rng(3).normal(size=9_000).astype(np.float32)
+    speech, draws = speech_and_draws(network, [waveform])
+    labels = (torch.tensor([3, 4, 5]), (3,))
     weights = Weights(alpha=0.5, diversity=0.1, temperature=0.1)
     alone = pretraining_terms(network, speech, draws, weights, labels)
     longer = torch.nn.functional.pad(speech.waveforms, (0, 320 * 9))
-    padded = pretraining_terms(
-        network,
-        replace(speech, waveforms=longer, time_mask=torch.nn.functional.pad(mask, (0, 9))),
-        replace(draws, replace=torch.nn.functional.pad(replaced, (0, 9), value=True)),
-        weights,
-        labels,
-    )
+    padded = pretraining_terms(network, replace(speech, waveforms=longer), draws, weights, labels)
     for name in ("loss", "ctc_sum", "contrastive_sum", "diversity", "code_perplexity"):
         assert getattr(padded, name).item() == pytest.approx(getattr(alone, name).item(), rel=1e-5), name
 
 
 def test_branches_that_count_for_nothing_are_not_run(network: UniSpeechForPreTraining) -> None:
-    frames = network._get_feat_extract_output_lengths(torch.tensor(9_000)).item()
-    mask = torch.zeros(1, frames, dtype=torch.bool)
-    mask[:, 3:12] = True
-    negatives = torch.from_numpy(draw_negatives([frames], mask.numpy(), 10, (1, 2, 3)))
-    speech = Speech(torch.randn(1, 9_000), torch.tensor([frames]), mask)
-    draws = Draws(negatives, torch.zeros(1, frames, dtype=torch.bool), None, 1.0)
-    labels = (torch.tensor([3, 4, 5]), torch.tensor([3]))
+    speech, draws = speech_and_draws(network, [np.random.default_rng(4).normal(size=9_000).astype(np.float32)])
+    draws = replace(draws, replace=torch.zeros_like(draws.replace))
+    labels = (torch.tensor([3, 4, 5]), (3,))
     both = pretraining_terms(network, speech, draws, Weights(0.5, 0.1, 0.1), labels)
     ctc = pretraining_terms(network, speech, draws, Weights(1.0, 0.1, 0.1), labels)
     contrast = pretraining_terms(network, speech, draws, Weights(0.0, 0.1, 0.1), labels)

@@ -17,7 +17,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import soundfile
-from running import REPOSITORY, clean_environment
+from running import REPOSITORY
+from warm import clean_environment
 
 from unispeech_ft.config.sections import MaskConfig
 from unispeech_ft.data.audio import BadClip, decode_pieces

@@ -98,7 +98,7 @@ def _from_manifest(
     found: list[tuple[Utterance, str]] = []
     rejected = [Rejected(split, f"{path.name}:{line}", reason) for line, reason in table.faults]
     for line, values in table.rows:
-        name, said = str(values.get(audio) or "").strip(), str(values.get(label) or "").strip()
+        name, said = str(values.get(audio) or "").strip(), str(values.get(str(label)) or "").strip()
         file = (root / name).resolve()
         reason = "no path" if not name else "no label" if not said else ""
         if not reason and not file.is_relative_to(root.resolve()):
@@ -126,7 +126,8 @@ def hold_out(clips: Sequence[Utterance], share: float) -> tuple[dict[Split, list
     ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     count = max(1, round(share * len(ordered)))
     of_name: dict[str, Split] = dict.fromkeys(ordered, "train")
-    of_name |= dict.fromkeys(ordered[:count], "test") | dict.fromkeys(ordered[count : 2 * count], "validation")
+    of_name.update(dict.fromkeys(ordered[:count], "test"))
+    of_name.update(dict.fromkeys(ordered[count : 2 * count], "validation"))
     for clip in clips:
         parts[of_name[(clip.speaker if by_speaker else None) or clip.id]].append(clip)
     unit = "speakers" if by_speaker else "clips, whoever speaks them,"

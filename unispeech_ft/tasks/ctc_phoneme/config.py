@@ -19,6 +19,9 @@ class CtcPhonemeConfig(RunConfig):
     phonemes: PhonemesConfig = PhonemesConfig()
     hub: HubConfig = HubConfig()
 
+    def keys_of_one_run(self) -> list[str]:
+        return [*super().keys_of_one_run(), *(["hub.push"] if self.hub.push else [])]
+
     def checks(self) -> list[Check]:
         data, phonemes = self.data, self.phonemes
         return [

@@ -141,17 +141,10 @@ class CtcPhonemeTask(Task[Batch]):
         """Σ CTC of one micro-batch. While frozen, nothing of the encoder is kept for a backward pass."""
         with self.accelerator.autocast():
             with torch.set_grad_enabled(not self._is_frozen(update)):
-                hidden = encode(
-                    self.network,
-                    micro_batch.features,
-                    micro_batch.num_frames,
-                    time_mask=micro_batch.time_mask,
-                    channel_mask=micro_batch.channel_mask,
-                    layers=self._kept_layers(update),
-                )
+                hidden = encode(self.network, micro_batch.row, layers=self._kept_layers(update))
             logits = head(self.network, hidden)
         blank = self.network.config.pad_token_id
-        loss = ctc_loss_sum(logits, micro_batch.num_frames, micro_batch.labels, micro_batch.num_labels, blank)
+        loss = ctc_loss_sum(logits, micro_batch.row.layout, micro_batch.labels, micro_batch.num_labels, blank)
         return SummedLoss(loss, len(micro_batch.num_labels))
 
     def trained_parameters(self, update: int) -> list[nn.Parameter]:

@@ -1,6 +1,6 @@
 """The micro-batches of one process in a pre-training, labelled and unlabelled, as padded arrays.
 
-`B` clips, `S` samples, `T` frames, `C` hidden channels, `N` masked frames, `K` negatives.
+`B` clips, `S` samples, `N` frames of a row, `C` hidden channels, `M` masked frames, `K` negatives.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from unispeech_ft.config.sections import MaskConfig
 from unispeech_ft.data.audio import Waveform, normalise_waveform
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.masking import sample_masks
+from unispeech_ft.data.row import Layout, lay_out
 from unispeech_ft.data.streaming import Pieces, StreamState, open_stream
 from unispeech_ft.errors import UserError
 from unispeech_ft.tasks.pretraining.draws import draw_negatives, draw_replacement
@@ -34,36 +35,41 @@ class PretrainingBatch:
         index: its place in the update.
         epoch: pass over the labelled speech, or of the stream over its part.
         waveforms: `[B, S]`, zero beyond a clip's end.
-        num_frames: `[B]`.
-        time_mask: `[B, T]`.
+        layout: of the row of the clips' frames.
+        time_mask: `[N]`.
         channel_mask: `[B, C]` or None.
-        negatives: `[N, K]`, flat places in `[B · T]`.
-        replace: `[B, T]`.
-        labels, num_labels: label ids one after another, `[B]`; None without labels.
+        masked: `[M]`, the masked frames of the row.
+        num_masked: of each clip, on the host.
+        negatives: `[M, K]`, frames of the row.
+        replace: `[N]`.
+        labels: label ids one after another; None without labels.
+        num_labels: of each clip, on the host.
         state: of the stream that it came from, to continue after it; None for labelled speech.
     """
 
     index: int
     epoch: int
     waveforms: Tensor
-    num_frames: Tensor
+    layout: Layout
     time_mask: Tensor
     channel_mask: Tensor | None
+    masked: Tensor
+    num_masked: tuple[int, ...]
     negatives: Tensor
     replace: Tensor
     labels: Tensor | None
-    num_labels: Tensor | None
+    num_labels: tuple[int, ...] | None
     state: StreamState | None
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> PretrainingBatch:
-        changed: dict[str, Any] = {n: change(value) for n, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **changed)
+    def _each(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        return {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def to(self, device: torch.device) -> PretrainingBatch:
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        moved = self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(self, layout=self.layout.to(device), **moved)
 
     def pin_memory(self) -> PretrainingBatch:
-        return self._each(lambda tensor: tensor.pin_memory())
+        return replace(self, layout=self.layout.pin_memory(), **self._each(Tensor.pin_memory))
 
     @property
     def padded_samples(self) -> int:
@@ -124,17 +130,20 @@ class Shaping:
         if masks.time is None:
             raise ValueError("pre-training needs a time mask")
         name = (self.seed, update, index)
+        time_mask = np.concatenate([mask[:count] for mask, count in zip(masks.time, num_frames, strict=True)])
         return PretrainingBatch(
             index,
             epoch,
             pad_waveforms(clips),
-            torch.tensor(num_frames),
-            torch.from_numpy(masks.time),
+            lay_out(num_frames),
+            torch.from_numpy(time_mask),
             None if masks.channels is None else torch.from_numpy(masks.channels),
-            torch.from_numpy(draw_negatives(num_frames, masks.time, self.num_negatives, name)),
-            torch.from_numpy(draw_replacement(masks.time.shape, self.replacement, name)),
+            torch.from_numpy(np.flatnonzero(time_mask)),
+            tuple(masks.time.sum(axis=1).tolist()),
+            torch.from_numpy(draw_negatives(num_frames, time_mask, self.num_negatives, name)),
+            torch.from_numpy(draw_replacement(len(time_mask), self.replacement, name)),
             None if labels is None else torch.tensor([label for line in labels for label in line], dtype=torch.long),
-            None if labels is None else torch.tensor([len(line) for line in labels]),
+            None if labels is None else tuple(len(line) for line in labels),
             state,
         )
 

@@ -194,21 +194,20 @@ class PretrainingConfig(RunConfig):
         ]
 
 
+def named(value: Any, language: str) -> Any:
+    """A value of the configuration with the language in place of `{language}`."""
+    return value.replace(LANGUAGE, language) if isinstance(value, str) else value
+
+
 def labelled_languages(data: LabelledConfig) -> list[tuple[str, DataConfig]]:
     """Each labelled language with the data section of its own; none without `data.root`."""
     if data.root is None:
         return []
-    own = data.model_dump(exclude={"languages"})
+    own: dict[str, Any] = data.model_dump(exclude={"languages"})
     if data.languages is None:
         return [(data.language or "", DataConfig(**own))]
     return [
-        (
-            language,
-            DataConfig(
-                **{k: v.replace(LANGUAGE, language) if isinstance(v, str) else v for k, v in own.items()}
-                | {"language": language}
-            ),
-        )
+        (language, DataConfig(**{key: named(value, language) for key, value in own.items()} | {"language": language}))
         for language in data.languages
     ]
 

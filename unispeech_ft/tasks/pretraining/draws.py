@@ -1,6 +1,6 @@
 """What pre-training draws by lot for a micro-batch, as numpy arrays drawn by name.
 
-`B` clips, `T` frames, `N` masked frames, `K` negatives.
+`B` clips, `N` frames of their row, `M` masked frames, `K` negatives.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from unispeech_ft.randomness import Stream, generator
 def draw_negatives(
     num_frames: Sequence[int], time_mask: npt.NDArray[np.bool_], count: int, name: Sequence[int]
 ) -> npt.NDArray[np.int64]:
-    """Flat places in `[B · T]` of the negatives of each masked frame, `[N, K]`, masked frames in row-major order.
+    """Frames of the row that are the negatives of each masked frame, `[M, K]`, masked frames in the order of the row.
 
-    A frame's negatives are drawn with replacement from all the other frames of its own clip, masked or not, and never
-    from padding. (A clip of a single frame has itself as negative, which then counts for nothing.)
+    A frame's negatives are drawn with replacement from all the other frames of its own clip, masked or not. (A clip of
+    a single frame has itself as negative, which then counts for nothing.)
 
     Args:
         num_frames: `[B]`.
-        time_mask: `[B, T]`.
+        time_mask: `[N]`.
         count: `K`.
         name: seed, update and micro-batch.
     """
     random = generator(name[0], Stream.NEGATIVES, *name[1:])
-    width = time_mask.shape[1]
-    drawn = []
-    for row, frames in enumerate(num_frames):
-        masked = np.flatnonzero(time_mask[row])
+    drawn, start = [], 0
+    for frames in num_frames:
+        masked = np.flatnonzero(time_mask[start : start + frames])
         others = random.integers(0, max(1, frames - 1), size=(len(masked), count))
         others += (others >= masked[:, None]) & (frames > 1)
-        drawn.append(others + row * width)
+        drawn.append(others + start)
+        start += frames
     return np.concatenate(drawn)
 
 
-def draw_replacement(shape: tuple[int, int], share: float, name: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """`[B, T]`, frames of which the CTC branch sees the quantised latent, each with probability `share`."""
+def draw_replacement(num_frames: int, share: float, name: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """`[N]`, frames of which the CTC branch sees the quantised latent, each with probability `share`."""
     random = generator(name[0], Stream.REPLACEMENT, *name[1:])
-    return random.random(shape) < share
+    return random.random(num_frames) < share

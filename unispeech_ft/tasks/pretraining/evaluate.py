@@ -12,8 +12,9 @@ import torch
 
 from unispeech_ft.data.audio import Waveform, normalise_waveform
 from unispeech_ft.data.labels import LabelledSplit
+from unispeech_ft.data.row import Row, lay_out
 from unispeech_ft.models.decoding import Autocast, FrameOutputs, OutputsOf, own_frames
-from unispeech_ft.models.families import num_frames
+from unispeech_ft.models.families import backbone, num_frames
 from unispeech_ft.models.forward import encode
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split
@@ -37,15 +38,15 @@ def ctc_outputs(share: float, seed: int) -> OutputsOf:
     def outputs(model: PreTrainedModel, clips: Sequence[Waveform], autocast: Autocast) -> list[FrameOutputs]:
         frames = [num_frames(model.config, len(clip)) for clip in clips]
         with autocast():
-            features = extract(model, pad_waveforms(clips).to(model.device), 0.0)
-            hidden = encode(model, features, torch.tensor(frames, device=model.device))
+            layout = lay_out(frames).to(model.device)
+            features = extract(model, pad_waveforms(clips).to(model.device), layout, 0.0)
+            hidden = encode(model, Row(features, layout))
             random = generator(seed, Stream.EVALUATION_REPLACEMENT, len(clips), sum(frames))
-            replaced = torch.from_numpy(random.random(hidden.shape[:2]) < share).to(model.device)
+            replaced = torch.from_numpy(random.random(len(hidden)) < share).to(model.device)
             projected = None
             if share > 0:
-                latents = model.unispeech.feature_projection.layer_norm(features)
-                chosen = quantise(model, latents.flatten(0, 1), None, 1.0)
-                projected = project_up(model, chosen.vectors).view_as(hidden)
+                latents = backbone(model).feature_projection.layer_norm(features)
+                projected = project_up(model, quantise(model, latents, None, 1.0).vectors)
             logits = ctc_branch(model, hidden, projected, replaced)
         return own_frames(logits, frames)
 

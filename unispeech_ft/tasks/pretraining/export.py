@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -19,7 +19,7 @@ from unispeech_ft.training.checkpoint import Progress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, UniSpeechConfig
 
 
 def objective_line(config: PretrainingConfig) -> str:
@@ -71,7 +71,8 @@ def describe(
     from transformers import UniSpeechForPreTraining
 
     with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in UniSpeechForPreTraining(shape).parameters())
+        network: Any = UniSpeechForPreTraining(cast("UniSpeechConfig", shape))
+    count = sum(int(parameter.numel()) for parameter in network.parameters())
     say(f"model: unispeech, {count / 1e6:.1f} M parameters")
 
 

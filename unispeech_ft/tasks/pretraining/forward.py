@@ -1,18 +1,19 @@
 """Waveforms through Transformers' `UniSpeechForPreTraining` to the terms of the objective.
 
-`B` clips, `S` samples, `T` frames, `N` masked frames, `K` negatives, `C` hidden channels, `F` conv channels, `G` groups
-of `V` codevectors. The stock modules compute; the objective, which the stock class lacks, is `models.pretraining`.
+`B` clips, `S` samples, `N` frames of a row, `M` masked frames, `K` negatives, `C` hidden channels, `F` conv channels,
+`G` groups of `V` codevectors. The stock modules compute; the objective, which the stock class lacks, is `objective`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from unispeech_ft.data.row import Layout, Row
 from unispeech_ft.models.families import backbone
 from unispeech_ft.models.forward import ctc_loss_sum, encode
 from unispeech_ft.tasks.pretraining.objective import (
@@ -28,9 +29,6 @@ from unispeech_ft.tasks.pretraining.objective import (
     total_loss,
 )
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 @dataclass(frozen=True)
 class Speech:
@@ -38,15 +36,19 @@ class Speech:
 
     Attributes:
         waveforms: `[B, S]`, zero beyond a clip's end.
-        num_frames: `[B]`.
-        time_mask: `[B, T]`.
+        layout: of the row of the clips' frames.
+        time_mask: `[N]`.
+        masked: `[M]`, the masked frames of the row.
+        num_masked: of each clip.
         channel_mask: `[B, C]` or None.
-        layers: places of the encoder layers that run; None for all.
+        layers: indices of the encoder layers that run; None for all.
     """
 
     waveforms: Tensor
-    num_frames: Tensor
+    layout: Layout
     time_mask: Tensor
+    masked: Tensor
+    num_masked: Sequence[int]
     channel_mask: Tensor | None = None
     layers: Sequence[int] | None = None
 
@@ -56,8 +58,8 @@ class Draws:
     """Everything drawn by lot.
 
     Attributes:
-        negatives: `[N, K]`, flat places in `[B · T]`, the masked frames in row-major order.
-        replace: `[B, T]`, frames whose latent the CTC branch sees.
+        negatives: `[M, K]`, frames of the row.
+        replace: `[N]`, frames whose latent the CTC branch sees.
         gumbel: seeded for the two draws of codes (masked frames, then all frames); None chooses the best codes.
         temperature: of the Gumbel softmax.
     """
@@ -70,12 +72,13 @@ class Draws:
 
 @dataclass(frozen=True)
 class Weights:
-    """How the terms are weighed; see `config.ObjectiveConfig`."""
+    """How the terms are weighed, and whether the CTC branch sees latents at all; see `config.ObjectiveConfig`."""
 
     alpha: float
     diversity: float
     temperature: float
     extractor_grad_scale: float = 1.0
+    replaces: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,12 @@ class Terms:
 
     Attributes:
         loss: with gradient.
-        num_masked: `N`.
+        num_masked: `M`.
         diversity: (G·V − perplexity) / (G·V), not weighed.
         correct: masked frames whose target was told from its negatives.
         prob_perplexity, code_perplexity: of the masked frames, summed over the groups.
         code_counts: `[G, V]`, how often each code was chosen for a masked frame.
-        ctc_logits: `[B, T, V]`, None where the CTC branch did not run.
+        ctc_logits: `[N, V]`, None where the CTC branch did not run.
     """
 
     loss: Tensor
@@ -109,16 +112,15 @@ def scale_gradient(values: Tensor, factor: float) -> Tensor:
     return values if factor == 1 else values.detach() + factor * (values - values.detach())
 
 
-def extract(model: PreTrainedModel, waveforms: Tensor, grad_scale: float) -> Tensor:
-    """`[B, S]` → conv features `[B, T, F]`; with `grad_scale` 0 nothing is kept for a backward pass."""
-    extractor = backbone(model).feature_extractor
-    if grad_scale == 0:
-        with torch.no_grad():
-            return extractor(waveforms).transpose(1, 2)
-    return scale_gradient(extractor(waveforms), grad_scale).transpose(1, 2)
+def extract(model: Any, waveforms: Tensor, layout: Layout, grad_scale: float) -> Tensor:
+    """`[B, S]` → the row of conv features `[N, F]`; with `grad_scale` 0 nothing is kept for a backward pass."""
+    with torch.set_grad_enabled(grad_scale > 0 and torch.is_grad_enabled()):
+        padded = scale_gradient(backbone(model).feature_extractor(waveforms), grad_scale).transpose(1, 2)
+        clips = [clip[:count] for clip, count in zip(padded, layout.num_frames, strict=True)]
+        return torch.cat(clips)
 
 
-def quantise(model: PreTrainedModel, latents: Tensor, gumbel: torch.Generator | None, temperature: float) -> Quantised:
+def quantise(model: Any, latents: Tensor, gumbel: torch.Generator | None, temperature: float) -> Quantised:
     """Latents `[N, F]` → codes and codevectors, with the stock quantiser's weights."""
     quantiser = model.quantizer
     groups, codes = quantiser.num_groups, quantiser.num_vars
@@ -127,57 +129,59 @@ def quantise(model: PreTrainedModel, latents: Tensor, gumbel: torch.Generator | 
     return choose_codes(logits, quantiser.codevectors.view(groups, codes, -1), noise, temperature)
 
 
-def project_up(model: PreTrainedModel, vectors: Tensor) -> Tensor:
+def project_up(model: Any, vectors: Tensor) -> Tensor:
     """Codevectors `[…, D]` → `[…, C]`, the space of the encoder's outputs."""
-    return model.project_hid(model.project_q(vectors.to(model.project_q.weight.dtype)))
+    projected: Tensor = model.project_hid(model.project_q(vectors.to(model.project_q.weight.dtype)))
+    return projected
 
 
-def ctc_branch(model: PreTrainedModel, hidden: Tensor, projected: Tensor | None, replace: Tensor) -> Tensor:
-    """Encoder outputs `[B, T, C]` → logits of the CTC head `[B, T, V]`, float32 at least."""
+def ctc_branch(model: Any, hidden: Tensor, projected: Tensor | None, replace: Tensor) -> Tensor:
+    """Encoder outputs `[N, C]` → logits of the CTC head `[N, V]`, float32 at least."""
     seen = hidden if projected is None else replace_frames(hidden, projected, replace)
-    logits = model.ctc_proj(model.dropout(seen))
+    logits: Tensor = model.ctc_proj(model.dropout(seen))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def pretraining_terms(
-    model: PreTrainedModel,
+    model: Any,
     speech: Speech,
     draws: Draws,
     weights: Weights,
-    labels: tuple[Tensor, Tensor] | None,
+    labels: tuple[Tensor, Sequence[int]] | None,
 ) -> Terms:
     """The terms of the objective on one micro-batch.
 
     Args:
         labels: all label ids one after another, and how many each clip has; None for speech without labels.
     """
-    features = extract(model, speech.waveforms, weights.extractor_grad_scale)
+    layout = speech.layout
+    features = extract(model, speech.waveforms, layout, weights.extractor_grad_scale)
     latents = model.dropout_features(backbone(model).feature_projection.layer_norm(features))
-    hidden = encode(
-        model,
-        features,
-        speech.num_frames,
-        time_mask=speech.time_mask,
-        channel_mask=speech.channel_mask,
-        layers=speech.layers,
-    )
-    clips, width = hidden.shape[:2]
+    row = Row(features, layout, speech.time_mask, speech.channel_mask)
+    hidden = encode(model, row, layers=speech.layers)
     zero = hidden.new_zeros((), dtype=torch.float32)
     num_masked = len(draws.negatives)
     contrast_wanted = weights.alpha < 1
     ctc_wanted = labels is not None and weights.alpha > 0
     projected = None
-    if contrast_wanted or (ctc_wanted and bool(draws.replace.any())):
-        at_masks = quantise(model, latents[speech.time_mask], draws.gumbel, draws.temperature)
-        everywhere = quantise(model, latents.flatten(0, 1), draws.gumbel, draws.temperature)
-        projected = project_up(model, everywhere.vectors).view(clips, width, -1)
+    if contrast_wanted or (ctc_wanted and weights.replaces):
+        at_masks = quantise(model, latents[speech.masked], draws.gumbel, draws.temperature)
+        everywhere = quantise(model, latents, draws.gumbel, draws.temperature)
+        projected = project_up(model, everywhere.vectors)
     contrastive_sum = diversity = correct = prob = code = zero
     counts = torch.zeros(0, device=hidden.device)
     if contrast_wanted and projected is not None:
         same = same_codes(at_masks.codes, everywhere.codes, draws.negatives)
         targets = project_up(model, at_masks.vectors)
         contrast = contrastive_loss(
-            hidden[speech.time_mask], targets, projected, draws.negatives, same, weights.temperature
+            hidden[speech.masked],
+            targets,
+            projected,
+            draws.negatives,
+            same,
+            weights.temperature,
+            num_frames=layout.num_frames,
+            num_masked=speech.num_masked,
         )
         counts = code_counts(at_masks.codes, at_masks.probabilities.shape[-1])
         prob, code = perplexity(at_masks.probabilities), perplexity((counts / num_masked)[None])
@@ -186,7 +190,7 @@ def pretraining_terms(
     ctc_sum, logits = zero, None
     if ctc_wanted and labels is not None:
         logits = ctc_branch(model, hidden, projected, draws.replace)
-        ctc_sum = ctc_loss_sum(logits, speech.num_frames, labels[0], labels[1], model.config.pad_token_id)
+        ctc_sum = ctc_loss_sum(logits, layout, labels[0], labels[1], model.config.pad_token_id)
     loss = total_loss(
         ctc_sum, contrastive_sum, diversity, num_masked, alpha=weights.alpha, diversity_weight=weights.diversity
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,7 +17,7 @@ from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
 from unispeech_ft.tasks.pretraining.config import PretrainingConfig, PretrainingModelConfig
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig
 
 QUANTISER_PARTS = ("quantizer.", "project_q.", "project_hid.")
 
@@ -34,7 +34,7 @@ class PretrainingModel:
         notes: lines for people, on what starts at random.
     """
 
-    network: PreTrainedModel
+    network: Any
     tokenizer: PhoneTokenizer | None
     normalize: bool
     eps: float
@@ -61,7 +61,7 @@ def read_pretraining_config(model: PretrainingModelConfig) -> PreTrainedConfig:
     return config
 
 
-def _load(model: PretrainingModelConfig, config: PreTrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+def _load(model: PretrainingModelConfig, config: PreTrainedConfig) -> tuple[Any, list[str]]:
     """The network, and the names of the parts that its files lack."""
     from transformers import UniSpeechForPreTraining
 
@@ -81,7 +81,7 @@ def _load(model: PretrainingModelConfig, config: PreTrainedConfig) -> tuple[PreT
     )
 
 
-def _set_trainable(network: PreTrainedModel, config: PretrainingConfig) -> None:
+def _set_trainable(network: Any, config: PretrainingConfig) -> None:
     """What no term of the loss reaches does not train, so that weight decay leaves it alone."""
     if config.model.extractor_grad_scale == 0:
         backbone(network).feature_extractor._freeze_parameters()

@@ -1,13 +1,15 @@
 """The objective of UniSpeech pre-training, as pure functions of tensors and of indices drawn beforehand.
 
-`B` clips, `T` frames, `N` masked frames of all clips together, `K` negatives, `C` channels, `G` groups of `V`
-codevectors. Source: Wang et al. 2021 (UniSpeech), section 3; Baevski et al. 2020 (wav2vec 2.0), section 3; and the
-criterion of microsoft/UniSpeech, with which `tests/pretraining/test_golden_objective.py` compares.
+`N` frames of a row of clips, `T` frames of a clip, `M` masked frames of the row, `K` negatives, `C` channels, `G`
+groups of `V` codevectors. Source: Wang et al. 2021 (UniSpeech), section 3; Baevski et al. 2020 (wav2vec 2.0), section
+3; and the criterion of microsoft/UniSpeech, with which tests/tasks/pretraining/test_golden_objective.py compares.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class Quantised:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The contrastive task on `N` masked frames.
+    """The contrastive task on `M` masked frames.
 
     Attributes:
         loss_sum: Σ over the frames of −log p(target among target and negatives).
@@ -105,30 +107,31 @@ def contrastive_loss(
     negatives: Tensor,
     same: Tensor,
     temperature: float,
+    *,
+    num_frames: Sequence[int],
+    num_masked: Sequence[int],
 ) -> Contrast:
     """InfoNCE with cosine similarity: which of 1 + K latents is the one behind a masked frame?
 
     Args:
-        predictions: `[N, C]`, encoder outputs at the masked frames.
-        targets: `[N, C]`, their own quantised latents, projected up.
-        candidates: `[B, T, C]`, the quantised latents of all frames, projected up.
-        negatives: `[N, K]`, flat places in `[B · T]`, all of them in the frame's own clip.
-        same: `[N, K]`, true where a negative is the same latent as the target; it counts for nothing.
+        predictions: `[M, C]`, encoder outputs at the masked frames.
+        targets: `[M, C]`, their own quantised latents, projected up.
+        candidates: `[N, C]`, the quantised latents of all frames, projected up.
+        negatives: `[M, K]`, frames of the row, all of them in the masked frame's own clip.
+        same: `[M, K]`, true where a negative is the same latent as the target; it counts for nothing.
         temperature: divides the similarities.
+        num_frames, num_masked: frames and masked frames of each clip.
     """
-    width = candidates.shape[1]
     if not len(negatives):
         return Contrast(candidates.sum() * 0, torch.zeros((), device=candidates.device))
     predicted = nn.functional.normalize(predictions.float(), dim=-1, eps=1e-8)
     wanted = nn.functional.normalize(targets.float(), dim=-1, eps=1e-8)
     others = nn.functional.normalize(candidates.float(), dim=-1, eps=1e-8)
-    scores = predicted.new_zeros(negatives.shape)
-    clips = negatives[:, 0] // width
-    # One clip after another: [frames, T] similarities, where gathering vectors would make [frames, K, C].
-    for clip in range(candidates.shape[0]):
-        rows = torch.nonzero(clips == clip)[:, 0]
-        similar = predicted[rows] @ others[clip].T
-        scores = scores.index_put((rows,), similar.gather(1, negatives[rows] - clip * width))
+    starts = accumulate(num_frames, initial=0)
+    counts = list(num_masked)
+    parts = zip(predicted.split(counts), others.split(list(num_frames)), negatives.split(counts), starts, strict=False)
+    # One clip after another: [M, T] similarities, where gathering vectors would make [M, K, C].
+    scores = torch.cat([(mine @ clip.T).gather(1, chosen - start) for mine, clip, chosen, start in parts])
     scores = scores.masked_fill(same, float("-inf"))
     logits = torch.cat([(predicted * wanted).sum(-1, keepdim=True), scores], dim=1) / temperature
     first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
@@ -138,12 +141,12 @@ def contrastive_loss(
 
 
 def same_codes(target_codes: Tensor, all_codes: Tensor, negatives: Tensor) -> Tensor:
-    """`[N, K]`, where a negative has the very codes of its target.
+    """`[M, K]`, where a negative has the very codes of its target.
 
     Args:
-        target_codes: `[N, G]`.
-        all_codes: `[B · T, G]`.
-        negatives: `[N, K]`, places in `[B · T]`.
+        target_codes: `[M, G]`.
+        all_codes: `[N, G]`.
+        negatives: `[M, K]`, frames of the row.
     """
     return (all_codes[negatives] == target_codes[:, None, :]).all(dim=-1)
 
@@ -152,8 +155,8 @@ def replace_frames(hidden: Tensor, latents: Tensor, replace: Tensor) -> Tensor:
     """What the CTC branch sees: the encoder's output, or in some frames the quantised latent, projected up.
 
     Args:
-        hidden, latents: `[B, T, C]`.
-        replace: `[B, T]`, true for the latent.
+        hidden, latents: `[N, C]`.
+        replace: `[N]`, true for the latent.
     """
     return torch.where(replace[..., None], latents.to(hidden.dtype), hidden)
 

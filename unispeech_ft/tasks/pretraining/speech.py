@@ -18,7 +18,7 @@ from unispeech_ft.data.speech import FrameCount, Turns, open_speech
 from unispeech_ft.data.streaming import Pieces
 from unispeech_ft.data.utterances import Rejected
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
-from unispeech_ft.tasks.pretraining.config import LANGUAGE, PretrainingConfig, labelled_languages
+from unispeech_ft.tasks.pretraining.config import PretrainingConfig, labelled_languages, named
 from unispeech_ft.tasks.pretraining.layout import UpdateLayout
 
 
@@ -72,13 +72,6 @@ def _named(split: LabelledSplit, language: str, config: PretrainingConfig) -> La
     return replace(split, phones=[[f"{language}:{phone}" for phone in phones] for phones in split.phones])
 
 
-def _phonemes_of(language: str, phonemes: PhonemesConfig) -> PhonemesConfig:
-    """The section of one language: `{language}` in the lexicon's name stands for it."""
-    if phonemes.lexicon is None:
-        return phonemes
-    return PhonemesConfig(**phonemes.model_dump() | {"lexicon": phonemes.lexicon.replace(LANGUAGE, language)})
-
-
 def open_labelled(config: PretrainingConfig, num_frames: FrameCount, turns: Turns) -> LabelledSpeech | None:
     """Lists, decodes and labels the speech of every language; None where none is configured.
 
@@ -93,7 +86,8 @@ def open_labelled(config: PretrainingConfig, num_frames: FrameCount, turns: Turn
         return None
     speech = LabelledSpeech([], {}, [], [])
     for language, data in languages:
-        phonemes = _phonemes_of(language, config.phonemes)
+        own = {key: named(value, language) for key, value in config.phonemes.model_dump().items()}
+        phonemes = PhonemesConfig(**own)
         opened = open_speech(data, phonemes, num_frames=num_frames, wanted=("train", "validation"), turns=turns)
         speech.train.append(_named(opened.splits["train"], language, config))
         if "validation" in opened.splits:

@@ -55,6 +55,7 @@ def weights_of(config: PretrainingConfig) -> Weights:
         objective.diversity_weight,
         objective.contrastive_temperature,
         config.model.extractor_grad_scale,
+        objective.replacement > 0,
     )
 
 
@@ -71,7 +72,7 @@ def identity(config: PretrainingConfig, speech: LabelledSpeech | None) -> str:
 def sums_of(terms: Terms, padded_samples: int) -> Tensor:
     """What a micro-batch adds to the sums of its update: `[NUM_SUMS + G · V]`, without gradient."""
     masked = terms.num_masked
-    said = [terms.ctc_sum, terms.contrastive_sum, terms.diversity * masked, terms.correct]
+    said: list[Tensor | int] = [terms.ctc_sum, terms.contrastive_sum, terms.diversity * masked, terms.correct]
     said += [terms.prob_perplexity * masked, padded_samples]
     device = terms.loss.device
     values = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device).detach() for value in said])
@@ -181,7 +182,9 @@ class PretrainingTask(Task[PretrainingBatch]):
         """The objective of one micro-batch; what is drawn for it depends on seed, update and index alone."""
         config, batch = self.config, micro_batch
         kept = self._kept_layers(update)
-        speech = Speech(batch.waveforms, batch.num_frames, batch.time_mask, batch.channel_mask, kept)
+        speech = Speech(
+            batch.waveforms, batch.layout, batch.time_mask, batch.masked, batch.num_masked, batch.channel_mask, kept
+        )
         gumbel = gumbel_generator(config.seed, update, batch.index, self.accelerator.device)
         draws = Draws(batch.negatives, batch.replace, gumbel, update_temperature(update, config))
         labels = None if batch.labels is None or batch.num_labels is None else (batch.labels, batch.num_labels)
@@ -198,7 +201,7 @@ class PretrainingTask(Task[PretrainingBatch]):
 
     def trained_parameters(self, update: int) -> list[nn.Parameter]:
         """Not those of layers left out, nor of branches that no micro-batch of the update has, on whichever process."""
-        network, objective = self.network, self.config.objective
+        network, objective = self.built.network, self.config.objective
         layers, kept = backbone(network).encoder.layers, self._kept_layers(update)
         idle: list[nn.Module] = [] if kept is None else [layers[n] for n in range(len(layers)) if n not in kept]
         if not self._has_labels(update):
@@ -213,7 +216,7 @@ class PretrainingTask(Task[PretrainingBatch]):
         if self._has_labels(update):
             figures["ctc_loss"] = sums[CTC] / weight
         if self.num_codes:
-            counts = sums[NUM_SUMS:].view(self.network.quantizer.num_groups, -1)
+            counts = sums[NUM_SUMS:].view(self.built.network.quantizer.num_groups, -1)
             figures |= {
                 "contrastive_loss": sums[CONTRASTIVE] / weight,
                 "contrastive_accuracy": sums[CORRECT] / weight,

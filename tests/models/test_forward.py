@@ -1,4 +1,4 @@
-"""The packed forward against Transformers' own, clip by clip: values and gradients of all families, masks, layers left
+"""The forward against Transformers' own, clip by clip: values and gradients of all families, masks, layers left
 out, company, precision, gradient checkpointing."""
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCTC, PreTrainedModel
 
 import unispeech_ft.models.ils  # noqa: F401  registers the ILS classes
 from unispeech_ft.data.row import Row, lay_out, row_of
-from unispeech_ft.models import forward, packed
+from unispeech_ft.models import forward
 from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM, backbone
+from unispeech_ft.models.padded import kept_layers
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -79,19 +80,22 @@ def masks(lengths: tuple[int, ...] = LENGTHS, channels: int = 32) -> tuple[Tenso
     ) < 0.2
 
 
-def stock(model: PreTrainedModel, row: Row, **options: Any) -> Tensor:
-    """`[N, C]` from Transformers' own encoder, clip by clip and without padding."""
-    found = []
+def stock(model: PreTrainedModel, row: Row, layers: list[int] | None = None) -> Tensor:
+    """`[N, C]` from Transformers' own modules, clip by clip and without padding."""
+    base, found = backbone(model), []
     for clip, (first, length) in enumerate(zip(row.layout.first_frames, row.num_frames, strict=True)):
         span = slice(first, first + length)
-        hidden = forward.encode(
-            model,
-            row.features[None, span],
-            torch.tensor([length]),
-            time_mask=None if row.time_mask is None else row.time_mask[None, span],
-            channel_mask=None if row.channel_mask is None else row.channel_mask[clip : clip + 1],
-            **options,
-        )
+        projected = base.feature_projection(row.features[None, span])
+        hidden = projected[0] if isinstance(projected, tuple) else projected
+        if row.time_mask is not None:
+            hidden = torch.where(row.time_mask[None, span, None], base.masked_spec_embed, hidden)
+        if row.channel_mask is not None:
+            hidden = hidden.masked_fill(row.channel_mask[clip][None, None, :], 0)
+        with kept_layers(base.encoder, layers):
+            there = torch.ones(1, length, dtype=torch.bool)
+            hidden = base.encoder(hidden, attention_mask=there).last_hidden_state
+        if getattr(base, "intermediate_ffn", None) is not None:
+            hidden = hidden + 0.5 * base.intermediate_ffn(hidden)
         found.append(hidden[0])
     return torch.cat(found)
 
@@ -119,7 +123,7 @@ def test_values_and_gradients_equal_transformers_clip_by_clip(kind: str, masked:
     model = network(kind)
     time_mask, channel_mask = masks() if masked else (None, None)
     row = row_of(clips(), time_mask=time_mask, channel_mask=channel_mask)
-    ours, expected = packed.encode(model, row), stock(model, row)
+    ours, expected = forward.encode(model, row), stock(model, row)
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
     assert_equal_gradients(gradients(model, ours), gradients(model, expected))
 
@@ -128,7 +132,7 @@ def test_values_and_gradients_equal_transformers_clip_by_clip(kind: str, masked:
 def test_layers_left_out_do_not_run(kind: str) -> None:
     model = network(kind)
     row = row_of(clips())
-    ours, expected = packed.encode(model, row, layers=[0, 2]), stock(model, row, layers=[0, 2])
+    ours, expected = forward.encode(model, row, layers=[0, 2]), stock(model, row, layers=[0, 2])
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
     found = gradients(model, ours)
     assert not any("encoder.layers.1." in name for name in found)
@@ -139,9 +143,9 @@ def test_layers_left_out_do_not_run(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_company_changes_nothing(kind: str) -> None:
     model = network(kind).eval()
-    together = packed.head(model, packed.encode(model, row_of(clips()))).split(LENGTHS)
+    together = forward.head(model, forward.encode(model, row_of(clips()))).split(LENGTHS)
     for clip, expected in zip(clips(), together, strict=True):
-        alone = packed.head(model, packed.encode(model, row_of([clip])))
+        alone = forward.head(model, forward.encode(model, row_of([clip])))
         torch.testing.assert_close(alone, expected, rtol=0, atol=1e-6 * max(1.0, float(expected.abs().max())))
 
 
@@ -149,10 +153,10 @@ def test_company_changes_nothing(kind: str) -> None:
 def test_bf16_is_close(kind: str) -> None:
     model = network(kind)
     row = row_of(clips())
-    expected = packed.encode(model, row)
+    expected = forward.encode(model, row)
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = packed.encode(model, row)
-        logits = packed.head(model, hidden)
+        hidden = forward.encode(model, row)
+        logits = forward.head(model, hidden)
     assert logits.dtype == torch.float32
     error = (hidden.detach().float() - expected.detach()).norm() / expected.detach().norm()
     assert float(error) < 2e-2
@@ -166,7 +170,7 @@ def test_gradient_checkpointing_changes_nothing(kind: str) -> None:
 
     def found() -> tuple[Tensor, dict[str, Tensor]]:
         torch.manual_seed(5)
-        hidden = packed.encode(model, row)
+        hidden = forward.encode(model, row)
         return hidden.detach(), gradients(model, hidden)
 
     plain, expected = found()
@@ -180,9 +184,9 @@ def test_gradient_checkpointing_changes_nothing(kind: str) -> None:
 def test_each_dropout_drops_in_training_alone(name: str) -> None:
     model = network("unispeech-large", **{name: 0.5})
     row = row_of(clips())
-    assert not torch.equal(packed.encode(model, row), packed.encode(model, row))
+    assert not torch.equal(forward.encode(model, row), forward.encode(model, row))
     model.eval()
-    assert torch.equal(packed.encode(model, row), packed.encode(model, row))
+    assert torch.equal(forward.encode(model, row), forward.encode(model, row))
 
 
 def test_the_loss_is_that_of_each_clip() -> None:
@@ -191,13 +195,14 @@ def test_the_loss_is_that_of_each_clip() -> None:
     logits = torch.randn(sum(lengths), 6, requires_grad=True)
     labels = torch.randint(1, 6, (sum(num_labels),), generator=torch.Generator().manual_seed(2))
     labels[:8] = 4  # twelve frames cannot hold eight equal labels
-    loss = packed.ctc_loss_sum(logits, layout, labels, num_labels, blank=0)
+    loss = forward.ctc_loss_sum(logits, layout, labels, num_labels, blank=0)
     [gradient] = torch.autograd.grad(loss, logits)
     assert not gradient[:12].any()
     expected = torch.zeros(())
     for part, line in zip(logits.split(lengths)[1:], labels.split(num_labels)[1:], strict=True):
         frames, count = torch.tensor([len(part)]), torch.tensor([len(line)])
-        expected = expected + forward.ctc_loss_sum(part[None], frames, line, count, 0)
+        log_probs = torch.log_softmax(part.double(), -1)[:, None]
+        expected = expected + nn.functional.ctc_loss(log_probs, line[None], frames, count, reduction="sum").float()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])
 
