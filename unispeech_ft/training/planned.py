@@ -1,49 +1,25 @@
-"""What tasks share that train an encoder on a batch plan: their updates, and the layers that an update runs."""
+"""What tasks share that fine-tune an encoder on a batch plan, and the layers that an update runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.utils.data import DataLoader
 
+from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.data.batch_plan import BatchPlan, passes
 from unispeech_ft.data.collate import Batch, MicroBatchStream, TrainingSet
 from unispeech_ft.models.families import backbone, shares_position_bias
 from unispeech_ft.randomness import kept_layers
-from unispeech_ft.training.task import UpdateShare
+from unispeech_ft.training.schedule import is_frozen
+from unispeech_ft.training.task import Task, UpdateShare
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-def planned_updates(
-    plan: BatchPlan,
-    training_set: TrainingSet,
-    first: int,
-    last: int,
-    accelerator: Accelerator,
-    *,
-    seconds_per_pass: float | None,
-    num_workers: int,
-) -> Iterator[UpdateShare[Batch]]:
-    """The planned updates first ≤ number < last, each with the rows of this process.
-
-    Their weight is the number of their clips: the loss of an update is a mean over clips.
-
-    Args:
-        seconds_per_pass: see `data.batch_plan.passes`.
-        num_workers: processes that make rows ahead of a GPU.
-    """
-    rank, world = accelerator.process_index, accelerator.num_processes
-    stream = MicroBatchStream(plan, training_set, first, last, rank, world, seconds_per_pass)
-    on_gpu = accelerator.device.type == "cuda"
-    batches = iter(DataLoader(stream, batch_size=None, num_workers=num_workers if on_gpu else 0, pin_memory=on_gpu))
-    for update in plan.updates(first, last):
-        mine = islice(batches, len(passes(update.share(rank, world), seconds_per_pass)))
-        yield UpdateShare(update.number, mine, update.num_sentences, update.padded_s)
+    from transformers import PreTrainedModel
 
 
 def drawn_layers(network: Any, seed: int, update: int, layerdrop: float) -> list[int] | None:
@@ -65,3 +41,52 @@ def parameters_that_run(
     skipped = [] if layers is None else [all_layers[index] for index in range(len(all_layers)) if index not in layers]
     left_out = {id(parameter) for module in (*skipped, *idle) for parameter in module.parameters()}
     return [p for p in network.parameters() if p.requires_grad and id(p) not in left_out]
+
+
+class FineTuning(Task[Batch]):
+    """What tasks share that fine-tune an encoder and a head on a batch plan, the loss being a mean over clips.
+
+    Args:
+        config: of the run.
+        network: on the process's device.
+        head: beginnings of the names of the parameters that train while the encoder is frozen.
+        plan: the batch plan.
+        training_set: the clips that the plan speaks of.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        network: PreTrainedModel,
+        head: Sequence[str],
+        plan: BatchPlan,
+        training_set: TrainingSet,
+        accelerator: Accelerator,
+    ) -> None:
+        self.run, self.network, self.head, self.accelerator = config, network, tuple(head), accelerator
+        self.plan, self.training_set = plan, training_set
+
+    def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        seconds = self.run.training.seconds_per_pass
+        stream = MicroBatchStream(self.plan, self.training_set, first, last, rank, world, seconds)
+        on_gpu = self.accelerator.device.type == "cuda"
+        workers = self.run.data.num_workers if on_gpu else 0
+        batches = iter(DataLoader(stream, batch_size=None, num_workers=workers, pin_memory=on_gpu))
+        for update in self.plan.updates(first, last):
+            mine = islice(batches, len(passes(update.share(rank, world), seconds)))
+            yield UpdateShare(update.number, mine, update.num_sentences, update.padded_s)
+
+    def is_frozen(self, update: int) -> bool:
+        """Whether the head trains alone."""
+        return is_frozen(update, self.run.schedule)
+
+    def layers(self, update: int) -> list[int] | None:
+        """Indices of the encoder layers that an update runs, None for all of them."""
+        return drawn_layers(self.network, self.run.seed, update, self.run.model.layerdrop)
+
+    def trained_parameters(self, update: int) -> list[nn.Parameter]:
+        """The head alone while the encoder is frozen, else all but the conv extractor and the layers left out."""
+        if self.is_frozen(update):
+            return [p for name, p in self.network.named_parameters() if name.startswith(self.head)]
+        return parameters_that_run(self.network, self.layers(update))

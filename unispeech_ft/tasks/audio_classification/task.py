@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -17,9 +17,8 @@ from unispeech_ft.tasks.audio_classification.data import Clips
 from unispeech_ft.tasks.audio_classification.evaluate import classify, evaluate_clips
 from unispeech_ft.tasks.audio_classification.model import HEAD
 from unispeech_ft.training.checkpoint import identity_of
-from unispeech_ft.training.planned import drawn_layers, parameters_that_run, planned_updates
-from unispeech_ft.training.schedule import is_frozen
-from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
+from unispeech_ft.training.planned import FineTuning
+from unispeech_ft.training.task import Score, SummedLoss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,7 +33,7 @@ def identity(config: ClassifierConfig, clips: Clips) -> str:
     return identity_of(config.seed, *said, normalised, train.ids, train.labels, train.num_samples.tolist())
 
 
-class AudioClassificationTask(Task[Batch]):
+class AudioClassificationTask(FineTuning):
     """Fine-tunes an encoder and a stock classifier with cross-entropy.
 
     Args:
@@ -49,50 +48,25 @@ class AudioClassificationTask(Task[Batch]):
         features: Mapping[Split, FeatureStore | ComputedFeatures],
         accelerator: Accelerator,
     ) -> None:
-        self.config, self.network, self.accelerator = config, built.model, accelerator
-        self.identity = identity(config, clips)
-        self.classes = clips.classes
         train, batch = clips.splits["train"], config.batch
-        rows = {name: row for row, name in enumerate(self.classes)}
+        rows = {name: row for row, name in enumerate(clips.classes)}
         labels = [[rows[label]] for label in train.labels]
-        self.plan = BatchPlan(train.num_samples, batch.seconds_per_update, batch.seconds_per_micro_batch, config.seed)
+        plan = BatchPlan(train.num_samples, batch.seconds_per_update, batch.seconds_per_micro_batch, config.seed)
         width = built.model.config.hidden_size
-        self.training_set = TrainingSet(features["train"].clip, labels, width, config.mask, config.seed)
+        training_set = TrainingSet(features["train"].clip, labels, width, config.mask, config.seed)
+        super().__init__(config, built.model, HEAD, plan, training_set, accelerator)
+        self.identity = identity(config, clips)
+        self.classes, self.features = clips.classes, features
         self.validation = clips.splits.get("validation")
-        self.features = features
         self.can_score = self.validation is not None
-
-    def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
-        return planned_updates(
-            self.plan,
-            self.training_set,
-            first,
-            last,
-            self.accelerator,
-            seconds_per_pass=self.config.training.seconds_per_pass,
-            num_workers=self.config.data.num_workers,
-        )
-
-    def _is_frozen(self, update: int) -> bool:
-        return is_frozen(update, self.config.schedule)
-
-    def _layers(self, update: int) -> list[int] | None:
-        return drawn_layers(self.network, self.config.seed, update, self.config.model.layerdrop)
 
     def loss(self, update: int, micro_batch: Batch) -> SummedLoss:
         """Σ cross-entropy of one micro-batch."""
         with self.accelerator.autocast():
-            logits = classify(
-                self.network, micro_batch.row, self._layers(update), encoder_trains=not self._is_frozen(update)
-            )
+            trains = not self.is_frozen(update)
+            logits = classify(self.network, micro_batch.row, self.layers(update), encoder_trains=trains)
         loss = nn.functional.cross_entropy(logits, micro_batch.labels, reduction="sum")
         return SummedLoss(loss, len(micro_batch.num_labels))
-
-    def trained_parameters(self, update: int) -> list[nn.Parameter]:
-        """The head alone while the encoder is frozen, else all but the conv extractor and the layers left out."""
-        if self._is_frozen(update):
-            return [p for name, p in self.network.named_parameters() if name.startswith(HEAD)]
-        return parameters_that_run(self.network, self._layers(update))
 
     def score(self) -> Score:
         if self.validation is None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
@@ -22,9 +21,8 @@ from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split, warnings_about
 from unispeech_ft.training.checkpoint import identity_of
-from unispeech_ft.training.planned import drawn_layers, parameters_that_run, planned_updates
-from unispeech_ft.training.schedule import is_frozen
-from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
+from unispeech_ft.training.planned import FineTuning
+from unispeech_ft.training.task import Score, SummedLoss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -73,7 +71,7 @@ def all_features(
     return {split: split_features(labelled, front_end, config, accelerator) for split, labelled in chosen.items()}
 
 
-class CtcPhonemeTask(Task[Batch]):
+class CtcPhonemeTask(FineTuning):
     """Fine-tunes the encoder and a head of phones with CTC; `ctc_phoneme_task` makes it from labelled features.
 
     Args:
@@ -96,42 +94,19 @@ class CtcPhonemeTask(Task[Batch]):
         validate: Callable[[], Evaluation] | None = None,
         inventory: Sequence[str] = (),
     ) -> None:
-        self.config, self.network, self.accelerator = config, network, accelerator
-        self.plan, self.training_set, self.identity = plan, training_set, identity
+        super().__init__(config, network, ("lm_head.",), plan, training_set, accelerator)
+        self.config, self.identity = config, identity
         self.validate, self.inventory, self.can_score = validate, inventory, validate is not None
-
-    def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
-        return planned_updates(
-            self.plan,
-            self.training_set,
-            first,
-            last,
-            self.accelerator,
-            seconds_per_pass=self.config.training.seconds_per_pass,
-            num_workers=self.config.data.num_workers,
-        )
-
-    def _is_frozen(self, update: int) -> bool:
-        return is_frozen(update, self.config.schedule)
-
-    def _layers(self, update: int) -> list[int] | None:
-        return drawn_layers(self.network, self.config.seed, update, self.config.model.layerdrop)
 
     def loss(self, update: int, micro_batch: Batch) -> SummedLoss:
         """Σ CTC of one micro-batch. While frozen, nothing of the encoder is kept for a backward pass."""
         with self.accelerator.autocast():
-            with torch.set_grad_enabled(not self._is_frozen(update)):
-                hidden = encode(self.network, micro_batch.row, layers=self._layers(update))
+            with torch.set_grad_enabled(not self.is_frozen(update)):
+                hidden = encode(self.network, micro_batch.row, layers=self.layers(update))
             logits = head(self.network, hidden)
         blank = self.network.config.pad_token_id
         loss = ctc_loss_sum(logits, micro_batch.row.layout, micro_batch.labels, micro_batch.num_labels, blank)
         return SummedLoss(loss, len(micro_batch.num_labels))
-
-    def trained_parameters(self, update: int) -> list[nn.Parameter]:
-        """The head alone while the encoder is frozen, else all but the conv extractor and the layers left out."""
-        if self._is_frozen(update):
-            return list(self.network.lm_head.parameters())
-        return parameters_that_run(self.network, self._layers(update))
 
     def score(self) -> Score:
         if self.validate is None:
