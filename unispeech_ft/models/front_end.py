@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FORM = 3
 # oneDNN compiles each new shape, which takes longer than 80 ms more of sound.
 SAMPLES_A_LENGTH = 1280
+# Of a row of sound, unless a single clip is longer.
+SAMPLES_A_ROW = 80 * SAMPLE_RATE_HZ
 
 Features = npt.NDArray[np.floating]
 
@@ -74,7 +76,12 @@ class FrontEnd:
         extractor = backbone(self.model).feature_extractor
         if self.model.device.type == "cpu":
             return [self._alone(extractor, clip) for clip in samples]
-        return self._in_a_row(extractor, samples)
+        rows: list[list[Waveform]] = [[]]
+        for clip in samples:
+            if rows[-1] and len(clip) + sum(map(len, rows[-1])) > SAMPLES_A_ROW:
+                rows.append([])
+            rows[-1].append(clip)
+        return [features for row in rows if row for features in self._in_a_row(extractor, row)]
 
     def _banks(self, waveform: Waveform) -> torch.Tensor:
         banks = self.filter_banks(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"][0]
