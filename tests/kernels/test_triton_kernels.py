@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,13 +23,26 @@ TOLERANCE = {torch.bfloat16: 1e-2, torch.float16: 2e-3, torch.float32: 1e-5}
 LENGTHS = (70, 5, 130, 1)
 
 
+# Whether kernels are interpreted is decided when Triton is first imported.
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+runs_kernels = pytest.mark.skipif(
+    not (ON_GPU or INTERPRETED), reason="see the first test"
+)
+
+
+@pytest.mark.skipif(ON_GPU or INTERPRETED, reason="the others run here")
+def test_all_of_these_in_tritons_interpreter() -> None:
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 @pytest.fixture(scope="module")
 def kernels() -> SimpleNamespace:
-    """The modules of kernels; whether they are interpreted is decided when they are imported."""
-    with pytest.MonkeyPatch.context() as patch:
-        if not ON_GPU:
-            patch.setenv("TRITON_INTERPRET", "1")
-        from unispeech_ft.kernels import ctc, fused, gate, gated_attention, grouped_conv
+    """The modules of kernels."""
+    from unispeech_ft.kernels import ctc, fused, gate, gated_attention, grouped_conv
+
     return SimpleNamespace(ctc=ctc, fused=fused, gate=gate, attention=gated_attention, conv=grouped_conv)
 
 
@@ -44,6 +60,7 @@ def assert_close(found: Any, expected: Any, inputs: tuple[Tensor, ...], toleranc
         assert float((mine - other).norm()) <= tolerance * float(other.norm()) + 1e-6
 
 
+@runs_kernels
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("p", [0.0, 0.3])
 def test_residual_norm_and_gelu(kernels: SimpleNamespace, dtype: torch.dtype, p: float) -> None:
@@ -73,6 +90,7 @@ def test_residual_norm_and_gelu(kernels: SimpleNamespace, dtype: torch.dtype, p:
     assert_close(found, expected, (inner, bias), TOLERANCE[dtype])
 
 
+@runs_kernels
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize(("heads", "width"), [(2, 16), (3, 24)])
 def test_gated_attention(kernels: SimpleNamespace, dtype: torch.dtype, heads: int, width: int) -> None:
@@ -86,6 +104,7 @@ def test_gated_attention(kernels: SimpleNamespace, dtype: torch.dtype, heads: in
     assert_close(found, expected, (qkv, gates, table), TOLERANCE[dtype])
 
 
+@runs_kernels
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_dropped_attention_weights_are_the_same_in_both_passes(kernels: SimpleNamespace, dtype: torch.dtype) -> None:
     """With one-hot values the output is the dropped weights themselves; its gradient must be that of these weights."""
@@ -108,6 +127,7 @@ def test_dropped_attention_weights_are_the_same_in_both_passes(kernels: SimpleNa
     assert torch.equal(run(0.25), dropped)
 
 
+@runs_kernels
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_gate_of_the_position_bias(kernels: SimpleNamespace, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -120,6 +140,7 @@ def test_gate_of_the_position_bias(kernels: SimpleNamespace, dtype: torch.dtype)
     assert_close(found, bias_gate(stock, hidden.float()), inputs, TOLERANCE[dtype])
 
 
+@runs_kernels
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize(("channels", "groups", "taps"), [(32, 2, 16), (24, 2, 7), (96, 2, 19)])
 def test_grouped_convolution(
@@ -136,6 +157,7 @@ def test_grouped_convolution(
     assert_close(found, torch.cat(expected), (row, weight), TOLERANCE[dtype])
 
 
+@runs_kernels
 def test_ctc_with_infeasible_repeated_and_missing_labels(kernels: SimpleNamespace) -> None:
     torch.manual_seed(0)
     lengths, num_labels, rows = (40, 7, 1, 12, 33, 5), (9, 3, 1, 8, 0, 5), 11
@@ -154,6 +176,7 @@ def test_ctc_with_infeasible_repeated_and_missing_labels(kernels: SimpleNamespac
     assert not mine[48:60].any()
 
 
+@runs_kernels
 @pytest.mark.parametrize("kind", ["unispeech", "wavlm"])
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_layers_in_tritons_kernels(
