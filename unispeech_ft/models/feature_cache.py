@@ -25,6 +25,9 @@ from unispeech_ft.models.front_end import Features, FrontEnd
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+# Read and computed together on a GPU.
+CLIPS_A_TIME = 64
+
 
 @dataclass(frozen=True)
 class FeatureStore:
@@ -86,9 +89,14 @@ def _fill(
     longest_first = sorted(range(len(rows)), key=lambda index: -int(audio.num_samples[rows[index]]))
     counts = [front_end.num_frames(int(audio.num_samples[row])) for row in rows]
     np.cumsum(counts, out=offsets[1:])
-    for index in tqdm(longest_first, desc=label, unit="clip", disable=not label, leave=False):
-        features = front_end(audio.waveform(rows[index]))
-        values[offsets[index] : offsets[index + 1]] = features.to(torch.float32).cpu().numpy()
+    step = 1 if front_end.model.device.type == "cpu" else CLIPS_A_TIME
+    with tqdm(total=len(rows), desc=label, unit="clip", disable=not label, leave=False) as bar:
+        for start in range(0, len(rows), step):
+            indices = longest_first[start : start + step]
+            found = front_end.several([audio.waveform(rows[index]) for index in indices])
+            for index, features in zip(indices, found, strict=True):
+                values[offsets[index] : offsets[index + 1]] = features.to(torch.float32).cpu().numpy()
+            bar.update(len(indices))
     values.flush()
     return offsets
 

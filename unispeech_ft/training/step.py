@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unispeech_ft.config.sections import OptimizerConfig
+from unispeech_ft.errors import UserError
 from unispeech_ft.randomness import seed_dropout
 from unispeech_ft.training.task import Batch, Task, UpdateShare
 
@@ -80,17 +81,50 @@ def add_up(task: Task[Batch], update: UpdateShare[Batch], seed: int, accelerator
     """
     sums = torch.zeros(OWN + task.num_sums, device=accelerator.device)
     epoch = 0
+    taken: list[Batch] = []
     for micro_batch in update.micro_batches:
         epoch = max(epoch, micro_batch.epoch)
-        seed_dropout(seed, update.number, micro_batch.index)
-        found = task.loss(update.number, micro_batch.to(accelerator.device))
-        loss = found.loss if update.weight is None else found.loss / update.weight
-        accelerator.backward(loss)
-        sums[LOSS] += loss.detach()
-        sums[WEIGHT] += found.weight
-        if found.sums is not None:
-            sums[OWN:] += found.sums
+        taken.append(micro_batch)
+        if _add(task, update, micro_batch, sums, seed, accelerator):
+            continue
+        fits = False
+        while not fits:
+            _make_room(task)
+            sums.zero_()
+            fits = all(_add(task, update, again, sums, seed, accelerator) for again in taken)
     return sums, epoch
+
+
+def _add(
+    task: Task[Batch], update: UpdateShare[Batch], micro_batch: Batch, sums: Tensor, seed: int, accelerator: Accelerator
+) -> bool:
+    """Adds the gradients and sums of one micro-batch; false where the device ran out of memory."""
+    try:
+        for part in task.parts(micro_batch):
+            seed_dropout(seed, update.number, part.index)
+            found = task.loss(update.number, part.to(accelerator.device))
+            loss = found.loss if update.weight is None else found.loss / update.weight
+            accelerator.backward(loss)
+            sums[LOSS] += loss.detach()
+            sums[WEIGHT] += found.weight
+            if found.sums is not None:
+                sums[OWN:] += found.sums
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def _make_room(task: Task[Batch]) -> None:
+    """After the device ran out of memory: forgets the update's gradients and has the task halve its parts."""
+    for parameter in task.network.parameters():
+        parameter.grad = None
+    torch.cuda.empty_cache()
+    if not task.halve():
+        raise UserError(
+            "the GPU has too little memory for a single clip",
+            remedy="lower data.max_duration_s, set model.gradient_checkpointing true, or train with 16 bits"
+            " (accelerate launch --mixed_precision bf16)",
+        )
 
 
 def apply_if(finite: Tensor, optimizer: Any, accelerator: Accelerator) -> None:
