@@ -6,9 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 DIGESTS = "digests.json"
@@ -104,6 +105,40 @@ def atomic_folder(folder: Path, *, replace: bool = False, seal: bool = False) ->
             for above in made:
                 with contextlib.suppress(OSError):
                     above.rmdir()
+
+
+def keep(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Makes a sealed folder of a cache where it is missing, and anew, with a line, where it is damaged.
+
+    Args:
+        fill: puts the files into an empty folder.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if folder.is_dir():
+        fault = damage(folder)
+        if not fault:
+            return
+        print(f"warning: {folder} is made anew: {fault}", file=sys.stderr)
+    with atomic_folder(folder, replace=folder.is_dir(), seal=True) as partial:
+        fill(partial)
+
+
+def allocate(file: Path) -> None:
+    """Gives every byte of a sparse file its place on the disk, so that writing to it through memory cannot fail.
+
+    Raises:
+        OSError: the disk is too full; the message says what is needed and what is free.
+    """
+    size_bytes = file.stat().st_size
+    with file.open("r+b") as sparse:
+        try:
+            os.posix_fallocate(sparse.fileno(), 0, size_bytes)
+        except OSError as error:
+            free = shutil.disk_usage(file.parent).free
+            what = f"{error.strerror}: {size_bytes / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free"
+            raise OSError(error.errno, what, str(file.parent.parent)) from None
 
 
 def write_text(path: Path, text: str) -> None:

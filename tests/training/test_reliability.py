@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 from warm import clean_environment
 
 from unispeech_ft.config.sections import OptimizerConfig, RunConfig, ScheduleConfig
-from unispeech_ft.errors import UserError
-from unispeech_ft.files import damage
+from unispeech_ft.errors import UserError, run_command
+from unispeech_ft.files import allocate, damage
 from unispeech_ft.runs.directory import check_place, reserved
 from unispeech_ft.training.checkpoint import find_checkpoint
 from unispeech_ft.training.loop import METRICS, train
@@ -291,3 +292,50 @@ def test_a_line_of_the_history_that_was_cut_short_is_dropped(tmp_path: Path) -> 
     (tmp_path / METRICS).write_text("\n".join(lines), encoding="utf-8")
     cut_events(tmp_path / METRICS, 2)
     assert (tmp_path / METRICS).read_text(encoding="utf-8").splitlines() == lines[:1]
+
+
+def test_damaged_caches_are_made_anew(straight: tuple[Path, Path], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    command = ("--config", straight[0], "--output_dir", tmp_path / "run", "--data.cache_dir", cache)
+    must_run(*command)
+    clips, values, offsets = (
+        sorted(cache.rglob(name))[place] for name, place in (("*.arrow", 0), ("values.npy", 0), ("offsets.npy", 1))
+    )
+    clips.write_bytes(clips.read_bytes()[:1000])
+    flip(values)
+    offsets.unlink()
+    finished = run_recipe(*command)
+    assert finished.returncode == 0, finished.stderr
+    for folder, fault in (
+        (values, "values.npy is damaged"),
+        (clips, "is damaged"),
+        (offsets, "offsets.npy is missing"),
+    ):
+        assert any(str(folder.parent) in line and fault in line for line in finished.stderr.splitlines()), folder
+    assert weights(tmp_path / "run") == weights(straight[1])
+    assert all(damage(path.parent) == "" for path in cache.rglob("digests.json"))
+
+
+def test_a_full_disk_is_told_before_anything_is_written_through_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = tmp_path / "values.npy"
+    with file.open("wb") as made:
+        made.truncate(3 * 2**20)
+    allocate(file)
+    assert file.stat().st_blocks * 512 >= 3 * 2**20
+    monkeypatch.setattr(os, "posix_fallocate", full)
+
+    def command() -> None:
+        allocate(file)
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "3 MiB are needed" in said
+    assert "MiB are free" in said
+    assert len(said.splitlines()) == 1
