@@ -127,14 +127,15 @@ class _Flash(torch.autograd.Function):
 def fixed_order() -> Iterator[None]:
     """torch's kernels that could add up in any order use a fixed one, so that a run resumes to the last bit."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic
+    fills = deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)  # only to warn would leave flash attention as it was
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        deterministic.fill_uninitialized_memory = fills
 
 
 def _flash(qkv: Tensor, layout: Layout, heads: int, *, scale: float, p: float) -> Tensor:

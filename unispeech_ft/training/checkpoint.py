@@ -19,6 +19,7 @@ import torch
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import atomic_folder, damage
+from unispeech_ft.models.loader import check_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,16 +52,6 @@ class Progress:
 def identity_of(*said: object) -> str:
     """Identifies a run by all that its updates depend on, in plain JSON; only its own checkpoints continue it."""
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-
-def check_finite(tensors: Mapping[str, torch.Tensor], what: str) -> None:
-    """Raises UserError where a tensor of weights holds what is not a finite number."""
-    bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
-    if bad:
-        raise UserError(
-            f"{what}: {len(bad)} tensors hold numbers that are not finite ({bad[0]} …)",
-            remedy="use an earlier checkpoint, or train again with a lower optimizer.lr",
-        )
 
 
 def _trained(model: PreTrainedModel) -> dict[str, torch.Tensor]:
