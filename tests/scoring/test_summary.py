@@ -33,6 +33,7 @@ DESIGN_FIELDS = [
     "seconds",
 ]
 ADDED_FIELDS = [
+    "normalise",
     "bootstrap_unit",
     "per_shuffled",
     "synthetic",

@@ -67,6 +67,7 @@ def format_summary(summary: Summary) -> str:
         ("model", summary.model),
         ("split", summary.split),
         ("labels", summary.labels),
+        ("sentences by rule", summary.normalise),
         ("speech", "synthetic" if summary.synthetic else None),
         ("reference SHA-256", summary.reference_sha256),
     ]

@@ -40,7 +40,8 @@ class Summary:
     `per` and `per_shuffled` are fractions; `per_ci95` is [low, high] of 10,000 bootstrap draws by `bootstrap_unit`;
     `per_shuffled` is the PER against other utterances' references; `blank_share` is the share of frames whose best
     label is the blank; `seconds` is wall time; `reference_floor` is the PER of a second labelling against the
-    references, below which a model cannot be told from better labels.
+    references, below which a model cannot be told from better labels; `normalise` is the rule by which sentences were
+    normalised before they became references.
     """
 
     per: float | None
@@ -62,6 +63,7 @@ class Summary:
     published_split: bool | None
     scoring: str
     reference_floor: float | None = None
+    normalise: str | None = None
 
     @property
     def interval(self) -> str | None:
@@ -81,6 +83,7 @@ def summarize(
     published_split: bool | None = None,
     scoring: str = TEXT_RULE,
     reference_floor: float | None = None,
+    normalise: str | None = None,
 ) -> Summary:
     """Corpus PER with its interval, counts and hashes; the keywords are what only the caller can know.
 
@@ -107,6 +110,7 @@ def summarize(
         published_split=published_split,
         scoring=scoring,
         reference_floor=reference_floor,
+        normalise=normalise,
     )
 
 

@@ -49,6 +49,7 @@ def write_evaluation(
         seconds=round(evaluation.seconds, 3),
         synthetic=corpus.synthetic,
         labels=config.phonemes.labels,
+        normalise=None if config.phonemes.labels == "column" else config.phonemes.text_rule,
         published_split=corpus.published_split,
         scoring=scoring,
         reference_floor=floor.per if floor else None,
