@@ -18,6 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s", "posterior"}]}'
     parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
     parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write a Praat TextGrid a recording into DIR")
+    channel = "of recordings with several channels, take this one, from 0 (default: the mean of all)"
+    parser.add_argument("--channel", type=int, metavar="N", help=channel)
     beam = "decode by beam search with the phone n-gram in DIR (see `unispeech-ft ngram`)"
     parser.add_argument("--beam", metavar="DIR", type=Path, help=beam)
 
@@ -37,7 +39,9 @@ def run(options: argparse.Namespace) -> None:
     if files:
         saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
         search = load_search(options.beam, saved.tokenizer)[0] if options.beam else None
-        for result, grid in zip(transcribe_files(saved, files, search=search), grids, strict=True):
+        for result, grid in zip(
+            transcribe_files(saved, files, search=search, channel=options.channel), grids, strict=True
+        ):
             if isinstance(result, UserError):
                 faults.append(result)
                 continue

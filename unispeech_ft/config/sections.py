@@ -82,6 +82,7 @@ class DataConfig(Section):
     text_column: str | None = None
     phones_column: str | None = None
     speaker_column: str | None = None
+    channel: Count | None = Field(None, description="which of several channels, from 0; null: the mean of all")
     min_duration_s: NotNegative = 0.4
     max_duration_s: Positive = 20.0
     max_bad_fraction: Probability = Field(0.05, description="more unusable clips than this share stop the run")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unispeech_ft.data.audio import AUDIO_ENDINGS
 from unispeech_ft.data.sources.manifest import PATH_COLUMNS
 from unispeech_ft.errors import UserError, first_line
 
@@ -24,12 +25,11 @@ Source = Literal["folder", "manifest", "parquet", "tar"]
 Unit = tuple[str, int, int]
 Example = dict[str, Any]
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".w64", ".au"})
 PARQUET_ROWS_AT_ONCE = 8
 
 
 def _is_audio(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+    return os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
 
 
 def _files_below(folder: str) -> Iterator[str]:

@@ -60,7 +60,14 @@ def open_audio(corpus: Corpus, split: Split, data: DataConfig, *, show_progress:
     """The decoded audio of a split; of lists without a release, its lengths alone."""
     if corpus.listed_samples is not None:
         return listed_audio(corpus, split)
-    return prepare_audio(corpus, split, data.cache_folder, num_workers=data.num_workers, show_progress=show_progress)
+    return prepare_audio(
+        corpus,
+        split,
+        data.cache_folder,
+        num_workers=data.num_workers,
+        show_progress=show_progress,
+        channel=data.channel,
+    )
 
 
 def list_corpus(data: DataConfig, phonemes: PhonemesConfig) -> Corpus:

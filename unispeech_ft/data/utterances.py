@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ class Utterance:
         text: the sentence; None where the source has phones.
         phones: labels that came with the data.
         speaker: the source's name of the speaker, None where unknown.
+        start_s, end_s: of the utterance in the recording at `path`; None where it is the whole recording.
     """
 
     id: str
@@ -30,6 +31,8 @@ class Utterance:
     text: str | None = None
     phones: tuple[str, ...] | None = None
     speaker: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def unique_ids(utterances: Sequence[Utterance]) -> list[Utterance]:
         seen[utterance.id] = seen.get(utterance.id, 0) + 1
         count = seen[utterance.id]
         name = utterance.id if count == 1 else f"{utterance.id}#{count}"
-        result.append(Utterance(name, utterance.path, utterance.text, utterance.phones, utterance.speaker))
+        result.append(replace(utterance, id=name))
     return result
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ
+from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
 from unispeech_ft.data.labels import check_bad_fraction, summarize_rejected
 from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
-from unispeech_ft.data.shards import AUDIO_SUFFIXES
 from unispeech_ft.data.sources.manifest import PATH_COLUMNS, SPEAKER_COLUMNS, SPLIT_NAMES
 from unispeech_ft.data.sources.tables import read_table, require_column
 from unispeech_ft.data.speech import Turns
@@ -71,7 +70,7 @@ class Clips:
 
 def _from_folders(root: Path) -> list[Utterance]:
     """Clips below the folders of `root`; the first folder's name is the label."""
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_ENDINGS and path.is_file())
     found = []
     for path in files:
         inside = path.relative_to(root)
