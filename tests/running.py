@@ -15,7 +15,7 @@ from warm import clean_environment, run_warm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPE = REPOSITORY / "recipes" / "ctc_phoneme.py"
-PRETRAINING = REPOSITORY / "recipes" / "pretrain_unispeech.py"
+PRETRAINING = REPOSITORY / "recipes" / "pretrain.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
 
 TINY_MODEL: dict[str, Any] = {

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from hub.loopback import LoopbackHub
@@ -64,7 +65,8 @@ def run(words: list[str], folder: Path, **variables: str) -> str:
 
 def test_no_command_is_forgotten():
     recipe, launch = "python recipes/ctc_phoneme.py", "accelerate launch recipes/ctc_phoneme.py"
-    pretrain = "python recipes/pretrain_unispeech.py"
+    pretrain = "python recipes/pretrain.py"
+    classify = "python recipes/audio_classification.py"
     known = (
         "make demo",
         "make test",
@@ -72,6 +74,7 @@ def test_no_command_is_forgotten():
         "python scripts/fetch_splits.py",
         recipe,
         pretrain,
+        classify,
         launch,
         "unispeech-ft transcribe",
         *("unispeech-ft push", "unispeech-ft verify", "unispeech-ft export"),
@@ -103,6 +106,18 @@ def test_common_voice_command(here):
     assert "train: 3 clips" in said
 
 
+def test_classification_command(here):
+    random = np.random.default_rng(0)
+    for number in range(24):
+        folder = here / "words" / ("yes", "no")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{number}.wav", random.normal(0, 0.1, 12_000), 16_000)
+    small = ["--model.from_scratch", "true", *TINY, "--schedule.updates", "2", "--schedule.warmup", "0"]
+    said = run([*command("python recipes/audio_classification.py"), *small], here)
+    assert "test accuracy" in said
+    assert (here / "runs" / "audio_classification" / "model" / "config.json").is_file()
+
+
 def test_own_speech_commands(here, spoken_corpus):
     clips = sorted((spoken_corpus / "ky" / "clips").glob("*.mp3"))
     (here / "recordings").mkdir()
@@ -126,7 +141,7 @@ def test_pretraining_command(here, spoken_corpus):
     words = [word for key, value in small.items() for word in (f"--batch.{key}", value)]
     words += ["--model.from_scratch", "true", "--model.config", safe_dump(tiny, default_flow_style=True, width=10_000)]
     words += ["--unlabelled.max_duration_s", "5", "--schedule.updates", "2", "--model.extractor_grad_scale", "1"]
-    run([*command("python recipes/pretrain_unispeech.py"), *words], here)
+    run([*command("python recipes/pretrain.py"), *words], here)
     assert (here / "runs" / "pretrain" / "stage_2_ky" / "model" / "model.safetensors").is_file()
 
 

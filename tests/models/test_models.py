@@ -250,11 +250,11 @@ def random_batch(model: BuiltModel, num_channels: int = 16) -> Batch:
     )
 
 
-def task_of(model: BuiltModel, **settings: Any) -> ctc.CtcPhonemeTask:
+def task_of(ready: BuiltModel, **settings: Any) -> ctc.CtcPhonemeTask:
     config = CtcPhonemeConfig.model_validate(settings)
     plan = BatchPlan(np.array([16_000] * 2), 6.0, 6.0, config.seed)
     training_set = TrainingSet(lambda index: np.zeros((1, 1)), [], 1, config.mask, config.seed)
-    return ctc.CtcPhonemeTask(config, model.model, plan, training_set, Accelerator(cpu=True))
+    return ctc.CtcPhonemeTask(config, ready.model, plan, training_set, Accelerator(cpu=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)

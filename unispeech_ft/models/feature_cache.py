@@ -8,17 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from unispeech_ft.config.sections import TrainingConfig
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.files import atomic_folder
 from unispeech_ft.models.front_end import Features, FrontEnd
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -114,3 +119,32 @@ def cache_features(
             offsets = _fill(partial / "values.npy", front_end, audio, rows, total, dtype, label)
             np.save(partial / "offsets.npy", offsets)
     return FeatureStore(np.load(folder / "values.npy", mmap_mode="r"), np.load(folder / "offsets.npy"))
+
+
+def open_features(
+    audio: PreparedAudio,
+    rows: Sequence[int],
+    front_end: FrontEnd,
+    cache_dir: Path,
+    training: TrainingConfig,
+    accelerator: Accelerator,
+    name: str,
+) -> FeatureStore | ComputedFeatures:
+    """The features of some clips as a run uses them: cached by the first process where they are missing, or without
+    `training.cache_features` made each time that they are asked for.
+
+    The extractor computes in bf16 where the encoder and `training.bf16_features` have it, else in 32 bits.
+
+    Args:
+        name: of the split, for people.
+    """
+    in_bf16 = training.bf16_features and accelerator.mixed_precision == "bf16"
+    front_end = replace(front_end, dtype=torch.bfloat16 if in_bf16 else torch.float32)
+    if not training.cache_features:
+        return ComputedFeatures(front_end, audio, rows)
+    dtype = np.dtype(np.float32 if accelerator.mixed_precision == "no" else np.float16)
+    with accelerator.main_process_first():
+        size = store_size_bytes(front_end, audio.num_samples[list(rows)].tolist(), dtype) / 2**20
+        accelerator.print(f"features of {name}: {size:.0f} MiB on disk in {cache_dir / 'features'}")
+        label = f"features of {name}" if accelerator.is_main_process else ""
+        return cache_features(front_end, audio, rows, cache_dir, dtype=dtype, label=label)

@@ -70,7 +70,8 @@ def load_network(
 
     Args:
         model_class: an auto class or a model class of Transformers.
-        heads: beginnings of the names that may be missing; the tensors of the encoder must be there.
+        heads: beginnings of the names that may be missing, or of another shape where `options` allow it; the tensors
+            of the encoder must be there.
         options: for `from_pretrained`.
 
     Raises:
@@ -78,9 +79,12 @@ def load_network(
     """
     import torch
     from safetensors import SafetensorError
+    from transformers.utils import logging
 
     path = Path(packaged(name)).expanduser()
     source = path if path.is_dir() else name
+    loudness = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing is said below, where it matters
     try:
         network, info = model_class.from_pretrained(
             source, revision=revision, config=config, dtype=torch.float32, output_loading_info=True, **(options or {})
@@ -92,7 +96,10 @@ def load_network(
             f"{name}: its weights cannot be loaded ({first_line(error)})",
             remedy="download them again, or name another model",
         ) from None
-    missing = sorted(key for key in info["missing_keys"] if "masked_spec_embed" not in key)
+    finally:
+        logging.set_verbosity(loudness)
+    of_other_shape = {name for name, *_ in info["mismatched_keys"]}
+    missing = sorted(key for key in {*info["missing_keys"], *of_other_shape} if "masked_spec_embed" not in key)
     lacking = [key for key in missing if not key.startswith(tuple(heads))]
     if lacking:
         raise UserError(

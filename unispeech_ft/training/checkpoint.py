@@ -11,7 +11,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,26 @@ def save_best(checkpoints: Path, model: PreTrainedModel, progress: Progress) -> 
     with atomic_folder(checkpoints / BEST, replace=True) as folder:
         torch.save(_trained(model), folder / WEIGHTS)
         _write_progress(folder, progress)
+
+
+def bring_best(checkpoint: Path, checkpoints: Path, progress: Progress) -> Progress:
+    """Puts the best model of a run up to a checkpoint into `checkpoints`; a later or missing one counts for nothing.
+
+    Returns:
+        The progress, without a best error where the best model of that time is gone.
+    """
+    best = checkpoint.parent / BEST
+    try:
+        updates = json.loads((best / PROGRESS).read_text(encoding="utf-8"))["updates"]
+    except (OSError, ValueError, KeyError, TypeError):
+        updates = None
+    if progress.best_error is None or updates != progress.best_update:
+        shutil.rmtree(checkpoints / BEST, ignore_errors=True)
+        return replace(progress, best_error=None, best_update=0, evaluations_since_best=0)
+    if best.resolve() != (checkpoints / BEST).resolve():
+        with atomic_folder(checkpoints / BEST, replace=True) as folder:
+            shutil.copytree(best, folder, dirs_exist_ok=True)
+    return progress
 
 
 def load_weights(folder: Path, model: PreTrainedModel) -> None:

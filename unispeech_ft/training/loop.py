@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config.sections import EvaluationConfig, RunConfig
-from unispeech_ft.training.checkpoint import Progress, find_checkpoint, load_checkpoint, save_best, save_checkpoint
+from unispeech_ft.training.checkpoint import (
+    Progress,
+    bring_best,
+    find_checkpoint,
+    load_checkpoint,
+    save_best,
+    save_checkpoint,
+)
 from unispeech_ft.training.metrics_logger import MetricsLogger, cut_events
 from unispeech_ft.training.schedule import lr_scale
 from unispeech_ft.training.step import make_optimizer, run_update
@@ -39,6 +46,17 @@ def _score(
     return progress
 
 
+def broadcast(progress: Progress, accelerator: Accelerator) -> Progress:
+    """What the first process has."""
+    if accelerator.num_processes == 1:
+        return progress
+    from accelerate.utils import broadcast_object_list
+
+    found = [progress]
+    broadcast_object_list(found)
+    return found[0]
+
+
 def _is_due(updates: int, settings: EvaluationConfig) -> bool:
     return updates > settings.start_after and updates % settings.every_updates == 0
 
@@ -60,8 +78,11 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator) -> Pro
     checkpoint = find_checkpoint(config.output_dir, config.resume)
     if checkpoint is not None:
         progress, state = load_checkpoint(checkpoint, task.network, optimizer, accelerator.scaler, task.identity)
+        found = progress
         if accelerator.is_main_process:
             cut_events(output / METRICS, progress.updates)
+            found = bring_best(checkpoint, output / "checkpoints", progress)
+        progress = broadcast(found, accelerator)
     task.network.train()
     logger = MetricsLogger(output / METRICS, accelerator, progress.updates, last, task.warnings)
     patience = config.evaluation.patience

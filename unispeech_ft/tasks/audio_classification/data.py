@@ -220,3 +220,11 @@ def open_clips(data: DataConfig, settings: AudioClassificationConfig, turns: Tur
             f"all training clips are of one class, {clips.classes[0]}", remedy="check data.root and the label column"
         )
     return clips
+
+
+def describe_clips(clips: Clips) -> list[str]:
+    """Lines for people: what there is, and what was left out."""
+    sizes = [f"{split}: {len(part)} clips, {part.hours:.2f} h" for split, part in clips.splits.items()]
+    classes = clips.classes
+    shown = ", ".join(classes[:12]) + (" …" if len(classes) > 12 else "")
+    return [*clips.notes, *sizes, f"classes: {len(classes)}: {shown}"]

@@ -46,10 +46,10 @@ def build_classifier(
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: row for row, name in enumerate(classes)}
     torch.manual_seed(seed)
-    options = attention_options(model, config)
+    options = {**attention_options(model, config), "ignore_mismatched_sizes": True}
     network: Any
     if model.from_scratch:
-        network, fresh = Classifier.from_config(config, **options).float(), len(classes)
+        network, fresh = Classifier.from_config(config, **attention_options(model, config)).float(), len(classes)
         if reads_waveforms(config):
             start_as_filter_bank(backbone(network).feature_extractor)
     else:

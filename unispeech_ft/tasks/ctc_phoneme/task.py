@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
 
-from unispeech_ft.data.batch_plan import BatchPlan, passes
-from unispeech_ft.data.collate import Batch, MicroBatchStream, TrainingSet
+from unispeech_ft.data.batch_plan import BatchPlan
+from unispeech_ft.data.collate import Batch, TrainingSet
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
-from unispeech_ft.models.families import backbone, shares_position_bias
-from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore, cache_features, store_size_bytes
+from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore, open_features
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.randomness import kept_layers
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split, warnings_about
 from unispeech_ft.training.checkpoint import identity_of
-from unispeech_ft.training.schedule import is_frozen
-from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
+from unispeech_ft.training.planned import FineTuning
+from unispeech_ft.training.task import Score, SummedLoss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,28 +51,14 @@ class SplitFeatures:
     store: FeatureStore | ComputedFeatures
 
 
-def in_its_precision(front_end: FrontEnd, bf16_features: bool, accelerator: Accelerator) -> FrontEnd:
-    """The front end as a run uses it: in bf16 where encoder and settings have it, else in 32 bits."""
-    in_bf16 = bf16_features and accelerator.mixed_precision == "bf16"
-    return replace(front_end, dtype=torch.bfloat16 if in_bf16 else torch.float32)
-
-
 def split_features(
     labelled: LabelledSplit, front_end: FrontEnd, config: CtcPhonemeConfig, accelerator: Accelerator
 ) -> SplitFeatures:
-    """The features of a split from the cache, computed by the first process where they are missing; without
-    `training.cache_features` each time that they are asked for."""
-    front_end = in_its_precision(front_end, config.training.bf16_features, accelerator)
-    if not config.training.cache_features:
-        return SplitFeatures(labelled, ComputedFeatures(front_end, labelled.audio, labelled.rows))
-    cache = config.data.cache_folder
-    dtype = np.dtype(np.float32 if accelerator.mixed_precision == "no" else np.float16)
-    with accelerator.main_process_first():
-        size = store_size_bytes(front_end, labelled.num_samples.tolist(), dtype) / 2**20
-        accelerator.print(f"features of {labelled.split}: {size:.0f} MiB on disk in {cache / 'features'}")
-        label = f"features of {labelled.split}" if accelerator.is_main_process else ""
-        store = cache_features(front_end, labelled.audio, labelled.rows, cache, dtype=dtype, label=label)
-    return SplitFeatures(labelled, store)
+    """The features of a split; see `models.feature_cache.open_features`."""
+    audio, rows, cache = labelled.audio, labelled.rows, config.data.cache_folder
+    return SplitFeatures(
+        labelled, open_features(audio, rows, front_end, cache, config.training, accelerator, labelled.split)
+    )
 
 
 def all_features(
@@ -91,7 +71,7 @@ def all_features(
     return {split: split_features(labelled, front_end, config, accelerator) for split, labelled in chosen.items()}
 
 
-class CtcPhonemeTask(Task[Batch]):
+class CtcPhonemeTask(FineTuning):
     """Fine-tunes the encoder and a head of phones with CTC; `ctc_phoneme_task` makes it from labelled features.
 
     Args:
@@ -114,48 +94,19 @@ class CtcPhonemeTask(Task[Batch]):
         validate: Callable[[], Evaluation] | None = None,
         inventory: Sequence[str] = (),
     ) -> None:
-        self.config, self.network, self.accelerator = config, network, accelerator
-        self.plan, self.training_set, self.identity = plan, training_set, identity
+        super().__init__(config, network, ("lm_head.",), plan, training_set, accelerator)
+        self.config, self.identity = config, identity
         self.validate, self.inventory, self.can_score = validate, inventory, validate is not None
-
-    def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        seconds = self.config.training.seconds_per_pass
-        stream = MicroBatchStream(self.plan, self.training_set, first, last, rank, world, seconds)
-        on_gpu = self.accelerator.device.type == "cuda"
-        workers = self.config.data.num_workers if on_gpu else 0
-        batches = iter(DataLoader(stream, batch_size=None, num_workers=workers, pin_memory=on_gpu))
-        for update in self.plan.updates(first, last):
-            mine = islice(batches, len(passes(update.share(rank, world), seconds)))
-            yield UpdateShare(update.number, mine, update.num_sentences, update.padded_s)
-
-    def _is_frozen(self, update: int) -> bool:
-        return is_frozen(update, self.config.schedule)
-
-    def _kept_layers(self, update: int) -> list[int] | None:
-        num_layers = len(backbone(self.network).encoder.layers)
-        keep_first = shares_position_bias(self.network.config)
-        return kept_layers(self.config.seed, update, num_layers, self.config.model.layerdrop, keep_first=keep_first)
 
     def loss(self, update: int, micro_batch: Batch) -> SummedLoss:
         """Σ CTC of one micro-batch. While frozen, nothing of the encoder is kept for a backward pass."""
         with self.accelerator.autocast():
-            with torch.set_grad_enabled(not self._is_frozen(update)):
-                hidden = encode(self.network, micro_batch.row, layers=self._kept_layers(update))
+            with torch.set_grad_enabled(not self.is_frozen(update)):
+                hidden = encode(self.network, micro_batch.row, layers=self.layers(update))
             logits = head(self.network, hidden)
         blank = self.network.config.pad_token_id
         loss = ctc_loss_sum(logits, micro_batch.row.layout, micro_batch.labels, micro_batch.num_labels, blank)
         return SummedLoss(loss, len(micro_batch.num_labels))
-
-    def trained_parameters(self, update: int) -> list[nn.Parameter]:
-        """The head alone while the encoder is frozen, else all but the conv extractor and the layers left out."""
-        if self._is_frozen(update):
-            return list(self.network.lm_head.parameters())
-        layers = backbone(self.network).encoder.layers
-        kept = self._kept_layers(update)
-        skipped = set() if kept is None else set(range(len(layers))) - set(kept)
-        left_out = {id(parameter) for index in skipped for parameter in layers[index].parameters()}
-        return [p for p in self.network.parameters() if p.requires_grad and id(p) not in left_out]
 
     def score(self) -> Score:
         if self.validate is None:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.streaming import Pieces, StreamState
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import backbone, num_frames
-from unispeech_ft.randomness import gumbel_generator, kept_layers
+from unispeech_ft.models.families import num_frames
+from unispeech_ft.randomness import gumbel_generator
 from unispeech_ft.tasks.pretraining.batches import LabelledClips, PretrainingBatch, PretrainingStream, Shaping, loader
 from unispeech_ft.tasks.pretraining.config import PretrainingConfig
 from unispeech_ft.tasks.pretraining.evaluate import score_languages
@@ -29,6 +29,7 @@ from unispeech_ft.tasks.pretraining.model import PretrainingModel
 from unispeech_ft.tasks.pretraining.objective import gumbel_temperature, perplexity
 from unispeech_ft.tasks.pretraining.speech import LabelledSpeech, layout_of, plan_for
 from unispeech_ft.training.checkpoint import identity_of
+from unispeech_ft.training.planned import drawn_layers, parameters_that_run
 from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
 
 if TYPE_CHECKING:
@@ -181,9 +182,9 @@ class PretrainingTask(Task[PretrainingBatch]):
     def loss(self, update: int, micro_batch: PretrainingBatch) -> SummedLoss:
         """The objective of one micro-batch; what is drawn for it depends on seed, update and index alone."""
         config, batch = self.config, micro_batch
-        kept = self._kept_layers(update)
+        layers = self._layers(update)
         speech = Speech(
-            batch.waveforms, batch.layout, batch.time_mask, batch.masked, batch.num_masked, batch.channel_mask, kept
+            batch.waveforms, batch.layout, batch.time_mask, batch.masked, batch.num_masked, batch.channel_mask, layers
         )
         gumbel = gumbel_generator(config.seed, update, batch.index, self.accelerator.device)
         draws = Draws(batch.negatives, batch.replace, gumbel, update_temperature(update, config))
@@ -192,24 +193,20 @@ class PretrainingTask(Task[PretrainingBatch]):
             terms = pretraining_terms(self.network, speech, draws, weights_of(config), labels)
         return SummedLoss(terms.loss, terms.num_masked, sums_of(terms, batch.padded_samples))
 
-    def _kept_layers(self, update: int) -> list[int] | None:
-        num_layers = len(backbone(self.network).encoder.layers)
-        return kept_layers(self.config.seed, update, num_layers, self.config.model.layerdrop, keep_first=False)
+    def _layers(self, update: int) -> list[int] | None:
+        return drawn_layers(self.network, self.config.seed, update, self.config.model.layerdrop)
 
     def _has_labels(self, update: int) -> bool:
         return self.config.objective.alpha > 0 and self.layout.num_unlabelled(update) < self.layout.count
 
     def trained_parameters(self, update: int) -> list[nn.Parameter]:
         """Not those of layers left out, nor of branches that no micro-batch of the update has, on whichever process."""
-        network, objective = self.built.network, self.config.objective
-        layers, kept = backbone(network).encoder.layers, self._kept_layers(update)
-        idle: list[nn.Module] = [] if kept is None else [layers[n] for n in range(len(layers)) if n not in kept]
+        network, objective, idle = self.built.network, self.config.objective, []
         if not self._has_labels(update):
             idle.append(network.ctc_proj)
         if objective.alpha == 1 and not (self._has_labels(update) and objective.replacement > 0):
             idle += [network.quantizer, network.project_q, network.project_hid]
-        left_out = {id(parameter) for module in idle for parameter in module.parameters()}
-        return [p for p in network.parameters() if p.requires_grad and id(p) not in left_out]
+        return parameters_that_run(network, self._layers(update), idle)
 
     def figures(self, update: int, sums: Tensor, weight: Tensor) -> Mapping[str, Tensor]:
         figures = {"padded_s": sums[SAMPLES] / SAMPLE_RATE_HZ, "masked_frames": weight}

@@ -1,0 +1,66 @@
+"""Fine-tunes a classifier of audio clips: words, speakers, languages, a label a clip.
+
+    accelerate launch recipes/audio_classification.py --config configs/audio_classification/folder.yaml --data.root DIR
+
+The stages, each a function to read next: clips are listed (a folder for each class, or a manifest with a column of
+labels) and decoded once; the frozen front end's features are computed once for each clip; the task is trained; the best
+model is scored on the test split and exported for `pipeline("audio-classification")`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from unispeech_ft.launching import before_torch_loads
+
+if __name__ == "__main__":
+    before_torch_loads()
+
+from unispeech_ft.config.reading import read_configs
+from unispeech_ft.errors import run_command
+from unispeech_ft.kernels.install import place
+from unispeech_ft.models.feature_cache import open_features
+from unispeech_ft.runs.directory import open_run
+from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
+from unispeech_ft.tasks.audio_classification.data import describe_clips, open_clips
+from unispeech_ft.tasks.audio_classification.evaluate import Summary
+from unispeech_ft.tasks.audio_classification.export import score_and_export
+from unispeech_ft.tasks.audio_classification.model import build_classifier
+from unispeech_ft.tasks.audio_classification.task import AudioClassificationTask
+from unispeech_ft.training import launch
+from unispeech_ft.training.loop import train
+
+
+def main() -> None:
+    configs = read_configs(FILE, sys.argv[1:])
+    for config in configs:
+        run(config, last=config is configs[-1])
+
+
+def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
+    """One run, and whether it is the last; returns the summaries of its scored splits, on the first process alone."""
+    accelerator = launch.start(config.tracking.trackers, config.output_dir)
+    clips = open_clips(config.data, config.audio_classification, launch.turns_of(accelerator))
+    accelerator.print("\n".join(describe_clips(clips)))
+    if config.dry_run:
+        accelerator.print("dry run: nothing was trained and nothing written but the caches")
+        return []
+
+    built = build_classifier(config.model, config.mask, config.data, clips.classes, config.seed)
+    place(built.model, accelerator.device, config.model, config.training)
+    features = {
+        split: open_features(
+            part.audio, part.rows, built.front_end, config.data.cache_folder, config.training, accelerator, split
+        )
+        for split, part in clips.splits.items()
+    }
+    task = AudioClassificationTask(config, built, clips, features, accelerator)
+    open_run(config, task.identity, clips.left_out, accelerator)
+    train(task, config, accelerator)
+    summaries = score_and_export(config, clips, built, features, accelerator)
+    launch.finish(accelerator, last=last)
+    return summaries
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,186 @@
+"""A classifier learns from folders and from a manifest, and what it leaves works with plain Transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from running import TINY_MODEL
+from transformers import AutoModelForAudioClassification, pipeline
+
+from unispeech_ft.config.reading import read_config
+from unispeech_ft.data.row import row_of
+from unispeech_ft.data.speech import Turns
+from unispeech_ft.data.utterances import Utterance
+from unispeech_ft.errors import UserError
+from unispeech_ft.recipes import audio_classification
+from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
+from unispeech_ft.tasks.audio_classification.data import hold_out, list_clips, open_clips
+from unispeech_ft.tasks.audio_classification.evaluate import classify
+
+TONES_HZ = {"high": 2_400.0, "low": 300.0, "middle": 900.0}
+YAML = Path(__file__).parents[3] / "configs" / "audio_classification" / "folder.yaml"
+
+
+def write_tone(path: Path, frequency_hz: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    time_s = np.arange(int(16_000 * random.uniform(0.5, 0.9))) / 16_000
+    tone = 0.3 * np.sin(2 * np.pi * frequency_hz * random.uniform(0.95, 1.05) * time_s) + random.normal(
+        0, 0.01, len(time_s)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, tone.astype(np.float32), 16_000)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tones")
+    for name, frequency_hz in TONES_HZ.items():
+        for number in range(14):
+            write_tone(root / name / f"{name}{number:02d}.wav", frequency_hz, number)
+    (root / "notes.txt").write_text("not audio")
+    return root
+
+
+@pytest.fixture(scope="module")
+def configured(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ClassifierConfig]:
+    place = tmp_path_factory.mktemp("runs")
+
+    def config(name: str, **overrides: object) -> ClassifierConfig:
+        tiny = {
+            "model.from_scratch": True,
+            "model.base": None,
+            "model.config": {**TINY_MODEL, "classifier_proj_size": 16},
+            "data.root": str(folders),
+            "data.cache_dir": str(place / "cache"),
+            "output_dir": str(place / name),
+            "batch.seconds_per_update": 8,
+            "batch.seconds_per_micro_batch": 8,
+            "data.max_duration_s": 4,
+            "optimizer.lr": 3e-3,
+            "schedule.updates": 40,
+            "schedule.warmup": 4,
+            "evaluation.every_updates": 20,
+            "tracking.trackers": [],
+        }
+        return read_config(FILE, YAML, {**tiny, **{key.replace("__", "."): value for key, value in overrides.items()}})
+
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(configured: Callable[..., ClassifierConfig]) -> Path:
+    config = configured("folders")
+    audio_classification.run(config)
+    return Path(config.output_dir)
+
+
+def test_it_learns_and_says_how_sure_it_is(trained: Path) -> None:
+    summary = json.loads((trained / "eval" / "test" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["classes"] == sorted(TONES_HZ)
+    assert summary["accuracy"] == 1.0 == summary["correct"] / summary["clips"]
+    assert summary["accuracy_ci95"] == [1.0, 1.0]
+    assert summary["bootstrap_unit"] == "utterance"
+    lines = [json.loads(line) for line in (trained / "eval" / "test" / "hypotheses.jsonl").read_text().splitlines()]
+    assert len(lines) == summary["clips"]
+    assert all(line["label"] == line["recognised"] == line["id"].split("/")[0] for line in lines)
+    events = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [event["update"] for event in events if event["event"] == "evaluation"] == [20, 40]
+
+
+def test_the_model_works_with_the_pipeline(trained: Path, folders: Path) -> None:
+    classify_clip = pipeline("audio-classification", model=str(trained / "model"), top_k=1)
+    for name in TONES_HZ:
+        samples, rate = soundfile.read(folders / name / f"{name}03.wav", dtype="float32")
+        assert classify_clip({"raw": samples, "sampling_rate": rate})[0]["label"] == name
+
+
+@torch.no_grad()
+def test_logits_are_the_stock_models(trained: Path, configured: Callable[..., ClassifierConfig]) -> None:
+    network = AutoModelForAudioClassification.from_pretrained(trained / "model").eval()
+    random = np.random.default_rng(0)
+    waveforms = [random.normal(size=size).astype(np.float32) for size in (9_000, 14_000, 6_000)]
+    features = [network.unispeech.feature_extractor(torch.from_numpy(clip)[None])[0].T.numpy() for clip in waveforms]
+    together = classify(network, row_of(features))
+    alone = torch.cat([network(torch.from_numpy(clip)[None]).logits for clip in waveforms])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_resumes_to_the_same_weights(configured: Callable[..., ClassifierConfig], trained: Path) -> None:
+    checkpointed = configured(
+        "resumed", schedule__updates=40, checkpointing__every_updates=20, checkpointing__keep_last=3
+    )
+    audio_classification.run(checkpointed)
+    again = configured(
+        "again", checkpointing__every_updates=20, resume=f"{checkpointed.output_dir}/checkpoints/update-000020"
+    )
+    audio_classification.run(again)
+    weights = [
+        (Path(config.output_dir) / "model" / "model.safetensors").read_bytes() for config in (checkpointed, again)
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_manifest_with_a_column_of_labels(folders: Path, configured: Callable[..., ClassifierConfig]) -> None:
+    rows = [("path", "class", "split", "speaker")]
+    for name in TONES_HZ:
+        for number in range(14):
+            split = "Test" if number == 0 else "dev" if number == 1 else "train"
+            rows.append((f"{name}/{name}{number:02d}.wav", name, split, f"s{number}"))
+    rows += [
+        ("low/low03.wav", "", "train", "s3"),
+        ("../x.wav", "low", "train", "s3"),
+        ("low/none.wav", "low", "train", ""),
+    ]
+    manifest = folders / "clips.tsv"
+    manifest.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    config = configured(
+        "manifest", data__train=str(manifest), audio_classification__label_column="class", data__max_bad_fraction=0.2
+    )
+    clips = open_clips(config.data, config.audio_classification, Turns())
+    assert {split: len(part) for split, part in clips.splits.items()} == {"train": 36, "validation": 3, "test": 3}
+    assert clips.classes == sorted(TONES_HZ)
+    reasons = sorted(item.reason for item in clips.left_out)
+    assert reasons == ["its path ../x.wav leads outside data.root", "no label", "no such file"]
+
+
+def test_speakers_are_held_out_whole_where_enough_are_known() -> None:
+    clips = [Utterance(f"c{n}", Path(f"c{n}.wav"), "x", None, f"s{n % 12}") for n in range(60)]
+    parts, note = hold_out(clips, 0.1)
+    voices = [{clip.speaker for clip in part} for part in parts.values()]
+    assert not any(one & other for one in voices for other in voices if one is not other)
+    assert "speakers" in note
+    parts, note = hold_out([Utterance(f"c{n}", None, "x") for n in range(60)], 0.1)
+    assert [len(part) for part in parts.values()] == [48, 6, 6]
+    assert "clips" in note
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data__root": "nowhere"}, "no folder nowhere"),
+        ({"data__train": "none.tsv"}, "no file"),
+        ({"data__source": "hub", "data__root": "a/b"}, "data.source is hub"),
+        ({"data__test": "x.tsv"}, "without data.train"),
+    ],
+)
+def test_faults_are_named(change: dict[str, object], message: str, configured: Callable[..., ClassifierConfig]) -> None:
+    def listed() -> None:
+        config = configured("faulty", **change)
+        list_clips(config.data, config.audio_classification)
+
+    with pytest.raises(UserError, match=message):
+        listed()
+
+
+def test_one_class_alone_is_refused(tmp_path: Path, configured: Callable[..., ClassifierConfig]) -> None:
+    for number in range(12):
+        write_tone(tmp_path / "only" / f"{number}.wav", 500.0, number)
+    config = configured("one", data__root=str(tmp_path))
+    with pytest.raises(UserError, match="all training clips are of one class"):
+        open_clips(config.data, config.audio_classification, Turns())
