@@ -267,7 +267,7 @@ def test_schema_knows_every_key():
     assert schema["additionalProperties"] is False
     for key in known_keys(CtcPhonemeConfig):
         *sections, name = key.split(".")
-        owner = schema["$defs"][f"{sections[0].title()}CtcPhonemeConfig"] if sections else schema
+        owner = schema["$defs"][f"{sections[0].title()}Config"] if sections else schema
         assert name in owner["properties"]
 
 

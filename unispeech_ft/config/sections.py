@@ -75,13 +75,16 @@ class DataConfig(Section):
     )
     language: str | None = Field(None, description="Common Voice code: ky, fr, es, it, pt …")
     splits: str = Field("release", description="`release`, or a folder of published split lists")
-    train: str | None = Field(None, description="split name, or manifest file")
-    validation: str | None = Field(None, description="split name, or manifest file")
-    test: str | None = Field(None, description="split name, or manifest file")
+    train: str | None = Field(None, description="split name, manifest file, or folder")
+    validation: str | None = Field(None, description="split name, manifest file, or folder")
+    test: str | None = Field(None, description="split name, manifest file, or folder")
     audio_column: str | None = None
     text_column: str | None = None
     phones_column: str | None = None
     speaker_column: str | None = None
+    hold_out: Literal["speaker", "sentence"] | None = Field(
+        None, description="how speech without splits is divided; null: by speaker where ten or more are known"
+    )
     channel: Count | None = Field(None, description="which of several channels, from 0; null: the mean of all")
     min_duration_s: NotNegative = 0.4
     max_duration_s: Positive = 20.0

@@ -21,7 +21,7 @@ from unispeech_ft.config.sections import DataConfig, Labels, PhonemesConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances
-from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
+from unispeech_ft.data.utterances import FILTERED, Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
 from unispeech_ft.phonemes.columns import ColumnRule
@@ -30,8 +30,6 @@ from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce, unknown_wor
 from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.files import read_phone_file
-
-FILTERED = "filtered: "
 
 
 @dataclass(frozen=True)
