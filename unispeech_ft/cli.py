@@ -94,7 +94,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             overrides, words, override_faults = parse_overrides(given, dotted=True)
             parser = build_parser()
             options = parser.parse_args(words)
-            if overrides and options.run not in (evaluate.run, verify.run, audit.run, ngram.run):
+            if overrides and options.run not in (align.run, evaluate.run, verify.run, audit.run, ngram.run):
                 parser.error(f"unrecognized arguments: {' '.join(f'--{key}' for key in overrides)}")
             raise_all(override_faults)
             options.overrides = overrides

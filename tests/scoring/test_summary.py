@@ -34,6 +34,8 @@ DESIGN_FIELDS = [
 ]
 ADDED_FIELDS = [
     "normalise",
+    "speakers",
+    "speakers_in_training",
     "bootstrap_unit",
     "per_shuffled",
     "synthetic",
@@ -81,7 +83,16 @@ def test_hypotheses_file_holds_lists_of_phones(scores, tmp_path):
     write_results(tmp_path, scores, summarize(scores))
     text = (tmp_path / "hypotheses.jsonl").read_text(encoding="utf-8")
     first = json.loads(text.splitlines()[0])
-    assert list(first) == ["id", "reference", "hypothesis", "substitutions", "deletions", "insertions", "duration_s"]
+    assert list(first) == [
+        "id",
+        "reference",
+        "hypothesis",
+        "substitutions",
+        "deletions",
+        "insertions",
+        "duration_s",
+        "speaker",
+    ]
     assert first["reference"] == ["tʃ", "a"]
     assert "tʃ" in text
     assert read_hypotheses(tmp_path / "hypotheses.jsonl") == scores

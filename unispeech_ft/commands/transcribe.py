@@ -13,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Prints a line for each file: path<TAB>phones separated by spaces. Recordings longer than 20 s are cut where it"
         " is quiet. A file that cannot be read does not stop the others; it is reported at the end."
     )
-    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
     form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s", "posterior"}]}'
     parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,15 @@ class TimedPhone:
 
 
 @dataclass(frozen=True)
+class TimedWord:
+    """A word that was known before, from the start of its first phone to the end of its last."""
+
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
 class Transcript:
     """What was said in one file.
 
@@ -53,11 +62,13 @@ class Transcript:
         path: as it was given, or found in a folder.
         duration_s: of the recording.
         phones: in the order of time.
+        words: where they are known, as in an alignment of a sentence.
     """
 
     path: str
     duration_s: float
     phones: list[TimedPhone]
+    words: list[TimedWord] = field(default_factory=list)
 
 
 def as_json(transcript: Transcript) -> str:
@@ -71,7 +82,12 @@ def as_json(transcript: Transcript) -> str:
         }
         for item in transcript.phones
     ]
-    line = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
+    line: dict[str, object] = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
+    if transcript.words:
+        line["words"] = [
+            {"word": item.word, "start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3)}
+            for item in transcript.words
+        ]
     return json.dumps(line, ensure_ascii=False)
 
 
