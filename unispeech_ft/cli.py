@@ -12,25 +12,30 @@ import json
 import os
 import select
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import NoReturn
 
-from unispeech_ft.commands import align, audit, compare, convert, evaluate, export, ngram, push, transcribe, verify
+from unispeech_ft.commands import (
+    align,
+    audit,
+    compare,
+    convert,
+    evaluate,
+    export,
+    lexicon,
+    ngram,
+    phonemize,
+    push,
+    transcribe,
+    verify,
+)
 from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.errors import UserError, raise_all, run_command
 from unispeech_ft.launching import before_torch_loads
 from unispeech_ft.version import VERSION
 
-if TYPE_CHECKING:
-    from unispeech_ft.phonemes.g2p import Pronunciation
-
 Command = Callable[[argparse.Namespace], int | None]
-LINES_PER_BATCH = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -61,7 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "Show every version that matters, what is broken, and how to mend it.")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     command("schema", _schema, "Print the JSON Schema of the configuration.")
-    _add_phonemize_options(command("phonemize", _phonemize, "Sentences in, phones out, line by line, as in training."))
+    phonemize.add_options(command("phonemize", phonemize.run, phonemize.SUMMARY))
+    lexicon.add_options(command("lexicon", lexicon.run, lexicon.SUMMARY))
     score = command("score", _score, "Score hypotheses against references, lines of id<TAB>phones.")
     score.add_argument("reference", metavar="REF", help="file of references")
     score.add_argument("hypothesis", metavar="HYP", help="file of hypotheses")
@@ -88,7 +94,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             overrides, words, override_faults = parse_overrides(given, dotted=True)
             parser = build_parser()
             options = parser.parse_args(words)
-            if overrides and options.run not in (evaluate.run, verify.run, audit.run, ngram.run):
+            if overrides and options.run not in (align.run, evaluate.run, verify.run, audit.run, ngram.run):
                 parser.error(f"unrecognized arguments: {' '.join(f'--{key}' for key in overrides)}")
             raise_all(override_faults)
             options.overrides = overrides
@@ -142,102 +148,6 @@ def _score(options: argparse.Namespace) -> None:
         print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:
         print("\n".join([format_summary(summary), *ladder_lines(scores)]))
-
-
-def _add_phonemize_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("language", metavar="LANGUAGE", nargs="?", help="Common Voice code or espeak-ng's name: ky, fr, sv-SE …")
-    add("file", metavar="FILE", nargs="?", default="-", help="UTF-8 text, a sentence a line; by default or as -: stdin")
-    add("--list", action="store_true", help="print espeak-ng's languages and end")
-    add("--lexicon", metavar="FILE", help="lines of word<TAB>phones, used instead of espeak-ng")
-    add("--lexicon-fallback", action="store_true", help="let espeak-ng pronounce words that the lexicon lacks")
-    flags = "words that espeak-ng reads in another language: remove their flags (default), or drop the sentence"
-    add("--language-flags", choices=("remove", "drop"), default="remove", help=flags)
-    add("--stress", action="store_true", help="keep stress marks")
-    add("--punctuation", action="store_true", help="keep punctuation marks as phones")
-    add("--map", metavar="MAP", default="none", help="none (default), ipa, or a file of phone<TAB>phones")
-
-
-def _phonemize(options: argparse.Namespace) -> None:
-    from unispeech_ft.config.sections import PhonemesConfig
-    from unispeech_ft.phonemes.espeak import supported_languages
-    from unispeech_ft.phonemes.g2p import G2P, pronounce, unknown_words
-
-    if options.list:
-        print("\n".join(supported_languages()))
-        return
-    if options.language is None:
-        raise UserError("LANGUAGE is missing", remedy="name one of `unispeech-ft phonemize --list`")
-    if options.lexicon_fallback and not options.lexicon:
-        raise UserError("--lexicon-fallback is given without --lexicon", remedy="name the lexicon, or leave it out")
-    section = PhonemesConfig(
-        labels="lexicon" if options.lexicon else "espeak",
-        lexicon=options.lexicon,
-        lexicon_fallback=options.lexicon_fallback,
-        language_flags=options.language_flags,
-        stress=options.stress,
-        punctuation=options.punctuation,
-        map=options.map,
-    )
-    g2p = G2P.from_config(section, options.language)
-    words: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    with _open_text(options.file) as stream:
-        size = 1 if stream.isatty() else LINES_PER_BATCH
-        for sentences in _batches(read_lines(stream, options.file), size):
-            pronunciations = pronounce(sentences, g2p)
-            sys.stdout.writelines(" ".join(item.phones) + "\n" for item in pronunciations)
-            words.update(unknown_words(item.fault for item in pronunciations))
-            reasons.update(_reasons(sentences, pronunciations))
-    _report_unpronounced(words, reasons)
-
-
-def _open_text(name: str) -> AbstractContextManager[BinaryIO]:
-    if name == "-":
-        return nullcontext(sys.stdin.buffer)
-    try:
-        return Path(name).open("rb")
-    except OSError as error:
-        raise UserError(
-            f"{name} cannot be read ({error.strerror})", remedy="name a text file, or - for stdin"
-        ) from None
-
-
-def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Lines of UTF-8 text without their LF or CRLF; nothing else ends a line, and a byte order mark is dropped.
-
-    Args:
-        stream: is read as the lines are asked for.
-        name: of the stream, in faults.
-
-    Raises:
-        UserError: a line is not UTF-8.
-    """
-    for number, line in enumerate(stream, start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise UserError(f"{name}, line {number} is not UTF-8", remedy="save the text as UTF-8") from None
-        yield text.removesuffix("\n").removesuffix("\r")
-
-
-def _batches(lines: Iterable[str], size: int) -> Iterator[list[str]]:
-    iterator = iter(lines)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-def _reasons(sentences: Sequence[str], pronunciations: Sequence[Pronunciation]) -> Iterator[str]:
-    for sentence, item in zip(sentences, pronunciations, strict=True):
-        if item.fault and sentence.strip():
-            yield item.fault.partition(":")[0]
-
-
-def _report_unpronounced(words: Counter[str], reasons: Counter[str]) -> None:
-    for reason, lines in reasons.most_common():
-        print(f"warning: {lines} {'line' if lines == 1 else 'lines'} without phones: {reason}", file=sys.stderr)
-    for word, count in sorted(words.items(), key=lambda item: (-item[1], item[0])):
-        print(f"{word}\t{count}", file=sys.stderr)
 
 
 if __name__ == "__main__":

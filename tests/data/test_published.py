@@ -36,7 +36,7 @@ def test_labels_made_again(language, tmp_path, capsys):
     for path in folder.glob("*.id"):
         shutil.move(path, hidden)
     clips = [clip for split in ("train", "validation", "test") for clip in read_list(folder, split, with_labels=False)]
-    rule = G2P.from_config(PhonemesConfig(labels="espeak"), language)
+    rule = G2P.from_config(PhonemesConfig(normalise="published"), language)
     made = pronounce([clip.text for clip in clips], rule)
     for path in hidden.glob("*.id"):
         shutil.move(path, folder)

@@ -316,7 +316,9 @@ def test_duplicates_and_clips_of_one_name_in_two_folders(folder: Path) -> None:
     rows = [{"path": path, "sentence": "a"} for path in ("wavs/clip0.wav", "wavs/clip0.wav", "more/clip0.wav")]
     write_manifest(folder / "m.tsv", rows)
     write_manifest(folder / "v.tsv", ROWS)
-    assert ids(list_utterances(manifest(folder))) == ["wavs/clip0", "wavs/clip0#2", "more/clip0"]
+    corpus = list_utterances(manifest(folder))
+    assert ids(corpus) == ["wavs/clip0", "more/clip0"]
+    assert reasons(corpus) == [("m.tsv:3", "filtered: the same as line 2")]
 
 
 def test_lines_of_jsonl_that_cannot_be_used(folder: Path) -> None:

@@ -33,6 +33,9 @@ DESIGN_FIELDS = [
     "seconds",
 ]
 ADDED_FIELDS = [
+    "normalise",
+    "speakers",
+    "speakers_in_training",
     "bootstrap_unit",
     "per_shuffled",
     "synthetic",
@@ -80,7 +83,16 @@ def test_hypotheses_file_holds_lists_of_phones(scores, tmp_path):
     write_results(tmp_path, scores, summarize(scores))
     text = (tmp_path / "hypotheses.jsonl").read_text(encoding="utf-8")
     first = json.loads(text.splitlines()[0])
-    assert list(first) == ["id", "reference", "hypothesis", "substitutions", "deletions", "insertions", "duration_s"]
+    assert list(first) == [
+        "id",
+        "reference",
+        "hypothesis",
+        "substitutions",
+        "deletions",
+        "insertions",
+        "duration_s",
+        "speaker",
+    ]
     assert first["reference"] == ["tʃ", "a"]
     assert "tʃ" in text
     assert read_hypotheses(tmp_path / "hypotheses.jsonl") == scores

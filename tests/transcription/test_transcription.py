@@ -14,15 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, read_audio
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, read_audio, waveform_blocks
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import build_model
 from unispeech_ft.models.saved import STOCK_EPS, load_saved
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import read_hypotheses
-from unispeech_ft.transcription import chunks
-from unispeech_ft.transcription.chunks import cut_chunks, quietest_sample, waveform_blocks
+from unispeech_ft.transcription.chunks import cut_chunks, quietest_sample
 from unispeech_ft.transcription.transcripts import Transcript, audio_files, transcribe_files
 
 TINY_W2V_BERT = {
@@ -58,10 +57,9 @@ def long_recording(tmp_path, spoken_corpus) -> Path:
     ("name", "rate_hz", "channels"),
     [("a.wav", 48_000, 2), ("a.mp3", 44_100, 1), ("a.flac", 22_050, 3), ("a.ogg", 8_000, 1), ("a.wav", 16_000, 2)],
 )
-def test_blocks_joined_are_the_clip_as_training_reads_it(tmp_path, monkeypatch, name, rate_hz, channels):
-    monkeypatch.setattr(chunks, "BLOCK_S", 0.37)
+def test_blocks_joined_are_the_clip_as_training_reads_it(tmp_path, name, rate_hz, channels):
     soundfile.write(tmp_path / name, noise(2.3, rate_hz, channels), rate_hz)
-    blocks = list(waveform_blocks(tmp_path / name))
+    blocks = list(waveform_blocks(tmp_path / name, block_s=0.37))
     assert len(blocks) > 5
     np.testing.assert_allclose(np.concatenate(blocks), read_audio(tmp_path / name), rtol=0, atol=3e-7)
 

@@ -24,6 +24,7 @@ class Finding:
         count: how many utterances, phones or tokens.
         examples: ids, phones or sentences, the worst or commonest first.
         remedy: what to do about it.
+        width: letters of examples on the page, at most.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Finding:
     count: int
     examples: tuple[str, ...] = ()
     remedy: str = ""
+    width: int = EXAMPLES_WIDTH
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _finding_lines(finding: Finding) -> list[str]:
     where = f"{finding.where}: " if finding.where else ""
     lines = [f"  - {where}{finding.what}"]
     if finding.examples:
-        lines.append(f"      {some(finding.examples)}")
+        lines.append(f"      {some(finding.examples, finding.width)}")
     if finding.remedy:
         lines.append(f"      → {finding.remedy}")
     return lines

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from unispeech_ft.audit import labels, published, sound, splits
+from unispeech_ft.audit import labels, published, sound, splits, text
 from unispeech_ft.audit.findings import Audit, Finding, by_level
 from unispeech_ft.config.sections import PhonemesConfig
 from unispeech_ft.data.labels import FILTERED, LabelledSplit, label_split, label_utterances, summarize_rejected
@@ -20,6 +20,7 @@ from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import read_model_config
 from unispeech_ft.models.families import num_frames
+from unispeech_ft.phonemes.g2p import G2P
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 FOREIGN = "read in another language"
@@ -45,6 +46,7 @@ def audit(config: CtcPhonemeConfig, *, show_progress: bool = False) -> Audit:
         bad = [item for item in rejected if not item.reason.startswith(FILTERED)]
         lines = summarize_rejected(rejected, listed, split)
         findings += splits.left_out(bad, listed, split, config.data.max_bad_fraction, lines)
+        findings += text.unpronounced(bad, split)
         if labelled is not None and len(labelled):
             opened[split] = labelled
     frames, of_model = _frames(config)
@@ -58,6 +60,7 @@ def audit(config: CtcPhonemeConfig, *, show_progress: bool = False) -> Audit:
         findings.append(Finding("no_training", "serious", "train", "no utterance is left to train on", 0))
     figures = {str(split): splits.figures_of(labelled) for split, labelled in opened.items()}
     findings += splits.lopsided(figures)
+    findings += _text_findings(corpus, config)
     return Audit(by_level(findings), figures, tuple(checked))
 
 
@@ -95,6 +98,13 @@ def _label_findings(corpus: Corpus, opened: dict[Split, LabelledSplit], config: 
         yield from labels.coverage(by_split)
     if config.phonemes.labels == "espeak" and config.phonemes.language_flags == "remove":
         yield from _foreign_words(corpus, config)
+
+
+def _text_findings(corpus: Corpus, config: CtcPhonemeConfig) -> list[Finding]:
+    if config.phonemes.labels not in ("espeak", "lexicon", "epitran"):
+        return []
+    sentences = [utterance.text or "" for split in SPLITS for utterance in corpus.splits[split]]
+    return text.two_rules(sentences, G2P.from_config(config.phonemes, config.data.language))
 
 
 def _foreign_words(corpus: Corpus, config: CtcPhonemeConfig) -> Iterator[Finding]:

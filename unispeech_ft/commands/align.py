@@ -1,40 +1,127 @@
-"""`unispeech-ft align`: when each phone of a known sentence was said."""
+"""`unispeech-ft align`: when each phone and word of known sentences was said."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-SUMMARY = "Place the phones of a known sentence in time, by forced alignment."
+if TYPE_CHECKING:
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.transcription.transcripts import Transcript
+
+SUMMARY = "Place the phones and words of known sentences in time, by forced alignment."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
-    parser.add_argument("audio", metavar="AUDIO", help="recording of the sentence")
+    parser.usage = (
+        "%(prog)s [-h] MODEL AUDIO (--phones P | --text T) [--language L] [--lexicon FILE] [--json] [--textgrid DIR]\n"
+        "       %(prog)s [-h] MODEL --corpus CONFIG [--split SPLIT] [--json] [--textgrid DIR] [--csv FILE]"
+        " [--section.key VALUE ...]"
+    )
+    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
+    parser.add_argument("audio", metavar="AUDIO", nargs="?", help="recording of the sentence")
     said = parser.add_mutually_exclusive_group(required=True)
     said.add_argument("--phones", help="what was said, phones separated by spaces")
-    said.add_argument("--text", help="what was said, a sentence; needs --language")
+    said.add_argument("--text", help="what was said, a sentence; needs --language or --lexicon")
+    said.add_argument("--corpus", metavar="CONFIG", help="YAML that names recordings and what was said in them")
+    split = "of the corpus; default: train"
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="train", help=split)
     parser.add_argument("--language", help="of the sentence: a Common Voice code, or espeak-ng's name")
+    lexicon = "pronunciations of the sentence's words, several a word: the one that fits best is taken"
+    parser.add_argument("--lexicon", metavar="FILE", help=lexicon)
     columns = "start, end, posterior and phone"
-    parser.add_argument("--json", action="store_true", help=f"print one JSON object instead of {columns} a line")
-    parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write a Praat TextGrid into DIR")
+    parser.add_argument("--json", action="store_true", help=f"print a JSON object instead of {columns} a line")
+    parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write Praat TextGrids into DIR")
+    table = "also write id, tier, start, end, label and posterior of every word and phone of the corpus"
+    parser.add_argument("--csv", metavar="FILE", type=Path, help=table)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints a line for each phone, start and end in seconds and posterior, or one JSON object."""
-    from unispeech_ft import api
+    """Prints a line for each phone, start and end in seconds and posterior, or a JSON object an utterance."""
     from unispeech_ft.errors import UserError
-    from unispeech_ft.transcription.textgrid import textgrid_paths, write_textgrid
+
+    if options.corpus:
+        if options.audio:
+            raise UserError("AUDIO and --corpus are both given", remedy="the corpus names its recordings; keep one")
+        _run_corpus(options)
+        return
+    if options.audio is None:
+        raise UserError("AUDIO is missing", remedy="name the recording of the sentence, or a --corpus")
+    if options.overrides:
+        raise UserError(f"--{next(iter(options.overrides))} goes with --corpus", remedy="leave it out")
+    _write([_align_one(options)], options, [options.audio])
+
+
+def _align_one(options: argparse.Namespace) -> Transcript:
+    from unispeech_ft import api
+    from unispeech_ft.config.sections import PhonemesConfig
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.models.saved import load_saved
+    from unispeech_ft.phonemes.g2p import G2P, pronounce_words
+    from unispeech_ft.transcription.alignment import align_words
+
+    if options.phones is not None:
+        return api.align(options.model, options.audio, options.phones.split())
+    if options.language is None and options.lexicon is None:
+        raise UserError("--text needs --language", remedy="name the sentence's language, for example --language ky")
+    section = PhonemesConfig(labels="lexicon" if options.lexicon else "espeak", lexicon=options.lexicon)
+    words = pronounce_words(options.text, G2P.from_config(section, options.language))
+    return align_words(load_saved(options.model), options.audio, words)
+
+
+def _run_corpus(options: argparse.Namespace) -> None:
+    import torch
+
+    from unispeech_ft.models.saved import load_saved
+    from unispeech_ft.tasks.ctc_phoneme.config import load_config
+    from unispeech_ft.transcription.corpus import align_corpus
+
+    overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
+    config = load_config(options.corpus, overrides, first_seed=True)
+    saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
+    _write(align_corpus(saved, config.data, config.phonemes, options.split), options, [])
+
+
+def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace, given: list[str]) -> None:
+    """Prints and writes alignments as they come; what has none is said at the end, with status 2."""
+    from unispeech_ft.errors import UserError, raise_all
+    from unispeech_ft.transcription.textgrid import ENDING, textgrid_paths, write_textgrid
     from unispeech_ft.transcription.transcripts import as_json
 
-    if options.text is not None and options.language is None:
-        raise UserError("--text needs --language", remedy="name the sentence's language, for example --language ky")
-    phones = options.phones.split() if options.text is None else api.phonemize([options.text], options.language)[0]
-    aligned = api.align(options.model, options.audio, phones)
-    if options.textgrid:
-        write_textgrid(aligned, *textgrid_paths(options.textgrid, [options.audio], [Path(options.audio)]))
-    if options.json:
-        print(as_json(aligned))
-        return
-    for item in aligned.phones:
-        print(f"{item.start_s:.3f}\t{item.end_s:.3f}\t{item.posterior:.4f}\t{item.phone}")
+    faults = []
+    table = options.csv.open("w", encoding="utf-8", newline="") if options.csv else None
+    try:
+        for item in found:
+            if isinstance(item, UserError):
+                faults.append(item)
+                continue
+            if options.textgrid:
+                paths = textgrid_paths(options.textgrid, given, [Path(name) for name in given])
+                write_textgrid(item, *(paths or [options.textgrid / f"{item.path}{ENDING}"]))
+            if table:
+                _write_rows(item, table)
+            if options.json:
+                print(as_json(item))
+                continue
+            for phone in item.phones:
+                times = f"{phone.start_s:.3f}\t{phone.end_s:.3f}\t{phone.posterior:.4f}\t{phone.phone}"
+                print(times if given else f"{item.path}\t{times}")
+    finally:
+        if table:
+            table.close()
+    raise_all(faults)
+
+
+def _write_rows(item: Transcript, table: TextIO) -> None:
+    import csv
+
+    writer = csv.writer(table)
+    if not table.tell():
+        writer.writerow(("id", "tier", "start_s", "end_s", "label", "posterior"))
+    for word in item.words:
+        writer.writerow((item.path, "words", f"{word.start_s:.3f}", f"{word.end_s:.3f}", word.word, ""))
+    for phone in item.phones:
+        times = f"{phone.start_s:.3f}", f"{phone.end_s:.3f}"
+        writer.writerow((item.path, "phones", *times, phone.phone, f"{phone.posterior:.4f}"))

@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--section.key VALUE sets a key of the configuration, such as --data.root DIR; its model section counts for"
         " nothing. Phones that the model lacks stay in the references and count as errors."
     )
-    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
     parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
     parser.add_argument("--split", required=True, choices=("train", "validation", "test"), help="what to score")
     output = (

@@ -13,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Needs flashlight-text. Then: unispeech-ft evaluate … --beam OUT, unispeech-ft transcribe … --beam OUT."
     )
-    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
     parser.add_argument("output", metavar="OUT", type=Path, help="folder for phones.arpa and beam.json")
     parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
     parser.add_argument("--order", type=int, choices=range(2, 7), default=4, help="longest gram; default: 4")

@@ -13,11 +13,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Prints a line for each file: path<TAB>phones separated by spaces. Recordings longer than 20 s are cut where it"
         " is quiet. A file that cannot be read does not stop the others; it is reported at the end."
     )
-    parser.add_argument("model", metavar="MODEL", help="model folder or Hub id")
+    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
     form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s", "posterior"}]}'
     parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
     parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write a Praat TextGrid a recording into DIR")
+    channel = "of recordings with several channels, take this one, from 0 (default: the mean of all)"
+    parser.add_argument("--channel", type=int, metavar="N", help=channel)
     beam = "decode by beam search with the phone n-gram in DIR (see `unispeech-ft ngram`)"
     parser.add_argument("--beam", metavar="DIR", type=Path, help=beam)
 
@@ -37,7 +39,9 @@ def run(options: argparse.Namespace) -> None:
     if files:
         saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
         search = load_search(options.beam, saved.tokenizer)[0] if options.beam else None
-        for result, grid in zip(transcribe_files(saved, files, search=search), grids, strict=True):
+        for result, grid in zip(
+            transcribe_files(saved, files, search=search, channel=options.channel), grids, strict=True
+        ):
             if isinstance(result, UserError):
                 faults.append(result)
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_origin
@@ -113,7 +113,10 @@ def _unknown_key(key: str, keys: Sequence[str]) -> UserError:
     tails: dict[str, str] = {}
     for known in keys:
         tails.setdefault(known.rsplit(".", 1)[-1], known)
-    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    near = [known for known in keys if known.rsplit(".", 1)[-1] == key and known != key]
+    if len(near) > 1:
+        return UserError(f"unknown key {key}", remedy=f"did you mean {' or '.join(near)}?")
+    near = near or difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
     near = near or [tails[t] for t in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.7)]
     return UserError(f"unknown key {key}", remedy=f"did you mean {near[0]}?" if near else "see `unispeech-ft schema`")
 
@@ -224,6 +227,26 @@ def read_config(
     return _checked(one, found, file.root, readable)
 
 
+def recipe_help(file: ConfigFile[Run]) -> str:
+    """How a recipe is called, and every key with its default and what it means."""
+    lines = [f"usage: accelerate launch {file.recipe} --config FILE [--section.key VALUE ...]", ""]
+    lines += [f"A configuration to start from is {file.example}. Keys, their defaults, and what they mean:", ""]
+    lines += [
+        f"  --{key} {default}" + (f"  ({meaning})" if meaning else "") for key, default, meaning in _keys(file.root)
+    ]
+    return "\n".join(lines)
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        section = _section_of(field.annotation)
+        if section:
+            yield from _keys(section, f"{prefix}{name}.")
+        else:
+            default = json.dumps(field.get_default(call_default_factory=True), default=str, ensure_ascii=False)
+            yield prefix + name, default, field.description or ""
+
+
 def read_configs(file: ConfigFile[Run], arguments: Sequence[str]) -> list[Run]:
     """The configurations that a recipe's command line asks for, `--config FILE` and overrides.
 
@@ -233,6 +256,9 @@ def read_configs(file: ConfigFile[Run], arguments: Sequence[str]) -> list[Run]:
     Raises:
         UserError: as in `read_config`; or keys that name one run, and several seeds.
     """
+    if {"-h", "--help"} & set(arguments):
+        print(recipe_help(file))
+        raise SystemExit(0)
     overrides, others, faults = parse_overrides(arguments)
     faults = [
         *(UserError(f"argument {word!r} is not understood", remedy="write --section.key VALUE") for word in others),

@@ -18,7 +18,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
-Labels = Literal["espeak", "lexicon", "column", "published"]
+Labels = Literal["espeak", "lexicon", "epitran", "column", "published"]
 # Whether something is wrong, what, and the remedy.
 Check = tuple[bool, str, str]
 
@@ -75,13 +75,17 @@ class DataConfig(Section):
     )
     language: str | None = Field(None, description="Common Voice code: ky, fr, es, it, pt …")
     splits: str = Field("release", description="`release`, or a folder of published split lists")
-    train: str | None = Field(None, description="split name, or manifest file")
-    validation: str | None = Field(None, description="split name, or manifest file")
-    test: str | None = Field(None, description="split name, or manifest file")
+    train: str | None = Field(None, description="split name, manifest file, or folder")
+    validation: str | None = Field(None, description="split name, manifest file, or folder")
+    test: str | None = Field(None, description="split name, manifest file, or folder")
     audio_column: str | None = None
     text_column: str | None = None
     phones_column: str | None = None
     speaker_column: str | None = None
+    hold_out: Literal["speaker", "sentence"] | None = Field(
+        None, description="how speech without splits is divided; null: by speaker where ten or more are known"
+    )
+    channel: Count | None = Field(None, description="which of several channels, from 0; null: the mean of all")
     min_duration_s: NotNegative = 0.4
     max_duration_s: Positive = 20.0
     max_bad_fraction: Probability = Field(0.05, description="more unusable clips than this share stop the run")
@@ -100,14 +104,24 @@ class PhonemesConfig(Section):
     """How sentences become phones, and the layout of the head."""
 
     labels: Labels = "espeak"
-    language: str | None = Field(None, description="espeak-ng's name; null: found from data.language")
-    lexicon: str | None = Field(None, description="file of word<TAB>phones separated by spaces")
+    normalise: Literal["text", "published"] = Field(
+        "text", description="text: only sentence marks and brackets go; published: every mark becomes a space"
+    )
+    language: str | None = Field(None, description="espeak-ng's or epitran's name; null: found from data.language")
+    lexicon: str | None = Field(None, description="file of word<TAB>phones separated by spaces, or of MFA or Kaldi")
     lexicon_fallback: bool = Field(False, description="let espeak-ng pronounce the words that the lexicon lacks")
     language_flags: Literal["remove", "drop"] = "remove"
     stress: bool = Field(False, description="keep stress marks")
     punctuation: bool = Field(False, description="keep punctuation marks as tokens")
+    tones: Literal["vowel", "token"] = Field("vowel", description="vowel: a5 is one phone; token: a and 5 are two")
+    segment: bool = Field(False, description="phones of lexicon or column have no spaces between them: panphon cuts")
     map: str = Field("none", description="`none`, `ipa`, or a file of phone<TAB>phones")
     head_layout: Literal["transformers", "original"] = "transformers"
+
+    @property
+    def text_rule(self) -> Literal["text", "published"]:
+        """The rule of normalisation: published labels, and what is compared with them, have their own."""
+        return "published" if self.labels == "published" else self.normalise
 
     def checks(self, *, named: bool) -> list[Check]:
         """Faults of what labels need.
@@ -117,9 +131,9 @@ class PhonemesConfig(Section):
         """
         return [
             (
-                self.labels == "espeak" and not named,
+                self.labels in ("espeak", "epitran") and not named,
                 "phonemes.language is missing",
-                "labels from espeak-ng need data.language or phonemes.language (espeak-ng's names: fr-fr, ky …)",
+                "labels from espeak-ng or epitran need data.language or phonemes.language (fr-fr, ky; kaz-Cyrl)",
             ),
             (
                 self.labels == "lexicon" and self.lexicon is None,

@@ -1,105 +1,250 @@
-"""Encoded audio → 16 kHz mono waveforms, with soundfile (MP3, FLAC, Ogg, Opus, WAV) and soxr's HQ resampler.
+"""Encoded audio → 16 kHz mono waveforms: soundfile (MP3, FLAC, Ogg, Opus, WAV), PyAV where it is installed for all
+other formats, and soxr's HQ resampler.
 
-`S` samples. The result equals `librosa.load(path, sr=16000, res_type="soxr_hq")` to the bit.
+`S` samples. There is one reader, of blocks (`native_blocks`); whole clips, pieces and chunks are made of what it reads.
+A whole clip equals `librosa.load(path, sr=16000, res_type="soxr_hq")` to the bit.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import mmap
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from unispeech_ft.data.containers import Content, Joined, Stream, Truncated, streams
+
 SAMPLE_RATE_HZ = 16_000
 RESAMPLER = "soxr HQ"
+BLOCK_S = 20.0
+# Of files and archive members that are audio by their name; WITH_AV need PyAV.
+SOUNDFILE_ENDINGS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav")
+AV_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma")
+AUDIO_ENDINGS = SOUNDFILE_ENDINGS + AV_ENDINGS
+LOUDEST = 1e6
+# Segments may end so much later than their recording: lists round.
+END_TOLERANCE_S = 0.1
+# A file may hold this much less than its header says: encoders round up, by MP3 frames or by a share.
+MISSING_FRAMES, MISSING_SHARE = 2304, 0.01
 Waveform = npt.NDArray[np.float32]
-
-_OGG_END_OF_STREAM = 4
 
 
 class BadClip(Exception):
     """A clip that cannot be used; the message is the reason."""
 
 
-def declares_more_than_it_holds(encoded: bytes | mmap.mmap) -> bool:
-    """Whether a RIFF or Ogg file ends before its own headers say; soundfile reads such files without a word."""
-    if encoded[:4] == b"RIFF" and len(encoded) >= 8:
-        declared = struct.unpack("<I", encoded[4:8])[0]
-        return declared not in (0, 0xFFFFFFFF) and declared + 8 > len(encoded) + 1
-    if encoded[:4] == b"OggS":
-        last_page = encoded.rfind(b"OggS")
-        return last_page + 5 < len(encoded) and not encoded[last_page + 5] & _OGG_END_OF_STREAM
-    return False
+def native_blocks(
+    source: Path | bytes, *, channel: int | None = None, block_s: float = BLOCK_S
+) -> Iterator[tuple[Waveform, int]]:
+    """A recording in blocks `[S]` of its own sampling rate, with that rate in Hz, which may change between streams.
 
-
-def _decode(encoded: bytes) -> tuple[Waveform, int]:
-    import soundfile
-
-    if not encoded:
-        raise BadClip("the file is empty")
-    try:
-        with soundfile.SoundFile(io.BytesIO(encoded)) as file:
-            declared, rate_hz = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
-        reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
-        raise BadClip(f"not audio that can be decoded ({reason})") from None
-    missing = declared - len(samples)
-    if declares_more_than_it_holds(encoded) or missing > max(0.01 * declared, 2304):
-        raise BadClip(f"truncated: {len(samples) / rate_hz:.2f} s decoded of more that the file declares")
-    if not len(samples):
-        raise BadClip("no samples in the file")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    return mono, rate_hz
-
-
-def decode_audio(encoded: bytes) -> Waveform:
-    """Bytes of an audio file → waveform `[S]` at 16 kHz, float32, full scale ±1, channels averaged.
+    Args:
+        source: an audio file, or its bytes.
+        channel: which one, from 0; None for the mean of all.
 
     Raises:
-        BadClip: empty, truncated, silent to the bit, not finite, or not audio.
+        BadClip: missing, empty, truncated, not audio, samples that are no numbers or beyond all bounds, or channels
+            that cancel out; blocks before the fault have been given by then.
+    """
+    try:
+        if isinstance(source, bytes):
+            yield from _blocks_of(source, source, channel, block_s)
+            return
+        with source.open("rb") as file:
+            if not file.seek(0, io.SEEK_END):
+                raise BadClip("the file is empty")
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        yield from _blocks_of(source, content, channel, block_s)
+    except FileNotFoundError:
+        raise BadClip("no such file") from None
+    except OSError as error:
+        raise BadClip(f"the file cannot be read ({error.strerror or error})") from None
+
+
+def _blocks_of(
+    source: Path | bytes, content: Content, channel: int | None, block_s: float
+) -> Iterator[tuple[Waveform, int]]:
+    if not len(content):
+        raise BadClip("the file is empty")
+    try:
+        found = streams(content)
+    except Truncated:
+        raise BadClip("truncated: the file ends before its own header says") from None
+    empty = True
+    for stream in found:
+        for samples, rate_hz in _decoded(source, stream, block_s):
+            empty = False
+            yield _mono(samples, channel), rate_hz
+    if empty:
+        raise BadClip("no samples in the file")
+
+
+def _decoded(source: Path | bytes, stream: Stream, block_s: float) -> Iterator[tuple[Waveform, int]]:
+    """Blocks `[S, channels]` of one stream, with their rate."""
+    import soundfile
+
+    opened: Path | io.IOBase = source if isinstance(source, Path) else io.BytesIO(source)
+    try:
+        with soundfile.SoundFile(Joined(stream.pieces) if stream.pieces else opened) as file:
+            declared, rate_hz, num_read = file.frames, file.samplerate, 0
+            while len(samples := file.read(max(1, round(block_s * rate_hz)), dtype="float32", always_2d=True)):
+                num_read += len(samples)
+                yield samples, rate_hz
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+        yield from _by_av(source, reason, block_s)
+        return
+    if declared - num_read > max(MISSING_SHARE * declared, MISSING_FRAMES):
+        raise BadClip(f"truncated: {num_read / rate_hz:.2f} s decoded of more that the file declares")
+
+
+def _by_av(source: Path | bytes, reason: str, block_s: float) -> Iterator[tuple[Waveform, int]]:
+    """What soundfile cannot read, decoded by PyAV."""
+    try:
+        import av
+    except ImportError:
+        refused = f"not audio that can be decoded ({reason}); m4a, AAC, WebM and others: pip install 'unispeech-ft[av]'"
+        raise BadClip(refused) from None
+    try:
+        with av.open(str(source) if isinstance(source, Path) else io.BytesIO(source), mode="r") as container:
+            if not container.streams.audio:
+                raise BadClip(f"not audio that can be decoded ({reason}; nor does PyAV find sound in it)")
+            held: list[Waveform] = []
+            for frame in container.decode(container.streams.audio[0]):
+                planar = av.AudioResampler(format="fltp").resample(frame)
+                held += [np.ascontiguousarray(part.to_ndarray().T) for part in planar]
+                rate_hz = frame.sample_rate
+                if sum(map(len, held)) >= block_s * rate_hz:
+                    yield np.concatenate(held), rate_hz
+                    held = []
+            if held:
+                yield np.concatenate(held), rate_hz
+    except (av.FFmpegError, ValueError) as error:
+        raise BadClip(f"not audio that can be decoded ({reason}; PyAV: {error.__class__.__name__})") from None
+
+
+def _mono(samples: Waveform, channel: int | None) -> Waveform:
+    """One channel, or the mean of `[S, channels]`; refuses what no microphone gives."""
+    if not np.isfinite(samples).all():
+        raise BadClip("samples that are not finite numbers")
+    if len(samples) and max(float(samples.max()), -float(samples.min())) > LOUDEST:
+        raise BadClip(f"a sample of {float(np.abs(samples).max()):.2g}, where full scale is 1")
+    if channel is not None:
+        if channel >= samples.shape[1]:
+            raise BadClip(f"channel {channel} is asked for, but the file has {samples.shape[1]} (counted from 0)")
+        return np.ascontiguousarray(samples[:, channel])
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    mean: Waveform = samples.mean(axis=1)
+    if samples.shape[1] == 2 and _cancel(samples, mean):
+        raise BadClip(
+            "the right channel is the inverted left one, so that their mean is silence: choose one (data.channel 0, or"
+            " --channel 0)"
+        )
+    return mean
+
+
+def _cancel(samples: Waveform, mean: Waveform) -> bool:
+    """Whether two channels are loud enough and alike, and their mean is nearly nothing."""
+    left, right = (float(np.mean(np.square(samples[:, side], dtype=np.float64))) for side in (0, 1))
+    return min(left, right) > 1e-8 and float(np.mean(np.square(mean, dtype=np.float64))) < 0.01 * min(left, right)
+
+
+def decode_audio(source: Path | bytes, channel: int | None = None) -> Waveform:
+    """An audio file, or its bytes → waveform `[S]` at 16 kHz, float32, full scale ±1, channels averaged.
+
+    Args:
+        channel: take this one, from 0, instead.
+
+    Raises:
+        BadClip: see `native_blocks`; or silent to the bit.
     """
     import soxr
 
-    mono, rate_hz = _decode(encoded)
-    waveform = mono if rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-    waveform = np.ascontiguousarray(waveform, dtype=np.float32)
+    parts = []
+    for rate_hz, blocks in itertools.groupby(native_blocks(source, channel=channel), key=lambda block: block[1]):
+        mono = np.concatenate([block for block, _ in blocks])
+        parts.append(mono if rate_hz == SAMPLE_RATE_HZ else soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ"))
+    waveform = np.ascontiguousarray(np.concatenate(parts), dtype=np.float32)
     if not len(waveform):
         raise BadClip("no samples in the file")
-    if not np.isfinite(waveform).all():
-        raise BadClip("samples that are not finite numbers")
     if not waveform.any():
         raise BadClip("digital silence")
     return waveform
 
 
-def read_audio(path: Path | str) -> Waveform:
-    """An audio file → waveform `[S]` at 16 kHz.
+def read_audio(path: Path | str, channel: int | None = None) -> Waveform:
+    """An audio file → waveform `[S]` at 16 kHz; see `decode_audio`."""
+    return decode_audio(Path(path), channel)
+
+
+def waveform_blocks(source: Path | bytes, channel: int | None = None, block_s: float = BLOCK_S) -> Iterator[Waveform]:
+    """A recording of any length → 16 kHz mono blocks `[S]`; at no time is more than one in memory.
+
+    Joined, the blocks equal `decode_audio` to a rounding error of single precision, 1e-7.
 
     Raises:
-        BadClip: the file is missing or unreadable, or as in `decode_audio`.
+        BadClip: see `native_blocks`.
     """
-    try:
-        encoded = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise BadClip("no such file") from None
-    except OSError as error:
-        raise BadClip(f"the file cannot be read ({error.strerror})") from None
-    return decode_audio(encoded)
+    import soxr
+
+    nothing = np.zeros(0, dtype=np.float32)
+    blocks = native_blocks(source, channel=channel, block_s=block_s)
+    for rate_hz, group in itertools.groupby(blocks, key=lambda block: block[1]):
+        if rate_hz == SAMPLE_RATE_HZ:
+            yield from (block for block, _ in group)
+            continue
+        resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+        yield from (resampler.resample_chunk(block) for block, _ in group)
+        yield resampler.resample_chunk(nothing, last=True)
 
 
-def _check_whole(source: Path | bytes) -> None:
-    if isinstance(source, Path):
-        with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            truncated = declares_more_than_it_holds(content)
-    else:
-        truncated = declares_more_than_it_holds(source)
-    if truncated:
-        raise BadClip("truncated: the file ends before its own header says")
+def cut_segments(
+    path: Path, spans: Mapping[str, tuple[float, float | None]], channel: int | None = None
+) -> Iterator[tuple[str, Waveform | BadClip]]:
+    """Stretches of a recording, by name, in the order of their starts; no more than they need is in memory.
+
+    Args:
+        spans: start and end in seconds; an end of None is the recording's.
+
+    Yields:
+        Name, and waveform `[S]` at 16 kHz or the reason why there is none.
+
+    Raises:
+        BadClip: see `native_blocks`; stretches before the fault have been given by then.
+    """
+    waiting = sorted(spans.items(), key=lambda item: item[1][0])
+    held, start = np.zeros(0, dtype=np.float32), 0
+    blocks = waveform_blocks(path, channel)
+    ended = False
+    while waiting:
+        name, (start_s, end_s) = waiting[0]
+        first, last = round(start_s * SAMPLE_RATE_HZ), None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
+        if not ended and (last is None or last > start + len(held)):
+            block = next(blocks, None)
+            ended = block is None
+            if block is not None:
+                drop = min(max(0, first - start), len(held))
+                held, start = np.concatenate((held[drop:], block)), start + drop
+            continue
+        waiting.pop(0)
+        yield name, _segment(held, start, first, start + len(held) if last is None else last)
+
+
+def _segment(held: Waveform, start: int, first: int, last: int) -> Waveform | BadClip:
+    """Samples `first` to `last` of a recording of which those from `start` on are held."""
+    end = start + len(held)
+    span = f"from {first / SAMPLE_RATE_HZ:.2f} to {last / SAMPLE_RATE_HZ:.2f} s"
+    if first >= last:
+        return BadClip(f"a segment {span} has no length")
+    if last - end > END_TOLERANCE_S * SAMPLE_RATE_HZ:
+        return BadClip(f"a segment {span} of a recording that ends after {end / SAMPLE_RATE_HZ:.2f} s")
+    cut = held[first - start : last - start].copy()
+    return cut if cut.any() else BadClip("digital silence")
 
 
 def decode_pieces(source: Path | bytes, max_duration_s: float, first_duration_s: float) -> Iterator[Waveform]:
@@ -112,34 +257,31 @@ def decode_pieces(source: Path | bytes, max_duration_s: float, first_duration_s:
         source: an audio file, or its bytes.
 
     Raises:
-        BadClip: missing, empty, truncated, not finite, or not audio; pieces before the fault have been given by then.
+        BadClip: see `native_blocks`; pieces before the fault have been given by then.
     """
-    import soundfile
     import soxr
 
-    try:
-        if not (source.stat().st_size if isinstance(source, Path) else len(source)):
-            raise BadClip("the file is empty")
-        _check_whole(source)
-        with soundfile.SoundFile(source if isinstance(source, Path) else io.BytesIO(source)) as file:
-            rate_hz = file.samplerate
-            whole = file.frames <= max_duration_s * rate_hz
-            wanted = round((max_duration_s if whole else first_duration_s) * rate_hz)
-            while len(samples := file.read(max(1, wanted), dtype="float32", always_2d=True)):
-                wanted = round(max_duration_s * rate_hz)
-                mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-                if rate_hz != SAMPLE_RATE_HZ:
-                    mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-                if not np.isfinite(mono).all():
-                    raise BadClip("samples that are not finite numbers")
-                if mono.any():
-                    yield np.ascontiguousarray(mono, dtype=np.float32)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise BadClip(f"not audio that can be decoded ({str(error).rsplit(': ', 1)[-1].strip().rstrip('.')})") from None
-    except FileNotFoundError:
-        raise BadClip("no such file") from None
-    except OSError as error:
-        raise BadClip(f"the file cannot be read ({error.strerror})") from None
+    for mono, rate_hz in _cut(native_blocks(source, block_s=max_duration_s), max_duration_s, first_duration_s):
+        if rate_hz != SAMPLE_RATE_HZ:
+            mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+        if mono.any():
+            yield np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _cut(
+    blocks: Iterator[tuple[Waveform, int]], max_duration_s: float, first_duration_s: float
+) -> Iterator[tuple[Waveform, int]]:
+    wanted_s = first_duration_s
+    for rate_hz, group in itertools.groupby(blocks, key=lambda block: block[1]):
+        held = np.zeros(0, dtype=np.float32)
+        for block, _ in group:
+            held = np.concatenate((held, block))
+            while len(held) > round(max_duration_s * rate_hz):
+                size = max(1, round(wanted_s * rate_hz))
+                yield held[:size], rate_hz
+                held, wanted_s = held[size:], max_duration_s
+        if len(held):
+            yield held, rate_hz
 
 
 def pack(waveform: Waveform) -> tuple[bytes, float]:

@@ -21,16 +21,15 @@ from unispeech_ft.config.sections import DataConfig, Labels, PhonemesConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances
-from unispeech_ft.data.utterances import Corpus, Rejected, Split, Utterance
+from unispeech_ft.data.utterances import FILTERED, Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
+from unispeech_ft.phonemes.columns import ColumnRule
 from unispeech_ft.phonemes.espeak import espeak_version
 from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce, unknown_words
 from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.files import read_phone_file
-
-FILTERED = "filtered: "
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,14 @@ def label_utterances(
     labels = labels or phonemes.labels
     if labels in ("column", "published"):
         missing, mapping = f"no {labels} labels", phone_map(phonemes.map)
-        phones = [[target for phone in item.phones or () for target in mapping(phone)] for item in utterances]
+        if labels == "column":
+            rule = ColumnRule(phonemes)
+            phones = [rule(item.phones or ()) for item in utterances]
+        else:
+            phones = [[target for phone in item.phones or () for target in mapping(phone)] for item in utterances]
         return [Pronunciation(line, None if line else missing) for line in phones]
     g2p = G2P.from_config(phonemes, data.language, labels)
-    rule = f"{phonemes.model_dump_json(exclude={'labels'})} {labels} {g2p.language}"
+    rule = f"{phonemes.model_dump_json(exclude={'labels', 'normalise'})} {labels} {g2p.rule} {g2p.language} {g2p.code}"
     for file in (phonemes.lexicon, phonemes.map):
         if file and Path(file).is_file():
             rule += hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.data.audio import RESAMPLER, SAMPLE_RATE_HZ, BadClip, Waveform, decode_audio, pack, read_audio, unpack
+from unispeech_ft.data.audio import (
+    RESAMPLER,
+    SAMPLE_RATE_HZ,
+    BadClip,
+    Waveform,
+    cut_segments,
+    decode_audio,
+    pack,
+    read_audio,
+    unpack,
+)
 from unispeech_ft.data.utterances import Corpus, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import keep
@@ -28,8 +38,10 @@ from unispeech_ft.files import keep
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = "clips in 16 bits scaled to their peak, with digests, version 2"
+LAYOUT = "clips in 16 bits scaled to their peak, with digests, version 3"
 CLIPS_PER_PROCESS = 64
+# Id, start and end in seconds; None for the whole recording.
+Segment = tuple[str, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -76,20 +88,39 @@ def _row(name: str, waveform: Waveform | None, fault: str = "") -> dict[str, Any
     return {"id": name, "samples": samples, "scale": scale, "num_samples": len(samples) // 2, "fault": fault}
 
 
-def _decode_files(clips: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    for name, path in clips:
+def _recordings(utterances: Sequence[Utterance]) -> list[tuple[str, list[Segment]]]:
+    """The files of utterances in their order, each with its utterances."""
+    files: dict[str, list[Segment]] = {}
+    for item in utterances:
+        if item.path is not None:
+            files.setdefault(str(item.path), []).append((item.id, item.start_s, item.end_s))
+    return list(files.items())
+
+
+def _decode_files(recordings: Sequence[tuple[str, list[Segment]]], channel: int | None) -> Iterator[dict[str, Any]]:
+    """A row for each utterance; no recording is decoded twice."""
+    for path, segments in recordings:
+        spans = {name: (start_s or 0.0, end_s) for name, start_s, end_s in segments}
         try:
-            yield _row(name, read_audio(path))
+            if len(segments) == 1 and segments[0][1:] == (None, None):
+                found: Iterator[tuple[str, Waveform | BadClip]] = iter([(segments[0][0], read_audio(path, channel))])
+            else:
+                found = cut_segments(Path(path), spans, channel)
+            for name, waveform in found:
+                del spans[name]
+                good = isinstance(waveform, np.ndarray)
+                yield _row(name, waveform) if good else _row(name, None, str(waveform))
         except BadClip as reason:
-            yield _row(name, None, str(reason))
+            for name in spans:
+                yield _row(name, None, str(reason))
 
 
-def _decode_rows(corpus: Corpus, split: Split) -> Iterator[dict[str, Any]]:
+def _decode_rows(corpus: Corpus, split: Split, channel: int | None) -> Iterator[dict[str, Any]]:
     if corpus.read_rows is None:
         raise TypeError("utterances without a path need a corpus that reads rows")
     for name, encoded in corpus.read_rows(split):
         try:
-            yield _row(name, decode_audio(encoded))
+            yield _row(name, decode_audio(encoded, channel))
         except BadClip as reason:
             yield _row(name, None, str(reason))
 
@@ -101,17 +132,25 @@ def _clip_line(utterance: Utterance) -> str:
         stat = utterance.path.stat()
     except OSError:
         return f"{utterance.id}\t{utterance.path}\tmissing"
-    return f"{utterance.id}\t{utterance.path}\t{stat.st_size}\t{stat.st_mtime_ns}"
+    span = "" if utterance.start_s is None else f"\t{utterance.start_s}\t{utterance.end_s}"
+    return f"{utterance.id}\t{utterance.path}\t{stat.st_size}\t{stat.st_mtime_ns}{span}"
 
 
-def audio_key(corpus: Corpus, split: Split) -> str:
+def audio_key(corpus: Corpus, split: Split, channel: int | None = None) -> str:
     """Identifies the decoded audio of a split by everything that it depends on."""
-    lines = [LAYOUT, RESAMPLER, str(SAMPLE_RATE_HZ), corpus.source_key, split if corpus.source_key else ""]
+    lines = [
+        LAYOUT,
+        RESAMPLER,
+        str(SAMPLE_RATE_HZ),
+        f"channel {channel}",
+        corpus.source_key,
+        split if corpus.source_key else "",
+    ]
     lines += [_clip_line(utterance) for utterance in corpus.splits[split]]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:24]
 
 
-def _generate(corpus: Corpus, split: Split, folder: Path, num_workers: int) -> list[str]:
+def _generate(corpus: Corpus, split: Split, folder: Path, num_workers: int, channel: int | None) -> list[str]:
     """Decodes a split into Arrow files below `folder`; returns their paths in order."""
     from datasets import Dataset, Features, Value
 
@@ -124,15 +163,17 @@ def _generate(corpus: Corpus, split: Split, folder: Path, num_workers: int) -> l
             "fault": Value("string"),
         }
     )
-    clips = [(utterance.id, str(utterance.path)) for utterance in corpus.splits[split] if utterance.path]
+    recordings = _recordings(corpus.splits[split])
     options: dict[str, Any] = {"features": features, "cache_dir": str(folder), "writer_batch_size": 64}
-    if clips:
-        processes = min(num_workers, len(clips) // CLIPS_PER_PROCESS)
+    if recordings:
+        processes = min(num_workers, len(recordings), len(corpus.splits[split]) // CLIPS_PER_PROCESS)
+        given: dict[str, Any] = {"recordings": recordings, "channel": channel}
         generated = Dataset.from_generator(
-            _decode_files, gen_kwargs={"clips": clips}, num_proc=processes if processes > 1 else None, **options
+            _decode_files, gen_kwargs=given, num_proc=processes if processes > 1 else None, **options
         )
     else:
-        generated = Dataset.from_generator(_decode_rows, gen_kwargs={"corpus": corpus, "split": split}, **options)
+        given = {"corpus": corpus, "split": split, "channel": channel}
+        generated = Dataset.from_generator(_decode_rows, gen_kwargs=given, **options)
     return [item["filename"] for item in generated.cache_files]
 
 
@@ -144,7 +185,13 @@ def _open(folder: Path) -> PreparedAudio:
 
 
 def prepare_audio(
-    corpus: Corpus, split: Split, cache_dir: Path, *, num_workers: int, show_progress: bool = True
+    corpus: Corpus,
+    split: Split,
+    cache_dir: Path,
+    *,
+    num_workers: int,
+    show_progress: bool = True,
+    channel: int | None = None,
 ) -> PreparedAudio:
     """The decoded clips of a split, from the cache where nothing has changed.
 
@@ -153,6 +200,7 @@ def prepare_audio(
         split: which of them.
         cache_dir: prepared splits lie in `cache_dir/audio`; each appears whole or not at all.
         num_workers: processes that decode; 0 and 1 decode in this one.
+        channel: of recordings with several, from 0; None for the mean of all.
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -161,12 +209,12 @@ def prepare_audio(
 
     def fill(partial: Path) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
-            files = _generate(corpus, split, partial / "generated", num_workers)
+            files = _generate(corpus, split, partial / "generated", num_workers, channel)
         for number, file in enumerate(files):
             shutil.move(file, partial / f"clips-{number:05d}.arrow")
         shutil.rmtree(partial / "generated", ignore_errors=True)
 
-    folder = cache_dir / "audio" / f"{split}-{audio_key(corpus, split)}"
+    folder = cache_dir / "audio" / f"{split}-{audio_key(corpus, split, channel)}"
     (enable_progress_bar if show_progress else disable_progress_bar)()
     try:
         keep(folder, fill)

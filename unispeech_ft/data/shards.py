@@ -6,8 +6,6 @@ Readers are generators that hold one example at a time; none makes a list of all
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import tarfile
 import zlib
@@ -17,19 +15,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unispeech_ft.data.audio import AUDIO_ENDINGS
 from unispeech_ft.data.sources.manifest import PATH_COLUMNS
+from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.errors import UserError, first_line
 
 Source = Literal["folder", "manifest", "parquet", "tar"]
 Unit = tuple[str, int, int]
 Example = dict[str, Any]
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".w64", ".au"})
 PARQUET_ROWS_AT_ONCE = 8
 
 
 def _is_audio(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+    return os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
 
 
 def _files_below(folder: str) -> Iterator[str]:
@@ -49,35 +48,23 @@ def _folder(unit: Unit, column: str) -> Iterator[Example]:
             yield {"name": os.path.relpath(path, root), "path": path, "audio": None}
 
 
-def _manifest_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        if path.suffix.lower() in (".jsonl", ".json"):
-            for line in file:
-                values = json.loads(line) if line.strip() else {}
-                yield values if isinstance(values, dict) else {}
-        elif path.suffix.lower() == ".tsv":
-            yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        else:
-            yield from csv.DictReader(file)
-
-
 def _manifest(unit: Unit, column: str) -> Iterator[Example]:
     name, part, parts = unit
     path = Path(name)
-    try:
-        for number, row in enumerate(_manifest_rows(path)):
-            if number == 0 and not any(key in row for key in (column, *PATH_COLUMNS)):
-                raise UserError(
-                    f"unlabelled.root: {path.name} has no column of audio paths",
-                    remedy=f"name it in unlabelled.audio_column; it has {', '.join(map(str, row)) or 'none'}",
-                )
-            if number % parts == part:
-                found = next((str(row[key]) for key in (column, *PATH_COLUMNS) if row.get(key)), "")
-                yield {"name": found, "path": str(path.parent / found), "audio": None}
-    except (OSError, ValueError, csv.Error) as error:
+    table = read_table(path, "unlabelled.root")
+    if not any(key in table.columns for key in (column, *PATH_COLUMNS)):
         raise UserError(
-            f"unlabelled.root: {path} cannot be read ({first_line(error)})", remedy="mend the manifest"
-        ) from None
+            f"unlabelled.root: {path.name} has no column of audio paths",
+            remedy=f"name it in unlabelled.audio_column; it has {', '.join(map(str, table.columns)) or 'none'}",
+        )
+    for number, (_, row) in enumerate(table.rows):
+        if number % parts == part:
+            found = next((str(row[key]) for key in (column, *PATH_COLUMNS) if row.get(key)), "")
+            yield {"name": found, "path": str(path.parent / found), "audio": None}
+    for line, reason in table.faults:
+        if line % parts == part:
+            # What names no file is counted among the bad recordings, by its line.
+            yield {"name": f"{path.name}:{line} ({reason})", "path": "", "audio": None}
 
 
 def _parquet(unit: Unit, column: str) -> Iterator[Example]:

@@ -19,6 +19,7 @@ from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.sources.published import list_folder, read_dictionary
 from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
 from unispeech_ft.errors import UserError
+from unispeech_ft.phonemes.columns import check_column
 from unispeech_ft.phonemes.g2p import G2P
 from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, inventory
@@ -59,14 +60,24 @@ def open_audio(corpus: Corpus, split: Split, data: DataConfig, *, show_progress:
     """The decoded audio of a split; of lists without a release, its lengths alone."""
     if corpus.listed_samples is not None:
         return listed_audio(corpus, split)
-    return prepare_audio(corpus, split, data.cache_folder, num_workers=data.num_workers, show_progress=show_progress)
+    return prepare_audio(
+        corpus,
+        split,
+        data.cache_folder,
+        num_workers=data.num_workers,
+        show_progress=show_progress,
+        channel=data.channel,
+    )
 
 
 def list_corpus(data: DataConfig, phonemes: PhonemesConfig) -> Corpus:
-    """The utterances that a configuration names; a fault of language or lexicon is found before any audio is read."""
+    """The utterances that a configuration names; a fault of their labels' source is found before any audio is read."""
     corpus = list_utterances(data, published_labels=phonemes.labels == "published")
-    if phonemes.labels in ("espeak", "lexicon"):
+    if phonemes.labels in ("espeak", "lexicon", "epitran"):
         G2P.from_config(phonemes, data.language)
+    if phonemes.labels == "column":
+        columns = [utterance.phones or () for split in SPLITS for utterance in corpus.splits[split]]
+        return replace(corpus, notes=[*corpus.notes, *check_column(columns, phonemes)])
     return corpus
 
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "dev": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+}
 SYNTHETIC_MARK = "SYNTHETIC.md"
+# A reason that begins so is no fault of the data: it does not count as bad.
+FILTERED = "filtered: "
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,7 @@ class Utterance:
         text: the sentence; None where the source has phones.
         phones: labels that came with the data.
         speaker: the source's name of the speaker, None where unknown.
+        start_s, end_s: of the utterance in the recording at `path`; None where it is the whole recording.
     """
 
     id: str
@@ -30,6 +44,8 @@ class Utterance:
     text: str | None = None
     phones: tuple[str, ...] | None = None
     speaker: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,13 @@ class Corpus:
     notes: Sequence[str] = field(default_factory=tuple)
 
 
+def segment_id(name: str, start_s: float | None, end_s: float | None) -> str:
+    """The id of a stretch of a recording: its name and milliseconds; of a whole recording, its name."""
+    if start_s is None:
+        return name
+    return f"{name}-{round(1000 * start_s):07d}-" + ("end" if end_s is None else f"{round(1000 * end_s):07d}")
+
+
 def unique_ids(utterances: Sequence[Utterance]) -> list[Utterance]:
     """The utterances with `#2`, `#3` … after ids that stand more than once."""
     seen: dict[str, int] = {}
@@ -74,21 +97,90 @@ def unique_ids(utterances: Sequence[Utterance]) -> list[Utterance]:
         seen[utterance.id] = seen.get(utterance.id, 0) + 1
         count = seen[utterance.id]
         name = utterance.id if count == 1 else f"{utterance.id}#{count}"
-        result.append(Utterance(name, utterance.path, utterance.text, utterance.phones, utterance.speaker))
+        result.append(replace(utterance, id=name))
     return result
 
 
-def hold_out(utterances: Sequence[Utterance], share: float = 0.1) -> dict[Split, list[Utterance]]:
-    """Divides one list into train, validation and test by a hash of what is said.
+HoldOut = Literal["speaker", "sentence"]
+MIN_SPEAKERS = 10
 
-    The same sentence always falls into the same part, whatever else the list holds; speakers may stand in several.
+
+def hold_out(
+    utterances: Sequence[Utterance], by: HoldOut | None = None, share: float = 0.1
+) -> tuple[dict[Split, list[Utterance]], str]:
+    """Divides one list into train, validation and test by hashes; a recording never stands in two parts.
+
+    By speaker, no voice stands in two parts. Else the same sentence always falls into the same part, whatever else the
+    list holds, and where recordings hold several sentences, whole recordings do.
 
     Args:
-        share: part of the sentences that validation and test get each.
+        by: None for the speaker where ten or more are known, and every utterance's is.
+        share: part of the utterances that validation and test get each, about.
+
+    Returns:
+        The parts, and how they were made, for people.
     """
-    parts: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
+    speakers = {utterance.speaker for utterance in utterances}
+    if by is None:
+        by = "speaker" if len(speakers) >= MIN_SPEAKERS and None not in speakers else "sentence"
+    of_path = Counter(utterance.path for utterance in utterances if utterance.path)
+    several = any(of_path[item.path] > 1 and item.start_s is not None for item in utterances if item.path)
+    said = f"{100 * share:.0f} % each were set aside for validation and test"
+    if by == "sentence" and not several:
+        parts: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
+        for utterance in utterances:
+            place = _hash(_said(utterance)) / 2**64
+            parts["test" if place < share else "validation" if place < 2 * share else "train"].append(utterance)
+        return parts, f"{said} by a hash of the sentence; speakers may stand in several parts"
+    if by == "speaker":
+        return _in_groups(utterances, lambda u: u.speaker or f"unknown {u.path}", share), f"{said} by speaker"
+    groups = _in_groups(utterances, lambda u: str(u.path), share)
+    return groups, f"{said} by recording; speakers and sentences may stand in several parts"
+
+
+def _said(utterance: Utterance) -> str:
+    return utterance.text if utterance.text is not None else " ".join(utterance.phones or ())
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _in_groups(
+    utterances: Sequence[Utterance], group: Callable[[Utterance], str], share: float
+) -> dict[Split, list[Utterance]]:
+    """Whole groups to test and validation, in the order of their hashes; large ones are left to training."""
+    sizes = Counter(group(utterance) for utterance in utterances)
+    waiting = sorted(sizes, key=_hash)
+    part_of: dict[str, Split] = {}
+    parts: tuple[Split, ...] = ("test", "validation")
+    for split in parts:
+        room = max(1.0, share * len(utterances))
+        taken = 0
+        for name in sorted((n for n in waiting if n not in part_of), key=lambda n: sizes[n] > 2 * room):
+            alone = len(part_of) + 1 >= len(waiting)
+            if alone or taken and (taken >= room or taken + sizes[name] > 2 * room):
+                continue
+            part_of[name] = split
+            taken += sizes[name]
+    divided: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
     for utterance in utterances:
-        said = utterance.text if utterance.text is not None else " ".join(utterance.phones or ())
-        place = int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "big") / 2**64
-        parts["test" if place < share else "validation" if place < 2 * share else "train"].append(utterance)
-    return parts
+        divided[part_of.get(group(utterance), "train")].append(utterance)
+    return divided
+
+
+def shared_between_splits(splits: Mapping[Split, Sequence[Utterance]]) -> list[str]:
+    """One line on what stands in two splits: recordings, sentences, speakers; none where nothing does."""
+    kinds: dict[str, Callable[[Utterance], str | None]] = {
+        "recordings": lambda u: str(u.path) if u.path else None,
+        "sentences": lambda u: _said(u).casefold() or None,
+        "speakers": lambda u: u.speaker,
+    }
+    found = []
+    for kind, of in kinds.items():
+        values = {split: {value for item in items if (value := of(item))} for split, items in splits.items()}
+        for first, second in combinations(SPLITS, 2):
+            again = values.get(first, set()) & values.get(second, set())
+            if again:
+                found.append(f"{len(again)} {kind} of {first} in {second}")
+    return [f"splits overlap: {', '.join(found)} (`unispeech-ft audit` names them)"] if found else []

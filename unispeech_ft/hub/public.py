@@ -123,7 +123,10 @@ def public_evidence(
     license_name = license_name or evidence.config.hub.license
     config = public_config(evidence.config, local=local, repo=repo, private=private, license_name=license_name)
     summaries = {split: replace(summary, model=repo or "model") for split, summary in evidence.summaries.items()}
-    return replace(evidence, config=config, environment=public_environment(evidence.environment), summaries=summaries)
+    # Who spoke is nobody's business.
+    scores = {split: [replace(item, speaker=None) for item in items] for split, items in evidence.scores.items()}
+    environment = public_environment(evidence.environment)
+    return replace(evidence, config=config, environment=environment, summaries=summaries, scores=scores)
 
 
 def public_environment(environment: Environment) -> Environment:

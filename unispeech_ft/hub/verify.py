@@ -70,6 +70,7 @@ def check_lines(split: Split, scores: Sequence[UtteranceScore]) -> list[Fault]:
 def recompute(summary: Summary, scores: Sequence[UtteranceScore]) -> Summary:
     """The summary that the hypotheses give; what they cannot tell is taken from the published one."""
     kept = ["blank_share", "model", "split", "seconds", "synthetic", "labels", "published_split", "scoring"]
+    kept += ["normalise", "speakers", "speakers_in_training"]
     again = asdict(summarize(scores))
     if summary.bootstrap_unit == "speaker":
         again |= {"per_ci95": summary.per_ci95, "bootstrap_unit": "speaker"}

@@ -121,6 +121,15 @@ def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: f
     return FrontEnd(network, False, eps, SeamlessM4TFeatureExtractor.from_pretrained(folder))
 
 
+def model_folder(folder_or_hub_id: str | Path) -> str:
+    """The model folder that is meant: of a run, its folder `model`."""
+    folder = Path(folder_or_hub_id).expanduser()
+    inside = folder / "model"
+    if folder.is_dir() and not (folder / "config.json").is_file() and (inside / "config.json").is_file():
+        return str(inside)
+    return str(folder_or_hub_id)
+
+
 def load_saved(
     folder_or_hub_id: str | Path,
     device: str | torch.device = "cpu",
@@ -147,7 +156,7 @@ def load_saved(
     """
     from transformers import AutoModelForCTC
 
-    name = str(folder_or_hub_id)
+    name = model_folder(folder_or_hub_id)
     folder = _small_files(name)
     config = _read_config(name, folder)
     found = _read_tokenizer(name, folder) if tokenizer is None or (folder / VOCABULARY).is_file() else tokenizer

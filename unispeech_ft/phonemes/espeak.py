@@ -11,16 +11,23 @@ import functools
 import logging
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.phonemes.normalise import is_mark
 
 if TYPE_CHECKING:
     from phonemizer.backend import EspeakBackend
 
 LANGUAGE_FLAG = re.compile(r"\(.+?\)")
 WORD_MARK = "|"
+# phonemizer would cut 3.14 at its marks; this one stands in no text.
+NO_MARK = "\ue000"
+# espeak-ng drops the end of a sentence or word that has more letters; a Chinese or Korean one counts as several.
+LONGEST = 400
+LONGEST_WORD = 60
+SYLLABLE_WEIGHT = 4
 
 # Common Voice codes whose espeak-ng name is neither the code itself nor its part before the region.
 ESPEAK_NAMES = {
@@ -109,23 +116,39 @@ def _backend(language: str, stress: bool) -> EspeakBackend:
 
     logger = logging.getLogger("unispeech_ft.phonemizer")
     logger.setLevel(logging.ERROR)
-    return EspeakBackend(language, with_stress=stress, language_switch="keep-flags", logger=logger)
+    return EspeakBackend(
+        language, punctuation_marks=NO_MARK, with_stress=stress, language_switch="keep-flags", logger=logger
+    )
 
 
-def _at_marks(sentence: str) -> list[str]:
-    """A sentence cut at its punctuation marks, which stand alone; those inside a word (l'ami) stay in it."""
-    pieces = [""]
-    for place, character in enumerate(sentence):
-        inside = sentence[place - 1 : place].isalnum() and sentence[place + 1 : place + 2].isalnum()
-        if unicodedata.category(character).startswith("P") and not inside:
-            pieces += [character, ""]
+def _parts(sentence: str, punctuation: bool) -> Iterator[str]:
+    """A sentence in parts that espeak-ng reads whole; with `punctuation`, marks are parts of their own."""
+    words: list[str] = []
+    for word in (piece for longer in sentence.split() for piece in _short(longer)):
+        mark = punctuation and is_mark(word)
+        if words and (mark or _weight(" ".join([*words, word])) > LONGEST):
+            yield " ".join(words)
+            words = []
+        if mark:
+            yield word
         else:
-            pieces[-1] += character
-    return [piece.strip() for piece in pieces if piece.strip()]
+            words.append(word)
+    if words:
+        yield " ".join(words)
 
 
-def _is_mark(piece: str) -> bool:
-    return len(piece) == 1 and unicodedata.category(piece).startswith("P")
+def _weight(text: str) -> int:
+    """Length of a text in letters of an alphabet."""
+    return sum(SYLLABLE_WEIGHT if unicodedata.east_asian_width(letter) == "W" else 1 for letter in text)
+
+
+def _short(word: str) -> Iterator[str]:
+    """A word, cut between letters where a script without spaces runs on longer than espeak-ng reads."""
+    while len(word) > LONGEST_WORD:
+        cut = next((n for n in range(LONGEST_WORD, 1, -1) if word[n].isalnum()), LONGEST_WORD)
+        yield word[:cut]
+        word = word[cut:]
+    yield word
 
 
 def espeak_phones(
@@ -144,17 +167,17 @@ def espeak_phones(
     """
     from phonemizer.separator import Separator
 
-    pieces = [_at_marks(sentence) if punctuation else [sentence] for sentence in sentences]
-    spoken = [piece for line in pieces for piece in line if piece and not _is_mark(piece)]
+    parts = [list(_parts(sentence, punctuation)) for sentence in sentences]
+    spoken = [part for line in parts for part in line if not (punctuation and is_mark(part))]
     separator = Separator(phone=" ", word=f" {WORD_MARK} ")
     lines = iter(_backend(language, stress).phonemize(spoken, separator=separator, strip=True))
     phones: list[list[str]] = []
-    for line in pieces:
+    for line in parts:
         phones.append([])
-        for piece in line:
-            if punctuation and _is_mark(piece):
-                phones[-1].append(piece)
-            elif piece and not _is_mark(piece):
-                flagged = LANGUAGE_FLAG.sub(lambda flag: f" {flag.group()} ", next(lines))
-                phones[-1] += [phone for phone in flagged.split() if phone != WORD_MARK]
+        for part in line:
+            if punctuation and is_mark(part):
+                phones[-1].append(part)
+                continue
+            flagged = LANGUAGE_FLAG.sub(lambda flag: f" {flag.group()} ", next(lines))
+            phones[-1] += [phone for phone in flagged.split() if phone != WORD_MARK]
     return phones

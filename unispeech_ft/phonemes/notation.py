@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from unispeech_ft.errors import UserError
 
 PhoneMap = Callable[[str], Sequence[str]]
+Tones = Literal["vowel", "token"]
+# Numbers, raised numbers and tone letters after a vowel; ɜ is how espeak-ng writes the first digit of Mandarin's 35.
+TONE = re.compile(r"(?<=\w)([0-9⁰¹²³⁴-⁹˥˦˧˨˩.]*[0-9⁰¹²³⁴-⁹˥˦˧˨˩]\.?|(?<=[aeiouyəɛɔɑɤɨʊɪːœɜ])ɜ)$")
 
 # What espeak-ng prints for phones that have no IPA name in its tables: its own mnemonics, which are
 # Kirshenbaum-like. Seen in 1.52 for ky, uz, chr (d[ tS oe:), et (t^), is (n#), am and qu (k`), ru and ka (u"), ga (A),
@@ -41,6 +46,12 @@ def ipa_phone(phone: str) -> str:
     if phone in WHOLE_PHONES:
         return WHOLE_PHONES[phone]
     return "".join(LETTERS.get(letter, letter) for letter in phone)
+
+
+def split_tone(phone: str, tones: Tones) -> list[str]:
+    """A phone, and its tone as a phone of its own where `tones` is `token` (a5 → a, 5)."""
+    tone = TONE.search(phone) if tones == "token" else None
+    return [phone[: tone.start()], tone.group()] if tone else [phone]
 
 
 def merged(phones: Iterable[str], mapping: PhoneMap) -> dict[str, list[str]]:

@@ -50,7 +50,7 @@ class PhoneTokenizer:
         clash = [
             phone
             for phone in phones
-            if phone in SPECIAL_TOKENS or (phone.split() != [phone] and not phone.startswith(UNUSED))
+            if phone in (*SPECIAL_TOKENS, WORD_DELIMITER) or (phone.split() != [phone] and not phone.startswith(UNUSED))
         ]
         clash += sorted({phone for phone in phones if list(phones).count(phone) > 1})
         if clash:

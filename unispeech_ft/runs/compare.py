@@ -66,7 +66,7 @@ def compare_runs(first: Path, second: Path, split: str = "test") -> tuple[Compar
     """
     folders = [result_folder(path, split) for path in (first, second)]
     scores = [read_hypotheses(folder / HYPOTHESES) for folder in folders]
-    speakers = known_speakers(folders)
+    speakers = {item.id: item.speaker for lines in scores for item in lines if item.speaker} or known_speakers(folders)
     found = compare(with_speakers(scores[0], speakers), scores[1])
     return found, _notes(found, scores[0], speakers)
 

@@ -1,6 +1,7 @@
 """Text files of phones: one utterance a line, `id<TAB>phones separated by spaces`, UTF-8."""
 
 import os
+import re
 from pathlib import Path
 
 from unispeech_ft.errors import UserError, raise_all
@@ -10,12 +11,17 @@ from unispeech_ft.scoring.summary import Summary, summarize
 
 LINE_FORM = "write each line as: id, one tab, phones separated by spaces"
 FAULTS_SHOWN = 20
+WORD_MARK = "|"
+HEADER = re.compile(
+    r"(id|utterance(_id)?|utt(_id)?|path|file(_?name)?)\t(phones|phonemes|reference|hypothesis|labels)", re.I
+)
 
 
 def read_phone_file(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Read one file: id → phones, in the order of the file.
 
-    A byte order mark, CRLF and blank lines do no harm; a line with only an id is an utterance without phones.
+    A byte order mark, CRLF, blank lines and a header (`id`, `phones`) do no harm; word marks `|` are no phones.
+    A line with only an id is an utterance without phones.
 
     Raises:
         UserError: the file cannot be read, is not UTF-8, holds no utterance, or a line is wrong
@@ -56,6 +62,7 @@ def format_summary(summary: Summary) -> str:
         if summary.interval:
             headline += f" (95 % interval {summary.interval})"
     rows = [
+        ("interval", summary.too_few),
         ("utterances", f"{summary.utterances:,}"),
         ("reference phones", f"{summary.reference_phones:,}"),
         ("substitutions", f"{summary.substitutions:,}"),
@@ -67,6 +74,7 @@ def format_summary(summary: Summary) -> str:
         ("model", summary.model),
         ("split", summary.split),
         ("labels", summary.labels),
+        ("sentences by rule", summary.normalise),
         ("speech", "synthetic" if summary.synthetic else None),
         ("reference SHA-256", summary.reference_sha256),
     ]
@@ -111,6 +119,8 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, list[str]], list[UserError
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        if not first_line and HEADER.fullmatch(line.strip()):
+            continue
         id_, phones, fault = _parse_line(line.removesuffix("\r"))
         if fault:
             faults.append(UserError(f"{name}:{number}: {fault}", remedy=LINE_FORM))
@@ -127,7 +137,7 @@ def _parse_line(line: str) -> tuple[str, list[str], str | None]:
     """Id, phones, and what is wrong with the line, if anything is."""
     id_, tab, text = line.partition("\t")
     id_ = id_.strip()
-    phones = [phone for phone in text.split(" ") if phone]
+    phones = [phone for phone in text.split(" ") if phone not in ("", WORD_MARK)]
     if not id_:
         return "", [], "there is no id before the tab"
     if not tab and len(id_.split()) > 1:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,11 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "deletions": (int,),
     "insertions": (int,),
     "duration_s": (int, float, type(None)),
+    "speaker": (str, type(None)),
 }
+# Files of earlier versions lack it.
+_LATER_FIELDS = {"speaker": None}
+TOO_FEW_UTTERANCES, TOO_FEW_PHONES = 30, 1_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ class Summary:
     `per` and `per_shuffled` are fractions; `per_ci95` is [low, high] of 10,000 bootstrap draws by `bootstrap_unit`;
     `per_shuffled` is the PER against other utterances' references; `blank_share` is the share of frames whose best
     label is the blank; `seconds` is wall time; `reference_floor` is the PER of a second labelling against the
-    references, below which a model cannot be told from better labels.
+    references, below which a model cannot be told from better labels; `normalise` is the rule by which sentences were
+    normalised before they became references; `speakers` are those known of the split, `speakers_in_training` of them
+    are voices that the model was trained on.
     """
 
     per: float | None
@@ -62,11 +68,21 @@ class Summary:
     published_split: bool | None
     scoring: str
     reference_floor: float | None = None
+    normalise: str | None = None
+    speakers: int | None = None
+    speakers_in_training: int | None = None
 
     @property
     def interval(self) -> str | None:
         """The interval in words; None where there is none."""
         return interval_text(self.per_ci95[0], self.per_ci95[1], self.bootstrap_unit) if self.per_ci95 else None
+
+    @property
+    def too_few(self) -> str | None:
+        """That there is too little to rely on the interval; None where there is enough."""
+        if self.utterances >= TOO_FEW_UTTERANCES or self.reference_phones >= TOO_FEW_PHONES:
+            return None
+        return f"too few for an interval: {self.utterances} utterances, {self.reference_phones} phones"
 
 
 def summarize(
@@ -81,12 +97,16 @@ def summarize(
     published_split: bool | None = None,
     scoring: str = TEXT_RULE,
     reference_floor: float | None = None,
+    normalise: str | None = None,
+    trained_speakers: Collection[str] | None = None,
 ) -> Summary:
     """Corpus PER with its interval, counts and hashes; the keywords are what only the caller can know.
 
-    Pass `scoring=GREEDY_RULE` for hypotheses decoded by `greedy`.
+    Pass `scoring=GREEDY_RULE` for hypotheses decoded by `greedy`, and in `trained_speakers` those whom the model heard.
     """
     interval = bootstrap_per(scores)
+    speakers = {utterance.speaker for utterance in scores if utterance.speaker}
+    known = trained_speakers is not None and len(trained_speakers) > 0 and len(speakers) > 0
     return Summary(
         per=corpus_per(scores),
         per_ci95=[interval.low, interval.high] if interval else None,
@@ -107,6 +127,9 @@ def summarize(
         published_split=published_split,
         scoring=scoring,
         reference_floor=reference_floor,
+        normalise=normalise,
+        speakers=len(speakers) or None,
+        speakers_in_training=len(speakers.intersection(trained_speakers or ())) if known else None,
     )
 
 
@@ -138,7 +161,7 @@ def write_results(folder: str | os.PathLike[str], scores: Iterable[UtteranceScor
 
 
 def read_hypotheses(path: str | os.PathLike[str]) -> list[UtteranceScore]:
-    """Read `hypotheses.jsonl` back; the speakers, which it does not hold, are None.
+    """Read `hypotheses.jsonl` back; where it does not hold the speakers, they are None.
 
     Raises:
         UserError: the file cannot be read, or a line is not one of `write_results`.
@@ -156,6 +179,8 @@ def _utterance(line: bytes, place: str) -> UtteranceScore:
         fields: Any = json.loads(line)
     except ValueError as error:
         raise UserError(f"{place}: not a JSON line ({error})", remedy=remedy) from error
+    if isinstance(fields, dict):
+        fields = _LATER_FIELDS | fields
     if not isinstance(fields, dict) or fields.keys() != _FIELD_TYPES.keys():
         raise UserError(f"{place}: not the fields of a scored utterance", remedy=remedy)
     wrong = [name for name, types in _FIELD_TYPES.items() if not isinstance(fields[name], types)]

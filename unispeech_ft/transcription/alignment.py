@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, pack, read_audio, unpack
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, pack, read_audio, unpack
 from unispeech_ft.data.labels import minimum_frames
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.decoding import frame_outputs
@@ -17,17 +18,19 @@ from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.forced import forced_segments
 from unispeech_ft.scoring.greedy import Segment
 from unispeech_ft.scoring.timing import phone_times
-from unispeech_ft.transcription.transcripts import TimedPhone, Transcript
+from unispeech_ft.transcription.transcripts import TimedPhone, TimedWord, Transcript
 
 
-def log_posteriors(saved: SavedModel, path: Path) -> tuple[npt.NDArray[np.float32], float]:
-    """An audio file → log posteriors `[T, V]`, and its duration in seconds.
+def log_posteriors(
+    saved: SavedModel, path: Path, waveform: Waveform | None = None
+) -> tuple[npt.NDArray[np.float32], float]:
+    """An audio file, or its waveform → log posteriors `[T, V]`, and its duration in seconds.
 
     Raises:
         UserError: the file is missing or not audio.
     """
     try:
-        waveform = unpack(*pack(read_audio(path)))
+        waveform = unpack(*pack(read_audio(path))) if waveform is None else waveform
     except BadClip as reason:
         raise UserError(f"{path}: {reason}", remedy="give a recording of the sentence") from None
     model = saved.built.model
@@ -43,15 +46,79 @@ def forced_marks(
     Raises:
         UserError: as in `align_file`.
     """
-    labels = saved.tokenizer.encode(phones)
     frames, duration_s = log_posteriors(saved, path)
+    return _marks(saved, path, phones, frames), frames, duration_s
+
+
+def _marks(
+    saved: SavedModel, path: str | Path, phones: Sequence[str], frames: npt.NDArray[np.float32]
+) -> list[Segment]:
+    labels = saved.tokenizer.encode(phones)
     needed, there = minimum_frames(labels), len(frames)
     if not labels or needed > there:
         raise UserError(
             f"{path}: {len(labels)} phones cannot be aligned with {there} frames",
             remedy="check that the text is this clip's",
         )
-    return forced_segments(frames, labels, saved.tokenizer.blank_id), frames, duration_s
+    return forced_segments(frames, labels, saved.tokenizer.blank_id)
+
+
+# Words with their possible pronunciations, the preferred one first.
+Words = Sequence[tuple[str, Sequence[Sequence[str]]]]
+MOST_VARIANTS = 24
+
+
+def align_words(saved: SavedModel, path: str | Path, words: Words, *, waveform: Waveform | None = None) -> Transcript:
+    """When each word and phone was said; of several pronunciations of a word, the one that fits the sound best.
+
+    Args:
+        saved: see `models.saved.load_saved`.
+        path: a recording of the sentence.
+        words: see `phonemes.g2p.pronounce_words`.
+        waveform: `[S]` at 16 kHz, the recording where it is decoded already.
+
+    Raises:
+        UserError: as in `align_file`.
+    """
+    frames, duration_s = log_posteriors(saved, Path(path), waveform)
+    chosen = [list(said[0]) for _, said in words]
+    best = _aligned(saved, path, chosen, frames, duration_s)
+    tried = 0
+    for place, (_, said) in enumerate(words):
+        for other in said[1:]:
+            if tried == MOST_VARIANTS or any(phone not in saved.tokenizer.ids for phone in other):
+                continue
+            tried += 1
+            variant = [*chosen[:place], list(other), *chosen[place + 1 :]]
+            found = _aligned(saved, path, variant, frames, duration_s)
+            if _fit(found) > _fit(best):
+                chosen, best = variant, found
+    ends = list(accumulate(map(len, chosen)))
+    spans = [(end - len(phones), end - 1) for end, phones in zip(ends, chosen, strict=True)]
+    timed = [
+        TimedWord(word, best[first].start_s, best[last].end_s)
+        for (word, _), (first, last) in zip(words, spans, strict=True)
+        if last >= first
+    ]
+    return Transcript(str(path), duration_s, best, timed)
+
+
+def _fit(phones: Sequence[TimedPhone]) -> float:
+    """How well phones fit the sound: the mean logarithm of their posteriors."""
+    return float(np.mean(np.log([max(item.posterior, 1e-9) for item in phones])))
+
+
+def _aligned(
+    saved: SavedModel,
+    path: str | Path,
+    words: Sequence[Sequence[str]],
+    frames: npt.NDArray[np.float32],
+    duration_s: float,
+) -> list[TimedPhone]:
+    phones = [phone for word in words for phone in word]
+    marks = _marks(saved, path, phones, frames)
+    times = phone_times(marks, frames, frame_grid(saved.built.model.config), duration_s)
+    return [TimedPhone(phone, *time) for phone, time in zip(phones, times, strict=True)]
 
 
 def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Transcript:
@@ -65,8 +132,5 @@ def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Tr
     Raises:
         UserError: the recording cannot be read or is too short for the phones, or the model lacks a phone.
     """
-    marks, posteriors, duration_s = forced_marks(saved, Path(path), phones)
-    times = phone_times(marks, posteriors, frame_grid(saved.built.model.config), duration_s)
-    return Transcript(
-        str(path), duration_s, [TimedPhone(phone, *time) for phone, time in zip(phones, times, strict=True)]
-    )
+    aligned = align_words(saved, path, [("", [phones])])
+    return Transcript(aligned.path, aligned.duration_s, aligned.phones)

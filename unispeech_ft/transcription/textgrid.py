@@ -1,4 +1,5 @@
-"""Transcripts as Praat TextGrids, written by praatio: one tier `phones`, contiguous, pauses as empty intervals."""
+"""Transcripts as Praat TextGrids, written by praatio: tiers `words`, where they are known, and `phones`,
+contiguous, pauses as empty intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from pathlib import Path
 from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.transcription.transcripts import Transcript
 
-TIER = "phones"
+TIER, WORD_TIER = "phones", "words"
+# Praat compares times; digits below the microsecond are noise of binary fractions.
+DIGITS = 6
 ENDING = ".TextGrid"
 
 
@@ -44,9 +47,14 @@ def write_textgrid(transcript: Transcript, path: Path) -> None:
     from praatio.data_classes.interval_tier import IntervalTier
     from praatio.data_classes.textgrid import Textgrid
 
-    entries = [(item.start_s, item.end_s, item.phone) for item in transcript.phones]
-    grid = Textgrid(0.0, transcript.duration_s)
-    grid.addTier(IntervalTier(TIER, entries, 0.0, transcript.duration_s))
+    end_s = round(transcript.duration_s, DIGITS)
+    tiers = {TIER: [(item.start_s, item.end_s, item.phone) for item in transcript.phones]}
+    if transcript.words:
+        tiers = {WORD_TIER: [(item.start_s, item.end_s, item.word) for item in transcript.words]} | tiers
+    grid = Textgrid(0.0, end_s)
+    for name, entries in tiers.items():
+        spans = [(round(start, DIGITS), min(round(end, DIGITS), end_s), label) for start, end, label in entries]
+        grid.addTier(IntervalTier(name, spans, 0.0, end_s))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         grid.save(str(path), format="long_textgrid", includeBlankSpaces=True)

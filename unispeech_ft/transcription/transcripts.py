@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, unpack
+from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, pack, unpack
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.decoding import FrameOutputs, clip_outputs, marks_of
 from unispeech_ft.models.families import frame_grid
@@ -18,13 +18,12 @@ from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.beam import Search
 from unispeech_ft.scoring.timing import FrameGrid, phone_times
-from unispeech_ft.transcription.chunks import Chunk, cut_chunks, waveform_blocks
+from unispeech_ft.transcription.chunks import Chunk, cut_chunks, recording_blocks
 
 MAX_CHUNK_S = 20.0
 SEARCH_S = 5.0
 # So much speech is in memory before it passes through the model.
 POOL_S = 120.0
-AUDIO_ENDINGS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav")
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,15 @@ class TimedPhone:
 
 
 @dataclass(frozen=True)
+class TimedWord:
+    """A word that was known before, from the start of its first phone to the end of its last."""
+
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
 class Transcript:
     """What was said in one file.
 
@@ -51,11 +59,13 @@ class Transcript:
         path: as it was given, or found in a folder.
         duration_s: of the recording.
         phones: in the order of time.
+        words: where they are known, as in an alignment of a sentence.
     """
 
     path: str
     duration_s: float
     phones: list[TimedPhone]
+    words: list[TimedWord] = field(default_factory=list)
 
 
 def as_json(transcript: Transcript) -> str:
@@ -69,7 +79,12 @@ def as_json(transcript: Transcript) -> str:
         }
         for item in transcript.phones
     ]
-    line = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
+    line: dict[str, object] = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
+    if transcript.words:
+        line["words"] = [
+            {"word": item.word, "start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3)}
+            for item in transcript.words
+        ]
     return json.dumps(line, ensure_ascii=False)
 
 
@@ -169,11 +184,13 @@ def joined(first: ChunkPhones, second: ChunkPhones) -> ChunkPhones:
     return ChunkPhones([*first.phones[:-1], whole, *second.phones[1:]], first.opening_frames, closing)
 
 
-def _chunks_of(paths: Iterable[Path], max_chunk_s: float, search_s: float) -> Iterator[Chunk | _End | UserError]:
+def _chunks_of(
+    paths: Iterable[Path], max_chunk_s: float, search_s: float, channel: int | None
+) -> Iterator[Chunk | _End | UserError]:
     for path in paths:
         num_samples = 0
         try:
-            for chunk in cut_chunks(waveform_blocks(path), max_chunk_s, search_s):
+            for chunk in cut_chunks(recording_blocks(path, channel), max_chunk_s, search_s):
                 num_samples = chunk.start_sample + len(chunk.waveform)
                 yield chunk
         except UserError as error:
@@ -202,6 +219,7 @@ def transcribe_files(
     max_chunk_s: float = MAX_CHUNK_S,
     search_s: float = SEARCH_S,
     search: Search | None = None,
+    channel: int | None = None,
 ) -> Iterator[Transcript | UserError]:
     """Transcribes recordings of any format and length; the memory that it takes does not grow with either.
 
@@ -211,12 +229,13 @@ def transcribe_files(
         max_chunk_s: longer recordings are cut where it is quiet.
         search_s: how far before the longest possible chunk a quiet place is looked for.
         search: see `scoring.beam`; None decodes greedily.
+        channel: of recordings with several, from 0; None for the mean of all.
 
     Yields:
         For each file, in order, its transcript, or the fault for which it has none.
     """
     heard = ChunkPhones([])
-    for pool in _pools(_chunks_of(paths, max_chunk_s, search_s)):
+    for pool in _pools(_chunks_of(paths, max_chunk_s, search_s, channel)):
         decoded = iter(decode_chunks(saved, [item for item in pool if isinstance(item, Chunk)], search))
         for item in pool:
             if isinstance(item, Chunk):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.common_voice import list_common_voice
 from unispeech_ft.data.sources.hub import list_hub
 from unispeech_ft.data.sources.manifest import list_manifest
 from unispeech_ft.data.sources.published import list_published
-from unispeech_ft.data.utterances import Corpus
+from unispeech_ft.data.utterances import Corpus, shared_between_splits
 
 
 def list_utterances(data: DataConfig, *, published_labels: bool = False) -> Corpus:
@@ -20,9 +22,11 @@ def list_utterances(data: DataConfig, *, published_labels: bool = False) -> Corp
         UserError: see the sources.
     """
     if data.source == "manifest":
-        return list_manifest(data)
-    if data.source == "hub":
-        return list_hub(data)
-    if data.splits == "release":
-        return list_common_voice(data)
-    return list_published(data, with_labels=published_labels)
+        corpus = list_manifest(data)
+    elif data.source == "hub":
+        corpus = list_hub(data)
+    elif data.splits == "release":
+        corpus = list_common_voice(data)
+    else:
+        corpus = list_published(data, with_labels=published_labels)
+    return replace(corpus, notes=[*corpus.notes, *shared_between_splits(corpus.splits)])

@@ -8,7 +8,18 @@ from pathlib import Path, PurePosixPath
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.tables import read_table
-from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance, unique_ids
+from unispeech_ft.data.utterances import (
+    FILTERED,
+    SPLIT_NAMES,
+    SPLITS,
+    SYNTHETIC_MARK,
+    Corpus,
+    Rejected,
+    Split,
+    Utterance,
+    hold_out,
+    unique_ids,
+)
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import atomic_folder
 
@@ -17,7 +28,12 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
 def _is_language_folder(folder: Path) -> bool:
-    return (folder / "clips").is_dir() and any(folder.glob("*.tsv"))
+    return (folder / "clips").is_dir() and any(folder.glob("*.tsv")) or _spontaneous(folder) is not None
+
+
+def _spontaneous(folder: Path) -> Path | None:
+    """The table of a spontaneous-speech corpus, which stands beside a folder `audios`; None in other folders."""
+    return next(iter(sorted(folder.glob("ss-corpus-*.tsv"))), None) if (folder / "audios").is_dir() else None
 
 
 def find_language_folder(root: Path, language: str) -> Path:
@@ -112,6 +128,39 @@ def open_release(data: DataConfig) -> Path:
     return find_language_folder(root, str(data.language))
 
 
+def _list_spontaneous(path: Path, data: DataConfig) -> Corpus:
+    """A corpus of answers to questions: what nobody has transcribed, or put into a split, is left out."""
+    table = read_table(path, "data.root")
+    lacking = [name for name in ("audio_file", "transcription") if name not in table.columns]
+    if lacking:
+        raise UserError(f"data.root: {path} has no column {lacking[0]}", remedy="is this a Common Voice TSV?")
+    rejected = [Rejected("train", f"{path.name}:{line}", reason) for line, reason in table.faults]
+    found: list[tuple[Utterance, str]] = []
+    with_splits = any(str(row.get("split") or "").strip() for _, row in table.rows)
+    for line, row in table.rows:
+        clip, text = row["audio_file"].strip(), row["transcription"].strip()
+        split = str(row.get("split") or "").strip().lower()
+        reason = ""
+        if not clip or PurePosixPath(clip).name != clip:
+            reason = f"its audio_file {clip!r} is no clip name"
+        elif not text:
+            reason = f"{FILTERED}not transcribed"
+        elif with_splits and split not in SPLIT_NAMES:
+            reason = f"{FILTERED}its split is {split or 'not named'}"
+        if reason:
+            rejected.append(Rejected("train", f"{path.name}:{line}", reason))
+            continue
+        speaker = row.get("client_id") or None
+        found.append((Utterance(PurePosixPath(clip).stem, path.parent / "audios" / clip, text, None, speaker), split))
+    notes = []
+    if with_splits:
+        splits = {split: [u for u, name in found if SPLIT_NAMES[name] == split] for split in SPLITS}
+    else:
+        splits, how = hold_out([utterance for utterance, _ in found], data.hold_out)
+        notes.append(f"a corpus without splits: {how}")
+    return Corpus({split: unique_ids(utterances) for split, utterances in splits.items()}, rejected, notes=notes)
+
+
 def list_common_voice(data: DataConfig) -> Corpus:
     """The utterances of the release's own splits.
 
@@ -119,6 +168,9 @@ def list_common_voice(data: DataConfig) -> Corpus:
         UserError: release, language, split or column is missing.
     """
     folder = open_release(data)
+    table = _spontaneous(folder)
+    if table is not None:
+        return _list_spontaneous(table, data)
     splits: dict[Split, list[Utterance]] = {}
     rejected: list[Rejected] = []
     for split in SPLITS:

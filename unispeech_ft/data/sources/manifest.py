@@ -1,13 +1,25 @@
-"""Source `manifest`: a TSV, CSV or JSONL file with a path and a sentence or phones, optional speaker and split."""
+"""Source `manifest`: tables of recordings and what is said in them, or folders (`data.sources.folders`).
+
+A row names a recording or a stretch of one (offset and duration, start and end), and a sentence or phones; a speaker
+and a split may stand beside it. Rows of NeMo's manifests and cuts of lhotse are understood as they are.
+"""
 
 from __future__ import annotations
 
+import os
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.data.sources.tables import Table, read_table, require_column
+from unispeech_ft.data.sources.folders import list_folder_of_audio
+from unispeech_ft.data.sources.kaldi import is_kaldi, list_kaldi
+from unispeech_ft.data.sources.tables import Row, Table, read_table, require_column
 from unispeech_ft.data.utterances import (
+    FILTERED,
+    SPLIT_NAMES,
     SPLITS,
     SYNTHETIC_MARK,
     Corpus,
@@ -15,120 +27,264 @@ from unispeech_ft.data.utterances import (
     Split,
     Utterance,
     hold_out,
+    segment_id,
     unique_ids,
 )
 from unispeech_ft.errors import UserError, raise_all
 
-PATH_COLUMNS = ("path", "audio", "file", "file_name", "audio_path", "wav")
-TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription")
+PATH_COLUMNS = (
+    "path", "audio", "file", "file_name", "filename", "audio_path", "audio_filepath", "audio_file", "wav", "wav_path",
+    "wav_filename", "filepath",
+)  # fmt: skip
+TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription", "normalized_text")
 PHONES_COLUMNS = ("phones", "phonemes")
-SPEAKER_COLUMNS = ("client_id", "speaker", "speaker_id")
-SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "dev": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "val": "validation",
-    "test": "test",
-}
+SPEAKER_COLUMNS = ("client_id", "speaker", "speaker_id", "speaker_name", "spk_id", "spk")
+SPLIT_COLUMNS = ("split", "subset")
+# Seconds; a duration says where an utterance ends only beside its start.
+START_COLUMNS = ("offset", "start", "start_s", "start_time", "begin", "onset")
+END_COLUMNS = ("end", "end_s", "end_time", "stop")
+DURATION_COLUMNS = ("duration", "duration_s", "dur")
 
 
-def _find(name: str, root: Path, key: str) -> Path:
-    for candidate in (Path(name), root / name):
-        if candidate.is_file():
-            return candidate.resolve()
-    raise UserError(f"{key}: no file {name}, neither here nor in data.root ({root})", remedy="check the path")
+@dataclass(frozen=True)
+class Listed:
+    """What one manifest lists: (utterance, split name or "") of each usable row, and the others by line."""
+
+    rows: list[tuple[Utterance, str]]
+    rejected: list[tuple[str, str]]
+    has_splits: bool = False
+
+
+def find_clip(name: str, folder: Path, root: Path) -> Path | str:
+    """The file that a row names, below `folder` or `root`, or the reason why it cannot be used.
+
+    Unicode's composed and decomposed forms and both slashes are tried; links are followed wherever they lead.
+    """
+    places = [Path(os.path.normpath(base / name)) for base in (folder, root)]
+    inside = [path for path in places if path.is_relative_to(root) or path.resolve().is_relative_to(root)]
+    if not inside:
+        return f"its path {name} leads outside data.root"
+    for spelled in (name, name.replace("\\", "/")):
+        for form in (spelled, unicodedata.normalize("NFC", spelled), unicodedata.normalize("NFD", spelled)):
+            for base in (folder, root):
+                path = Path(os.path.normpath(base / form))
+                if path.is_relative_to(root) and path.is_file():
+                    return path
+    return inside[0]
 
 
 def _phones(value: Any) -> tuple[str, ...]:
     return tuple(str(phone) for phone in value) if isinstance(value, list) else tuple(str(value).split())
 
 
-def _text(values: dict[str, Any], column: str | None) -> str | None:
+def _text(values: Row, column: str | None) -> str | None:
     value = values.get(column) if column else None
     return str(value).strip() or None if value is not None else None
 
 
-def _utterance(values: dict[str, Any], columns: dict[str, str | None], folder: Path, root: Path) -> Utterance | str:
+def _seconds(values: Row, column: str | None) -> float | None:
+    """Seconds in a cell, also as hours:minutes:seconds.
+
+    Raises:
+        ValueError: it holds no time.
+    """
+    value = _text(values, column)
+    if value is None:
+        return None
+    try:
+        seconds = 0.0
+        for part in value.replace(",", ".").split(":"):
+            seconds = 60 * seconds + float(part)
+    except ValueError:
+        raise ValueError(f"its {column} {value!r} is no time in seconds") from None
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"its {column} {value!r} is no time in seconds")
+    return seconds
+
+
+def _span(values: Row, columns: dict[str, str | None]) -> tuple[float | None, float | None]:
+    start_s, end_s = _seconds(values, columns["start"]), _seconds(values, columns["end"])
+    duration_s = _seconds(values, columns["duration"]) if columns["start"] or columns["end"] else None
+    if start_s is not None and end_s is None and duration_s is not None:
+        end_s = start_s + duration_s
+    if start_s is None and end_s is not None:
+        start_s = max(0.0, end_s - duration_s) if duration_s is not None else 0.0
+    if start_s is not None and end_s is not None and end_s <= start_s:
+        raise ValueError(f"it starts at {start_s:g} s and ends at {end_s:g} s")
+    return start_s, end_s
+
+
+def _utterance(values: Row, columns: dict[str, str | None], folder: Path, root: Path) -> Utterance | str:
     """The utterance of a row, or the reason why it cannot be used."""
     name = _text(values, columns["path"])
     if name is None:
         return "no path"
-    path = (folder / name).resolve()
-    if not path.is_relative_to(root):
-        return f"its path {name} leads outside data.root"
+    path = find_clip(name, folder, root)
+    if isinstance(path, str):
+        return path
     phones = _phones(values[columns["phones"]]) if columns["phones"] and values.get(columns["phones"]) else None
-    identity = path.relative_to(root).with_suffix("").as_posix()
-    return Utterance(identity, path, _text(values, columns["text"]), phones, _text(values, columns["speaker"]))
+    text = _text(values, columns["text"])
+    if text is None and not phones:
+        return f"{FILTERED}no sentence"
+    try:
+        start_s, end_s = _span(values, columns)
+    except ValueError as reason:
+        return str(reason)
+    where = path.relative_to(root) if path.is_relative_to(root) else path.resolve().relative_to(root)
+    identity = segment_id(where.with_suffix("").as_posix(), start_s, end_s)
+    return Utterance(identity, path, text, phones, _text(values, columns["speaker"]), start_s, end_s)
 
 
-def _read(path: Path, root: Path, data: DataConfig, key: str) -> tuple[list[tuple[Utterance, str]], list[Rejected]]:
-    """(utterance, split name or "") pairs of one manifest, and its unusable rows."""
-    table: Table = read_table(path, key)
+def _cuts(line: int, values: Row) -> Iterator[tuple[int, Row]]:
+    """A cut of lhotse as rows, one for each of its supervisions; any other row as it is."""
+    recording = values.get("recording")
+    if not isinstance(recording, dict) or not isinstance(values.get("supervisions"), list):
+        yield line, values
+        return
+    sources = recording.get("sources") or [{}]
+    offset_s = float(values.get("start") or 0.0)
+    for item in values["supervisions"] or [{}]:
+        yield (
+            line,
+            {
+                "path": sources[0].get("source") if len(sources) == 1 else None,
+                "start": offset_s + float(item.get("start") or 0.0),
+                "duration": item.get("duration", values.get("duration")),
+                "text": item.get("text"),
+                "speaker": item.get("speaker"),
+            },
+        )
+
+
+def _columns(table: Table, data: DataConfig, path: Path, key: str) -> dict[str, str | None]:
+    def usual(names: tuple[str, ...], wanted: str | None = None, of: str = "") -> str | None:
+        return require_column(table, wanted, names, of, path)
+
     columns = {
-        "path": require_column(table, data.audio_column, PATH_COLUMNS, "data.audio_column", path),
-        "text": require_column(table, data.text_column, TEXT_COLUMNS, "data.text_column", path),
-        "phones": require_column(table, data.phones_column, PHONES_COLUMNS, "data.phones_column", path),
-        "speaker": require_column(table, data.speaker_column, SPEAKER_COLUMNS, "data.speaker_column", path),
+        "path": usual(PATH_COLUMNS, data.audio_column, "data.audio_column"),
+        "text": usual(TEXT_COLUMNS, data.text_column, "data.text_column"),
+        "phones": usual(PHONES_COLUMNS, data.phones_column, "data.phones_column"),
+        "speaker": usual(SPEAKER_COLUMNS, data.speaker_column, "data.speaker_column"),
+        "start": usual(START_COLUMNS),
+        "end": usual(END_COLUMNS),
+        "duration": usual(DURATION_COLUMNS),
+        "split": usual(SPLIT_COLUMNS),
     }
-    wanted = f"it has {', '.join(table.columns) or 'none'}"
+    if columns["start"] == "onset" and "offset" in table.columns:
+        columns["end"] = "offset"
+    elif columns["start"] == "offset" and "onset" in table.columns:
+        columns |= {"start": "onset", "end": "offset"}
+    wanted = f"it has {', '.join(map(str, table.columns)) or 'none'}"
     if columns["path"] is None:
+        reason = f" ({table.faults[0][1]})" if table.faults and not table.rows else ""
         raise UserError(
-            f"{key}: {path.name} has no column of audio paths", remedy=f"name it in data.audio_column; {wanted}"
+            f"{key}: {path.name} has no column of audio paths{reason}",
+            remedy=f"name it in data.audio_column; {wanted}",
         )
     if columns["text"] is None and columns["phones"] is None:
         raise UserError(
             f"{key}: {path.name} has neither a column of sentences nor of phones",
             remedy=f"name one in data.text_column or data.phones_column; {wanted}",
         )
+    return columns
+
+
+def _read_manifest(path: Path, root: Path, data: DataConfig, key: str) -> Listed:
+    table = read_table(path, key)
+    rows = [pair for line, values in table.rows for pair in _cuts(line, values)]
+    if any("supervisions" in values for _, values in table.rows):
+        table = replace(table, columns=list(dict.fromkeys(name for _, values in rows for name in values)))
+    columns = _columns(table, data, path, key)
     found: list[tuple[Utterance, str]] = []
-    rejected = [Rejected(key, f"{path.name}:{line}", reason) for line, reason in table.faults]
-    for line, values in table.rows:
+    rejected = [(f"{path.name}:{line}", reason) for line, reason in table.faults]
+    lines: dict[tuple[Any, ...], int] = {}
+    for line, values in rows:
         result = _utterance(values, columns, path.parent, root)
+        if isinstance(result, Utterance):
+            first = lines.setdefault((result.path, result.start_s, result.end_s, result.text, result.phones), line)
+            if first != line:
+                result = f"{FILTERED}the same as line {first}"
         if isinstance(result, str):
-            rejected.append(Rejected(key, f"{path.name}:{line}", result))
+            rejected.append((f"{path.name}:{line}", result))
         else:
-            found.append((result, str(values.get("split") or "").strip().lower()))
-    return found, rejected
+            found.append((result, (_text(values, columns["split"]) or "").lower()))
+    return Listed(found, rejected, any(name for _, name in found))
+
+
+def _find(name: str, root: Path, key: str) -> Path:
+    for candidate in (Path(name).expanduser(), root / name):
+        if candidate.is_file() or (candidate.is_dir() and candidate.absolute().is_relative_to(root)):
+            return Path(os.path.normpath(candidate.absolute()))
+    raise UserError(f"{key}: no file {name}, neither here nor in data.root ({root})", remedy="check the path")
+
+
+def _read(path: Path, root: Path, data: DataConfig, key: str) -> Listed:
+    if not path.is_dir():
+        return _read_manifest(path, root, data, key)
+    list_it = list_kaldi if is_kaldi(path) else list_folder_of_audio
+    utterances, rejected = list_it(path, root, data, key)
+    return Listed([(utterance, "") for utterance in utterances], rejected)
+
+
+def _take_split(listed: Listed, split: Split, shared: bool, name: str) -> tuple[list[Utterance], list[tuple[str, str]]]:
+    """The rows of a file that its split column gives to a split; of a file of its own, those that name no other."""
+    taken, other = [], []
+    for utterance, said in listed.rows:
+        of = SPLIT_NAMES.get(said)
+        if of == split or (of is None and not shared):
+            taken.append(utterance)
+        elif not shared:
+            other.append((f"{name}, {utterance.id}", f"{FILTERED}its split is {said}"))
+    return taken, other
 
 
 def list_manifest(data: DataConfig) -> Corpus:
     """The utterances that the configured manifests name.
 
-    One manifest without a `split` column is divided by `hold_out`; with one, or with a manifest for each split, the
-    user's own division holds.
+    A `split` column is obeyed. One manifest without it is divided by `hold_out`; a manifest for each split is the
+    user's own division.
 
     Raises:
-        UserError: a manifest is missing, lacks a column, or names unknown splits.
+        UserError: a manifest is missing, lacks a column, names unknown splits, or serves several splits without saying
+            which row is of which.
     """
     root = Path(str(data.root)).expanduser()
     if not root.is_dir():
         raise UserError(f"data.root: no folder {root}", remedy="name the folder that holds the audio")
-    root = root.resolve()
-    named = {split: getattr(data, split) for split in SPLITS if getattr(data, split) is not None}
-    rejected: list[Rejected] = []
+    root = Path(os.path.normpath(root.absolute()))
+    files = {split: _find(getattr(data, split), root, f"data.{split}") for split in SPLITS if getattr(data, split)}
+    listed = {path: _read(path, root, data, f"data.{split}") for split, path in reversed(files.items())}
     splits: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
-    by_column: list[tuple[Utterance, str]] = []
-    for split, name in named.items():
-        rows, faults = _read(_find(name, root, f"data.{split}"), root, data, f"data.{split}")
-        rejected += [Rejected(split, fault.id, fault.reason) for fault in faults]
-        splits[split] = [utterance for utterance, _ in rows]
-        if len(named) == 1:
-            by_column = rows
+    rejected: list[Rejected] = []
     notes: list[str] = []
-    if any(name for _, name in by_column):
-        unknown = sorted({name for _, name in by_column if name not in SPLIT_NAMES})
-        raise_all(
-            [UserError(f"data.train: split {name!r} is unknown", remedy="use train, dev, test") for name in unknown]
-        )
-        splits = {split: [u for u, name in by_column if SPLIT_NAMES[name] == split] for split in SPLITS}
-    elif list(named) == ["train"]:
-        splits = hold_out(splits["train"])
-        notes.append(
-            "one manifest without a split column: 10 % of the sentences each were set aside for validation and test by"
-            " a hash of the sentence; speakers may stand in several parts"
-        )
+    for path in dict.fromkeys(files.values()):
+        named = [split for split, file in files.items() if file == path]
+        content = listed[path]
+        rejected += [Rejected(named[0], place, reason) for place, reason in content.rejected]
+        if content.has_splits and (len(named) > 1 or len(files) == 1):
+            _check_names(content, named[0])
+            lost = [u for u, said in content.rows if not said]
+            rejected += [Rejected(named[0], u.id, f"{FILTERED}its split is not named") for u in lost]
+            named = list(SPLITS) if len(files) == 1 else named
+            for split in named:
+                splits[split], _ = _take_split(content, split, True, path.name)
+            elsewhere = [u for u, said in content.rows if said and SPLIT_NAMES[said] not in named]
+            rejected += [Rejected(named[0], u.id, f"{FILTERED}its split is not asked for") for u in elsewhere]
+        elif len(named) > 1:
+            splits |= {split: [utterance for utterance, _ in content.rows] for split in named}
+            notes.append(f"data.{' and data.'.join(named)} name the same file {path.name}, which has no split column")
+        elif len(files) == 1 and named == ["train"]:
+            splits, how = hold_out([utterance for utterance, _ in content.rows], data.hold_out)
+            notes.append(f"one manifest without a split column: {how}")
+        else:
+            splits[named[0]], other = _take_split(content, named[0], False, path.name)
+            rejected += [Rejected(named[0], place, reason) for place, reason in other]
     unique = {split: unique_ids(utterances) for split, utterances in splits.items()}
     synthetic = True if (root / SYNTHETIC_MARK).exists() else None
     return Corpus(unique, rejected, synthetic=synthetic, notes=notes)
+
+
+def _check_names(listed: Listed, split: Split) -> None:
+    remedy = "use train, dev, test"
+    unknown = sorted({name for _, name in listed.rows if name and name not in SPLIT_NAMES})
+    raise_all([UserError(f"data.{split}: split {name!r} is unknown", remedy=remedy) for name in unknown])

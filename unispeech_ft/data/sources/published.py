@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ
+from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
 from unispeech_ft.data.sources.common_voice import open_release
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance
@@ -34,7 +34,7 @@ PUBLISHED_CLIPS: dict[str, tuple[int, int, int]] = {
     "ru": (697, 202, 688),
     "sv": (1150, 348, 1182),
 }
-AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".opus")
+USUAL_FIRST = (".mp3", *(ending for ending in AUDIO_ENDINGS if ending != ".mp3"))
 LACKS = "the release lacks this clip"
 
 
@@ -117,14 +117,14 @@ def find_clips(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     """Where each clip stands below a release's language folder, whatever its ending; those that are not there lack."""
     found, missing = {}, set()
     for name in names:
-        path = next((p for suffix in AUDIO_SUFFIXES if (p := folder / "clips" / (name + suffix)).is_file()), None)
+        path = next((p for suffix in USUAL_FIRST if (p := folder / "clips" / (name + suffix)).is_file()), None)
         if path is None:
             missing.add(name)
         else:
             found[name] = path
     if missing:
         for path in folder.rglob("*"):
-            if path.stem in missing and path.suffix.lower() in AUDIO_SUFFIXES:
+            if path.stem in missing and path.suffix.lower() in USUAL_FIRST:
                 found.setdefault(path.stem, path)
     return found
 

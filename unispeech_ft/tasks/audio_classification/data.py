@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ
+from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
 from unispeech_ft.data.labels import check_bad_fraction, summarize_rejected
 from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
-from unispeech_ft.data.shards import AUDIO_SUFFIXES
-from unispeech_ft.data.sources.manifest import PATH_COLUMNS, SPEAKER_COLUMNS, SPLIT_NAMES
+from unispeech_ft.data.sources.manifest import PATH_COLUMNS, SPEAKER_COLUMNS, find_clip
 from unispeech_ft.data.sources.tables import read_table, require_column
 from unispeech_ft.data.speech import Turns
-from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split, Utterance, unique_ids
+from unispeech_ft.data.utterances import SPLIT_NAMES, SPLITS, Corpus, Rejected, Split, Utterance, unique_ids
 from unispeech_ft.errors import UserError
 from unispeech_ft.scoring.bootstrap import MIN_SPEAKERS
 from unispeech_ft.tasks.audio_classification.config import AudioClassificationConfig
@@ -71,7 +70,7 @@ class Clips:
 
 def _from_folders(root: Path) -> list[Utterance]:
     """Clips below the folders of `root`; the first folder's name is the label."""
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_ENDINGS and path.is_file())
     found = []
     for path in files:
         inside = path.relative_to(root)
@@ -99,12 +98,15 @@ def _from_manifest(
     rejected = [Rejected(split, f"{path.name}:{line}", reason) for line, reason in table.faults]
     for line, values in table.rows:
         name, said = str(values.get(audio) or "").strip(), str(values.get(str(label)) or "").strip()
-        file = (root / name).resolve()
-        reason = "no path" if not name else "no label" if not said else ""
-        if not reason and not file.is_relative_to(root.resolve()):
-            reason = f"its path {name} leads outside data.root"
-        if reason:
-            rejected.append(Rejected(split, f"{path.name}:{line}", reason))
+        file = (
+            find_clip(name, root.absolute(), root.absolute())
+            if name and said
+            else "no path"
+            if not name
+            else "no label"
+        )
+        if isinstance(file, str):
+            rejected.append(Rejected(split, f"{path.name}:{line}", file))
             continue
         who = str(values[speaker]) if speaker and values.get(speaker) else None
         found.append(

@@ -37,7 +37,7 @@ class CtcPhonemeConfig(RunConfig):
                 "give the Common Voice code of the language, for example --data.language ky",
             ),
             (
-                data.source == "manifest" and data.train is None,
+                data.source == "manifest" and not (data.train or data.validation or data.test),
                 "data.train is missing",
                 "name the manifest to train on, for example --data.train train.tsv",
             ),

@@ -14,7 +14,7 @@ from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
 from unispeech_ft.models.build import BuiltModel
-from unispeech_ft.models.saved import load_saved
+from unispeech_ft.models.saved import load_saved, model_folder
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
 from unispeech_ft.runs.evidence import ENVIRONMENT, TRAINING, Environment, Evidence, read_json, to_json
@@ -24,7 +24,7 @@ from unispeech_ft.scoring.beam import load_search
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, load_config
 from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split, warnings_about
 from unispeech_ft.tasks.ctc_phoneme.task import SplitFeatures, split_features
-from unispeech_ft.tasks.ctc_phoneme.write_results import floor_of, result_lines, write_evaluation
+from unispeech_ft.tasks.ctc_phoneme.write_results import floor_of, result_lines, trained_speakers, write_evaluation
 from unispeech_ft.training import launch
 from unispeech_ft.training.checkpoint import BEST, load_weights
 from unispeech_ft.training.loop import METRICS
@@ -68,6 +68,7 @@ def score_and_export(
                 waveform=scored.labelled.waveform,
                 metrics=output / METRICS,
                 floor=floor,
+                trained_speakers=trained_speakers(speech.corpus, split),
             )
             if split == "test":
                 accelerator.print("\n" + "\n".join(result_lines(evaluation, summaries[split], floor=floor)))
@@ -99,11 +100,16 @@ def default_output(model: str, config: CtcPhonemeConfig, split: Split) -> Path:
     run = folder.parent
     if folder.name != "model" or not (run / "config.yaml").is_file():
         return Path("eval") / folder.name / split
+    return run / "eval" / split if _is_of_run(model, config) else Path("eval") / run.name / split
+
+
+def _is_of_run(model: str, config: CtcPhonemeConfig) -> bool:
+    """Whether a saved model is of a run that was configured for this speech."""
+    file = Path(model).expanduser().resolve().parent / "config.yaml"
     try:
-        same = _same_speech(load_config(run / "config.yaml"), config)
+        return file.is_file() and _same_speech(load_config(file), config)
     except UserError:
-        same = False
-    return run / "eval" / split if same else Path("eval") / run.name / split
+        return False
 
 
 def _original_conventions(config: CtcPhonemeConfig) -> dict[str, Any]:
@@ -133,6 +139,7 @@ def evaluate_saved(
         UserError: a fault of the model, the source, the language, or the output folder.
     """
     accelerator = launch.start()
+    model = model_folder(model)
     saved = load_saved(model, accelerator.device, **_original_conventions(config))
     speech = open_speech(config.data, config.phonemes, wanted=(split,), turns=launch.turns_of(accelerator))
     labelled = speech.splits[split]
@@ -163,6 +170,7 @@ def evaluate_saved(
             metrics=Path(model).expanduser().parent / METRICS,
             floor=floor,
             scoring=beam_settings.rule + TEXT_RULE if beam_settings else GREEDY_RULE,
+            trained_speakers=trained_speakers(speech.corpus, split) if _is_of_run(model, config) else None,
         )
         warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
         print("\n".join(["", *result_lines(evaluation, summary, floor=floor), *warnings, f"results: {folder}"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ def write_evaluation(
     metrics: Path | None = None,
     floor: Floor | None = None,
     scoring: str = GREEDY_RULE,
+    trained_speakers: Collection[str] | None = None,
 ) -> Summary:
     """Writes hypotheses.jsonl, summary.json and report.html of a scored split.
 
@@ -39,6 +40,7 @@ def write_evaluation(
         waveform: utterance id → its clip at 16 kHz, for the report.
         floor: see `floor_of`.
         scoring: the rule of decoding and scoring, in words.
+        trained_speakers: those that the model has heard; None where that is unknown.
         metrics: the `metrics.jsonl` of the run that made the model, for the report.
     """
     summary = summarize(
@@ -49,9 +51,11 @@ def write_evaluation(
         seconds=round(evaluation.seconds, 3),
         synthetic=corpus.synthetic,
         labels=config.phonemes.labels,
+        normalise=None if config.phonemes.labels == "column" else config.phonemes.text_rule,
         published_split=corpus.published_split,
         scoring=scoring,
         reference_floor=floor.per if floor else None,
+        trained_speakers=trained_speakers,
     )
     write_results(folder, evaluation.scores, summary)
     title = f"{config.data.language or 'unknown language'}, {split}"
@@ -59,6 +63,25 @@ def write_evaluation(
     curves = parse_curves(metrics.read_text(encoding="utf-8")) if metrics and metrics.is_file() else None
     write_report(folder / "report.html", evaluation.scores, summary, title, recordings=recordings, curves=curves)
     return summary
+
+
+def caution_lines(summary: Summary) -> list[str]:
+    """What a reader must know of the size and the voices of a split."""
+    lines = [summary.too_few] if summary.too_few else []
+    if summary.speakers is None:
+        return [*lines, f"its speakers are unknown: {summary.split} speakers may be in training"]
+    if summary.speakers_in_training:
+        return [
+            *lines,
+            f"{summary.split} speakers are in training: {summary.speakers_in_training} of {summary.speakers}; of new"
+            " voices nothing is known (data.hold_out speaker)",
+        ]
+    return lines
+
+
+def trained_speakers(corpus: Corpus, split: Split) -> set[str] | None:
+    """The speakers of the training split, for the scores of another."""
+    return None if split == "train" else {item.speaker for item in corpus.splits["train"] if item.speaker}
 
 
 def floor_of(config: CtcPhonemeConfig, split: Split, references: Mapping[str, Sequence[str]]) -> Floor | None:
@@ -83,6 +106,7 @@ def result_lines(evaluation: Evaluation, summary: Summary, examples: int = 3, fl
         f"  {summary.substitutions} substitutions, {summary.deletions} deletions, {summary.insertions} insertions",
     ]
     lines += [f"  {floor.line()}"] if floor else []
+    lines += [f"  {line}" for line in caution_lines(summary)]
     if summary.per_shuffled is not None:
         lines.append(f"  guessing (hypotheses against shuffled references): {100 * summary.per_shuffled:.2f} %")
     lines += [f"  {line}" for line in ladder_lines(evaluation.scores)]

@@ -1,0 +1,124 @@
+"""Folders of recordings with a text of the same name beside each: `.txt`, `.lab`, `.TextGrid` or `.eaf`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.audio import AUDIO_ENDINGS
+from unispeech_ft.data.sources.tables import read_lines
+from unispeech_ft.data.utterances import FILTERED, Utterance, segment_id
+from unispeech_ft.errors import UserError, first_line
+
+TEXT_ENDINGS = (".txt", ".lab", ".TextGrid", ".textgrid", ".eaf")
+SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
+WORD_TIERS = ("words", "word", "ort")
+
+
+@dataclass(frozen=True)
+class Said:
+    """A stretch of a recording and what is said in it; None for the whole recording."""
+
+    text: str
+    start_s: float | None = None
+    end_s: float | None = None
+    speaker: str | None = None
+
+
+def list_folder_of_audio(
+    folder: Path, root: Path, data: DataConfig, key: str
+) -> tuple[list[Utterance], list[tuple[str, str]]]:
+    """The utterances of the recordings below a folder, and what has no partner or cannot be read.
+
+    Where recordings lie in folders of their own, and there are several, these are the speakers.
+
+    Raises:
+        UserError: the folder holds no recordings with texts.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    audio = [path for path in files if path.suffix.lower() in AUDIO_ENDINGS]
+    texts = {path for path in files if path.suffix in TEXT_ENDINGS}
+    by_folder = len({path.parent for path in audio}) > 1 and all(path.parent != folder for path in audio)
+    found: list[Utterance] = []
+    rejected: list[tuple[str, str]] = []
+    used = set()
+    for path in audio:
+        name = path.relative_to(root).with_suffix("").as_posix()
+        text = next((file for ending in TEXT_ENDINGS if (file := path.with_suffix(ending)) in texts), None)
+        if text is None:
+            rejected.append((name, f"{FILTERED}no text of the same name beside it"))
+            continue
+        used.add(text.with_suffix(""))
+        try:
+            said = [item for item in _read_text(text, data.text_column) if item.text.strip()]
+        except ValueError as error:
+            rejected.append((name, f"{text.name} cannot be read ({first_line(error)})"))
+            continue
+        if not said:
+            rejected.append((name, f"{FILTERED}{text.name} holds no sentence"))
+        for item in said:
+            identity = segment_id(name, item.start_s, item.end_s)
+            speaker = item.speaker or (path.parent.name if by_folder else None)
+            found.append(Utterance(identity, path, item.text.strip(), None, speaker, item.start_s, item.end_s))
+    alone = sorted(text for text in texts if text.with_suffix("") not in used)
+    rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
+    if not found:
+        raise UserError(
+            f"{key}: {folder} holds {len(audio)} recordings, none with a text of the same name beside it",
+            remedy=f"put a {', '.join(TEXT_ENDINGS[:3])} or .eaf beside each, or name a manifest",
+        )
+    return found, rejected
+
+
+def _read_text(path: Path, tier: str | None) -> list[Said]:
+    if path.suffix == ".eaf":
+        return _elan(path, tier)
+    if path.suffix.lower() == ".textgrid":
+        return _textgrid(path, tier)
+    lines = [line for _, line in read_lines(path.read_bytes())]
+    if None in lines:
+        raise ValueError("not UTF-8")
+    return [Said(" ".join(str(line).strip() for line in lines))]
+
+
+def _textgrid(path: Path, wanted: str | None) -> list[Said]:
+    from praatio import textgrid
+
+    try:
+        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
+    except Exception as error:
+        raise ValueError(first_line(error)) from None
+    names = {name.lower(): name for name in grid.tierNames}
+    if wanted is not None and wanted not in grid.tierNames:
+        raise ValueError(f"no tier {wanted}; it has {', '.join(grid.tierNames)}")
+    sentences = wanted or next((names[name] for name in SENTENCE_TIERS if name in names), None)
+    words = next((names[name] for name in WORD_TIERS if name in names), None)
+    if sentences is None and words is not None:
+        return [Said(" ".join(entry.label for entry in grid.getTier(words).entries))]
+    tier = grid.getTier(sentences or grid.tierNames[0])
+    return [Said(entry.label, float(entry.start), float(entry.end)) for entry in tier.entries if hasattr(entry, "end")]
+
+
+def _elan(path: Path, wanted: str | None) -> list[Said]:
+    """Time-aligned annotations of the tier that is wanted, or of all that hang on no other."""
+    try:
+        document = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"not XML: {error}") from None
+    times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in document.iter("TIME_SLOT")}
+    tiers = list(document.iter("TIER"))
+    chosen = [tier for tier in tiers if (tier.get("TIER_ID") == wanted if wanted else not tier.get("PARENT_REF"))]
+    if wanted and not chosen:
+        raise ValueError(f"no tier {wanted}; it has {', '.join(str(tier.get('TIER_ID')) for tier in tiers)}")
+    return sorted((said for tier in chosen for said in _annotations(tier, times)), key=lambda item: item.start_s or 0.0)
+
+
+def _annotations(tier: ElementTree.Element, times: dict[str | None, str | None]) -> Iterator[Said]:
+    for item in tier.iter("ALIGNABLE_ANNOTATION"):
+        start, end = times.get(item.get("TIME_SLOT_REF1")), times.get(item.get("TIME_SLOT_REF2"))
+        value = item.findtext("ANNOTATION_VALUE") or ""
+        if start is not None and end is not None:
+            yield Said(value, int(start) / 1000, int(end) / 1000, tier.get("PARTICIPANT") or None)

@@ -1,0 +1,71 @@
+"""Folders in Kaldi's layout: `wav.scp` and `text`, with or without `segments` and `utt2spk`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.sources.tables import read_lines
+from unispeech_ft.data.utterances import FILTERED, Utterance
+from unispeech_ft.errors import UserError
+
+Rejections = list[tuple[str, str]]
+
+
+def is_kaldi(folder: Path) -> bool:
+    return (folder / "wav.scp").is_file() and (folder / "text").is_file()
+
+
+def _pairs(path: Path, rejected: Rejections) -> Iterator[tuple[int, str, str]]:
+    """(line, first word, rest) of each line."""
+    if not path.is_file():
+        return
+    for number, line in read_lines(path.read_bytes()):
+        if line is None:
+            rejected.append((f"{path.name}:{number}", "not UTF-8"))
+            continue
+        name, *rest = line.split(None, 1)
+        yield number, name, rest[0].strip() if rest else ""
+
+
+def list_kaldi(folder: Path, root: Path, data: DataConfig, key: str) -> tuple[list[Utterance], Rejections]:
+    """The utterances of a folder, and the lines of `text`, `segments` and `wav.scp` that cannot be used.
+
+    Raises:
+        UserError: none of its recordings is a file.
+    """
+    rejected: Rejections = []
+    recordings: dict[str, Path] = {}
+    for number, name, where in _pairs(folder / "wav.scp", rejected):
+        places = [path for base in (folder, root) if (path := base / where).is_file()]
+        if where.endswith("|") or not places:
+            reason = "a command, not a file" if where.endswith("|") else f"no such file {where}"
+            rejected.append((f"wav.scp:{number}", reason))
+        else:
+            recordings[name] = places[0]
+    if not recordings:
+        raise UserError(
+            f"{key}: no recording of {folder / 'wav.scp'} is a file",
+            remedy="write lines of id and path; run its commands once, and name the files they make",
+        )
+    spans: dict[str, tuple[str, float | None, float | None]] = {name: (name, None, None) for name in recordings}
+    if (folder / "segments").is_file():
+        spans = {}
+        for number, name, rest in _pairs(folder / "segments", rejected):
+            try:
+                recording, start, end = rest.split()
+                spans[name] = (recording, float(start), float(end) if float(end) >= 0 else None)
+            except ValueError:
+                rejected.append((f"segments:{number}", "not utterance, recording, start and end"))
+    speakers = {name: speaker for _, name, speaker in _pairs(folder / "utt2spk", rejected)}
+    found = []
+    for number, name, text in _pairs(folder / "text", rejected):
+        recording, start_s, end_s = spans.get(name, ("", None, None))
+        if not text:
+            rejected.append((f"text:{number}", f"{FILTERED}no sentence"))
+        elif recording not in recordings:
+            rejected.append((f"text:{number}", f"no recording of {name}"))
+        else:
+            found.append(Utterance(name, recordings[recording], text, None, speakers.get(name), start_s, end_s))
+    return found, rejected

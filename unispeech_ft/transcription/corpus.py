@@ -1,0 +1,43 @@
+"""Aligning a whole corpus: the utterances that a configuration names, each with its words where its text is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from unispeech_ft.config.sections import DataConfig, PhonemesConfig
+from unispeech_ft.data.labels import label_split
+from unispeech_ft.data.speech import list_corpus, open_audio
+from unispeech_ft.data.utterances import Split
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.phonemes.g2p import G2P, pronounce_words
+from unispeech_ft.transcription.alignment import Words, align_words
+from unispeech_ft.transcription.transcripts import Transcript
+
+
+def align_corpus(
+    saved: SavedModel, data: DataConfig, phonemes: PhonemesConfig, split: Split
+) -> Iterator[Transcript | UserError]:
+    """The alignment of each utterance of a split, named by its id, or the reason why it has none.
+
+    Raises:
+        UserError: a fault of the configuration or of the speech as a whole.
+    """
+    corpus = list_corpus(data, phonemes)
+    if not corpus.splits[split]:
+        raise UserError(f"no clips found for {split}", remedy=f"check data.root and data.{split}")
+    labelled, rejected = label_split(corpus, split, open_audio(corpus, split, data), data, phonemes)
+    spoken = phonemes.labels in ("espeak", "lexicon", "epitran")
+    g2p = G2P.from_config(phonemes, data.language) if spoken else None
+    texts = {utterance.id: utterance.text for utterance in corpus.splits[split]}
+    for name, phones, row in zip(labelled.ids, labelled.phones, labelled.rows, strict=True):
+        try:
+            text = texts[name]
+            words: Words = pronounce_words(text, g2p) if g2p is not None and text else [("", [phones])]
+            aligned = align_words(saved, name, words, waveform=labelled.audio.waveform(row))
+            known = [word for word in aligned.words if word.word]
+            yield Transcript(name, aligned.duration_s, aligned.phones, known)
+        except UserError as fault:
+            yield fault
+    for item in rejected:
+        yield UserError(f"{item.id}: {item.reason}", remedy="mend it, or leave it out of the list")
