@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from unispeech_ft.audit import labels, published, sound, splits, text
 from unispeech_ft.audit.findings import Audit, Finding, by_level
 from unispeech_ft.config.sections import PhonemesConfig
-from unispeech_ft.data.labels import FILTERED, LabelledSplit, label_split, label_utterances, summarize_rejected
+from unispeech_ft.data.labels import LabelledSplit, label_split, label_utterances, summarize_rejected
 from unispeech_ft.data.sources.published import list_folder
 from unispeech_ft.data.speech import list_corpus, open_audio
-from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
+from unispeech_ft.data.utterances import FILTERED, SPLITS, Corpus, Rejected, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import read_model_config
 from unispeech_ft.models.families import num_frames

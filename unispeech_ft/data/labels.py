@@ -119,8 +119,8 @@ def label_utterances(
     if labels in ("column", "published"):
         missing, mapping = f"no {labels} labels", phone_map(phonemes.map)
         if labels == "column":
-            rule = ColumnRule(phonemes)
-            phones = [rule(item.phones or ()) for item in utterances]
+            read = ColumnRule(phonemes)
+            phones = [read(item.phones or ()) for item in utterances]
         else:
             phones = [[target for phone in item.phones or () for target in mapping(phone)] for item in utterances]
         return [Pronunciation(line, None if line else missing) for line in phones]
