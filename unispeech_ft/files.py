@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 DIGESTS = "digests.json"
 CHUNK_BYTES = 8 * 2**20
@@ -139,6 +140,18 @@ def allocate(file: Path) -> None:
             free = shutil.disk_usage(file.parent).free
             what = f"{error.strerror}: {size_bytes / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free"
             raise OSError(error.errno, what, str(file.parent.parent)) from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON that others have written.
+
+    Raises:
+        ValueError: it is not JSON, nested too deeply, or holds an endless number.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_text(path: Path, text: str) -> None:
