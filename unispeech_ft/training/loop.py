@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,8 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator) -> Pro
             found = bring_best(checkpoint, output / "checkpoints", progress)
         progress = broadcast(found, accelerator)
     task.network.train()
+    gc.collect()
+    gc.freeze()  # else every few updates wait until all modules and models have been looked through
     logger = MetricsLogger(output / METRICS, accelerator, progress.updates, last, task.warnings)
     patience = config.evaluation.patience
     for update in task.updates(progress.updates, last, state):
