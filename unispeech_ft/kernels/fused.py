@@ -163,7 +163,7 @@ class _AddNorm(torch.autograd.Function):
         frames, channels = inner.shape
         ctx.draws, ctx.drops = draws(p), p > 0
         summed, normed = torch.empty_like(hidden), torch.empty_like(hidden)
-        means, scales = inner.new_empty(2, frames, dtype=torch.float32)
+        means, scales = (torch.empty(frames, device=inner.device) for _ in range(2))
         launch(_add_norm, (frames,), 
             inner, bias, hidden, weight, offset, summed, normed, means, scales, channels, eps, *ctx.draws,
             DROPS=ctx.drops, BLOCK=triton.next_power_of_2(channels),
