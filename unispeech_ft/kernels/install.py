@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import nn
 
 from unispeech_ft.config.sections import ModelConfig, TrainingConfig
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
-
-def place(model: PreTrainedModel, device: torch.device, settings: ModelConfig, training: TrainingConfig) -> None:
+def place(model: Any, device: torch.device, settings: ModelConfig, training: TrainingConfig) -> None:
     """Moves a model to its device.
 
     On CUDA devices products in 32 bits are in 32 bits, and no attention kernel plans anew for each shape.

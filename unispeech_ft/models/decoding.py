@@ -78,7 +78,7 @@ def seconds_per_batch(model: PreTrainedModel, num_samples: Sequence[int]) -> flo
     """
     if model.device.type != "cpu":
         return max(LONGEST_ON_GPU_S, max(num_samples) / SAMPLE_RATE_HZ)
-    width = max(WIDEST_OF_LONGEST, model.config.hidden_size)
+    width = max(WIDEST_OF_LONGEST, int(model.config.hidden_size))
     return max(LONGEST_BATCH_S * WIDEST_OF_LONGEST / width, max(num_samples) / SAMPLE_RATE_HZ)
 
 

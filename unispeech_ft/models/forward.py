@@ -62,7 +62,8 @@ def normed_weight(conv: Any) -> Tensor:
         weight: Tensor = conv.weight
         return weight
     length, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
-    return direction * (length / torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
+    weight = direction * (length / torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
+    return weight
 
 
 def _positions(embedding: Any, hidden: Tensor, layout: Layout) -> Tensor:

@@ -58,7 +58,7 @@ class FrontEnd:
     def num_channels(self) -> int:
         """`F`."""
         config = self.model.config
-        return config.conv_dim[-1] if reads_waveforms(config) else config.feature_projection_input_dim
+        return int(config.conv_dim[-1] if reads_waveforms(config) else config.feature_projection_input_dim)
 
     def num_frames(self, num_samples: int) -> int:
         return num_frames(self.model.config, num_samples)

@@ -54,6 +54,7 @@ class FineTuning(Task[Batch]):
         head: beginnings of the names of the parameters that train while the encoder is frozen.
         plan: the batch plan.
         training_set: the clips that the plan speaks of.
+        ids: their names, for people.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class FineTuning(Task[Batch]):
         plan: BatchPlan,
         training_set: TrainingSet,
         accelerator: Accelerator,
+        ids: Sequence[str] = (),
     ) -> None:
         self.run, self.network, self.head, self.accelerator = config, network, tuple(head), accelerator
-        self.plan, self.training_set = plan, training_set
+        self.plan, self.training_set, self.ids = plan, training_set, ids
         longest_s = int(plan.num_samples.max()) / SAMPLE_RATE_HZ
         self.passes = Passes(config.training.seconds_per_pass, network, longest_s, accelerator)
 
@@ -81,6 +83,10 @@ class FineTuning(Task[Batch]):
         for update in self.plan.updates(first, last):
             mine = islice(batches, len(passes(update.share(rank, world), seconds)))
             yield UpdateShare(update.number, mine, update.num_sentences, update.padded_s)
+
+    def clips_of(self, update: int) -> list[str]:
+        [planned] = self.plan.updates(update, update + 1)
+        return [self.ids[clip] for batch in planned.micro_batches for clip in batch.clips] if self.ids else []
 
     def parts(self, micro_batch: Batch) -> Sequence[Batch]:
         return self.passes.parts(micro_batch)

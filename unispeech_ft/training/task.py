@@ -131,6 +131,10 @@ class Task(ABC, Generic[Batch]):
         """What people must be warned of after one more update."""
         return []
 
+    def clips_of(self, update: int) -> list[str]:
+        """The names of the clips of an update, to be told where it went wrong; empty where they are not known."""
+        return []
+
     def score(self) -> Score:
         """Scores the validation split; asked on every process, and only where `can_score` says so."""
         raise NotImplementedError
