@@ -57,7 +57,7 @@ def _masked(base: Any, hidden: Tensor, row: Row) -> Tensor:
 
 def normed_weight(conv: Any) -> Tensor:
     """The weight of a convolution; CUDA's kernel for weight norm takes ten times as long as these few sums."""
-    norms = conv.parametrizations.weight if parametrize.is_parametrized(conv, "weight") else ()
+    norms: Any = conv.parametrizations.weight if parametrize.is_parametrized(conv, "weight") else ()
     if len(norms) != 1 or type(norms[0]) is not parametrizations._WeightNorm or norms[0].dim != 2:
         weight: Tensor = conv.weight
         return weight
