@@ -108,8 +108,10 @@ def _decode_files(recordings: Sequence[tuple[str, list[Segment]]], channel: int 
                 found = cut_segments(Path(path), spans, channel)
             for name, waveform in found:
                 del spans[name]
-                good = isinstance(waveform, np.ndarray)
-                yield _row(name, waveform) if good else _row(name, None, str(waveform))
+                if isinstance(waveform, BadClip):
+                    yield _row(name, None, str(waveform))
+                else:
+                    yield _row(name, waveform)
         except BadClip as reason:
             for name in spans:
                 yield _row(name, None, str(reason))

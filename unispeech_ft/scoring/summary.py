@@ -75,7 +75,7 @@ class Summary:
     @property
     def interval(self) -> str | None:
         """The interval in words; None where there is none."""
-        return interval_text(*self.per_ci95, self.bootstrap_unit) if self.per_ci95 else None
+        return interval_text(self.per_ci95[0], self.per_ci95[1], self.bootstrap_unit) if self.per_ci95 else None
 
     @property
     def too_few(self) -> str | None:
