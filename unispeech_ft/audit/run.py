@@ -3,8 +3,8 @@
 Serious, so that `unispeech-ft audit` ends with 3: language flags or empty tokens among trained phones; one sound in
 several notations; more than 0.5 % of a split's tokens unknown to training; more than 1 % of test's sentences in
 training; a test speaker heard in training; more than 1 % of a split infeasible for CTC; more than 5 % of its clips
-clipped, silent, or of a strange length; more unusable clips than `data.max_bad_fraction`; characters that espeak-ng cannot read; a recording of training
-in test; no utterance to train on.
+clipped, silent, or of a strange length; more unusable clips than `data.max_bad_fraction`; characters that espeak-ng
+cannot read; a recording of training in test; no utterance to train on.
 """
 
 from __future__ import annotations
