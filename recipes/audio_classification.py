@@ -20,7 +20,7 @@ from unispeech_ft.config.reading import read_configs
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
-from unispeech_ft.runs.directory import open_run
+from unispeech_ft.runs.directory import open_run, reserved
 from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
 from unispeech_ft.tasks.audio_classification.data import describe_clips, open_clips
 from unispeech_ft.tasks.audio_classification.evaluate import Summary
@@ -34,7 +34,8 @@ from unispeech_ft.training.loop import train
 def main() -> None:
     configs = read_configs(FILE, sys.argv[1:])
     for config in configs:
-        run(config, last=config is configs[-1])
+        with reserved(config):
+            run(config, last=config is configs[-1])
 
 
 def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:

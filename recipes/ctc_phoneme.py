@@ -22,7 +22,7 @@ from unispeech_ft.errors import run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import build_model, frame_counter
-from unispeech_ft.runs.directory import open_run
+from unispeech_ft.runs.directory import open_run, reserved
 from unispeech_ft.runs.dry_run import planned_lines
 from unispeech_ft.runs.seeds import report_seeds
 from unispeech_ft.scoring import Summary
@@ -37,7 +37,10 @@ def main() -> None:
     configs = read_configs(FILE, sys.argv[1:])
     for config in configs:
         check_hub(config.hub)
-    summaries = [run(config, last=config is configs[-1]) for config in configs]
+    summaries = []
+    for config in configs:
+        with reserved(config):
+            summaries.append(run(config, last=config is configs[-1]))
     if len(configs) > 1 and all(summaries):
         report_seeds(configs, summaries)
 

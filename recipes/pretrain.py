@@ -22,7 +22,7 @@ from unispeech_ft.config.reading import read_configs
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.families import num_frames
-from unispeech_ft.runs.directory import open_run
+from unispeech_ft.runs.directory import open_run, reserved
 from unispeech_ft.tasks.pretraining import speech
 from unispeech_ft.tasks.pretraining.config import FILE, PretrainingConfig
 from unispeech_ft.tasks.pretraining.export import describe, export
@@ -35,7 +35,8 @@ from unispeech_ft.training.loop import train
 def main() -> None:
     configs = read_configs(FILE, sys.argv[1:])
     for config in configs:
-        run(config, last=config is configs[-1])
+        with reserved(config):
+            run(config, last=config is configs[-1])
 
 
 def run(config: PretrainingConfig, *, last: bool = True) -> None:

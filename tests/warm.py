@@ -78,7 +78,8 @@ def run_script(*words: object) -> subprocess.CompletedProcess[str]:
 
     def run(started: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         assert started[0] == sys.executable
-        done = run_warm(started[1:], cwd=Path(options.get("cwd") or os.getcwd()), env=clean_environment())
+        env = options.get("env") or clean_environment()
+        done = run_warm(started[1:], cwd=Path(options.get("cwd") or os.getcwd()), env=env)
         if not options.get("capture_output"):
             (options.get("stdout") or sys.stdout).write(done.stdout + done.stderr)
         return done
@@ -187,6 +188,8 @@ def _become(request: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     for name in [name for name in sys.modules if name.partition(".")[0] in request["fresh"]]:
         del sys.modules[name]
+    paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[1:1] = [path for path in paths if path not in sys.path]
     kind, *rest = request["words"]
     sys.path[0] = "" if kind in ("-c", "-m") else str(Path(kind).resolve().parent)
     if kind == "-c":

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.runs.environment import DISTRIBUTION, available_cores, extras, installed_version, requirements
+from unispeech_ft.launching import available_cores
+from unispeech_ft.runs.environment import DISTRIBUTION, extras, installed_version, requirements
 from unispeech_ft.version import VERSION
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -38,6 +39,38 @@ class UserErrors(UserError):
         return [line for error in self.errors for line in error.lines]
 
 
+class Interrupted(Exception):
+    """A signal asked a run to end, and it is saved.
+
+    Args:
+        signal_number: 2 (SIGINT) or 15 (SIGTERM).
+        output_dir: of the run.
+        updates: that are saved.
+    """
+
+    def __init__(self, signal_number: int, output_dir: str, updates: int) -> None:
+        self.status = 128 + signal_number
+        super().__init__(
+            f"stopped by a signal; update {updates} is saved in {output_dir}: go on with the same command and"
+            " --resume true"
+        )
+
+
+def disk_fault(error: OSError) -> UserError | None:
+    """A fault of the disk or of permissions as one of the user's; None for any other."""
+    remedies = {
+        errno.ENOSPC: "free some room, or name another folder, then run the same command again",
+        errno.EDQUOT: "free some of your quota, or name another folder, then run the same command again",
+        errno.EROFS: "name a folder on a disk that can be written",
+        errno.EACCES: "name a folder that you may write to",
+        errno.EPERM: "name a folder that you may write to",
+    }
+    if error.errno not in remedies:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return UserError(f"{where}{error.strerror}", remedy=remedies[error.errno])
+
+
 def first_line(error: Exception) -> str:
     """The first line of a library's message, short enough to stand inside one of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
@@ -69,6 +102,14 @@ def run_command(command: Callable[[], int | None]) -> NoReturn:
         sys.exit(command() or 0)
     except UserError as error:
         exit_with(error)
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.status)
+    except OSError as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        exit_with(fault)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -13,3 +13,10 @@ def before_torch_loads() -> None:
     """Sets what torch and OpenMP read once, when they load; what the user has set stays."""
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
+
+
+def available_cores() -> int:
+    """Cores that this process may use: fewer than the machine has where it was pinned to some."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -11,7 +11,8 @@ from benchmark.measure import Block, Figure
 from benchmark.ours import Ours
 from benchmark.theirs import Theirs
 from unispeech_ft.data.audio import normalise_waveform
-from unispeech_ft.data.collate import Batch, pad_features
+from unispeech_ft.data.collate import Batch
+from unispeech_ft.data.row import row_of
 from unispeech_ft.errors import UserError
 
 NUM_CLIPS = 4
@@ -28,9 +29,9 @@ def losses(ours: Ours, theirs: Theirs) -> tuple[float, float]:
     length = min(len(clip) for clip in setting.waveforms[:NUM_CLIPS])
     clips = [clip[:length] for clip in setting.waveforms[:NUM_CLIPS]]
     labels = [setting.tokenizer.encode(phones)[: length // 4000] for phones in setting.phones[:NUM_CLIPS]]
-    features, num_frames = pad_features([ours.built.front_end(clip).cpu().numpy() for clip in clips])
+    row = row_of([ours.built.front_end(clip).cpu().numpy() for clip in clips])
     flat = torch.tensor([label for line in labels for label in line])
-    batch = Batch(0, 0, features, num_frames, flat, torch.tensor([len(line) for line in labels]), None, None)
+    batch = Batch(0, 0, row, flat, tuple(len(line) for line in labels))
     values = torch.from_numpy(np.stack([normalise_waveform(clip, 1e-7) for clip in clips]))
     ours.model.eval(), theirs.model.eval()
     device = ours.accelerator.device

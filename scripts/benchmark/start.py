@@ -6,6 +6,7 @@ Cold: the clips lie decoded on disk, nothing else is there. Warm: as a second ru
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,11 @@ def measure_start(setting: Setting, side: str, *, warm: bool) -> Start:
             shutil.rmtree(setting.folder / folder, ignore_errors=True)
     fields = {**asdict(setting), "folder": str(setting.folder)}
     command = [sys.executable, "-m", "benchmark.start", side, str(time.time()), json.dumps(fields)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Neither this package nor the toolkit need be installed.
+    scripts = Path(__file__).resolve().parents[1]
+    paths = [str(scripts), str(scripts.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{side} failed to start: {done.stderr[-2000:]}")
     return Start(**json.loads(done.stdout.splitlines()[-1]))

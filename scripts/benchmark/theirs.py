@@ -92,7 +92,19 @@ class Theirs:
         self.model = stock_model(setting)
         self.clips = prepared_dataset(setting)
         self.collator = PaddingCollator(Wav2Vec2Processor.from_pretrained(setting.model_folder))
-        self.seed = 0
+        self.seed, self.accumulation = 0, 1
+
+    def fit(self) -> None:
+        """Accumulates over the fewest batches that the memory of the device holds."""
+        while True:
+            try:
+                self.train(1)
+                return
+            except torch.OutOfMemoryError:
+                if self.accumulation >= self.setting.clips_per_update:
+                    raise
+            self.accumulation *= 2
+            torch.cuda.empty_cache()
 
     def arguments(self, updates: int) -> dict[str, Any]:
         """What the Trainer is told; all else is its default."""
@@ -100,7 +112,8 @@ class Theirs:
         return {
             "output_dir": str(self.setting.folder / "trainer-run"),
             "max_steps": updates,
-            "per_device_train_batch_size": self.setting.clips_per_update,
+            "per_device_train_batch_size": max(1, self.setting.clips_per_update // self.accumulation),
+            "gradient_accumulation_steps": self.accumulation,
             "train_sampling_strategy": self.sampling,
             "dataloader_num_workers": self.workers,
             "remove_unused_columns": False,
@@ -141,7 +154,7 @@ class Theirs:
         stopwatch = Stopwatch(self.setting.device)
         trainer.add_callback(stopwatch)
         trainer.train()
-        batches = trainer.batches[1:]
+        batches = trainer.batches[self.accumulation :]
         samples = sum(int(batch["attention_mask"].sum()) for batch in batches)
         padded = sum(batch["attention_mask"].numel() for batch in batches)
         audio_s, padding = samples / 16_000, 1 - samples / padded

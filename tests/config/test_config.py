@@ -267,7 +267,9 @@ def test_schema_knows_every_key():
     assert schema["additionalProperties"] is False
     for key in known_keys(CtcPhonemeConfig):
         *sections, name = key.split(".")
-        owner = schema["$defs"][f"{sections[0].title()}Config"] if sections else schema
+        owner = schema
+        for section in sections:
+            owner = schema["$defs"][owner["properties"][section]["$ref"].rpartition("/")[2]]
         assert name in owner["properties"]
 
 

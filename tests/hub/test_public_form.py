@@ -27,6 +27,8 @@ from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
         ("release", "release"),
         ("", ""),
         ("/", "."),
+        ("https://anna:secret@hub.example/cv", "https://hub.example/cv"),
+        ("file:///home/anna/cv", "cv"),
     ],
 )
 def test_public_path(path, public):
@@ -41,6 +43,34 @@ def test_public_command():
     ]
     assert public_command(["/usr/bin/train.py", "--password", "secret"]) is None
     assert public_command(["recipes/ctc_phoneme.py", f"--tracking.trackers={TOKEN}"])[1] == "--tracking.trackers=hf_…"
+
+
+def test_paths_within_lists_and_inline_settings_are_made_public_too():
+    config = CtcPhonemeConfig.model_validate(
+        {
+            "model": {"from_scratch": True, "config": {"model_type": "unispeech", "notes": ["/home/anna/a", "/"]}},
+            "tracking": {"trackers": ["/home/anna/tracker.py"]},
+        }
+    )
+    public = public_config(config, local=[], repo=None, private=True, license_name=None)
+    assert public.model.config == {"model_type": "unispeech", "notes": ["a", "/"]}
+    assert public.tracking.trackers == ["tracker.py"]
+    assert "anna" not in str(public)
+
+
+def test_only_files_of_a_model_are_published(small_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(small_run.output_dir, run)
+    (run / "model" / "diary.txt").write_text("private", encoding="utf-8")
+    (run / "model" / "modeling_evil.py").write_text("", encoding="utf-8")
+    (run / "secret").write_text("private", encoding="utf-8")
+    (run / "model" / "special_tokens_map.json").symlink_to(run / "secret")
+    (tmp_path / "staged").mkdir()
+    stage(run, tmp_path / "staged", repo=REPO)
+    assert not {"diary.txt", "modeling_evil.py", "special_tokens_map.json"} & {
+        path.name for path in (tmp_path / "staged").rglob("*")
+    }
+    assert "diary.txt, modeling_evil.py, special_tokens_map.json" in capsys.readouterr().err
 
 
 def test_tokens_are_replaced():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,8 @@ from unispeech_ft.config.sections import TrainingConfig
 from unispeech_ft.data.audio import normalise_waveform
 from unispeech_ft.data.row import row_of
 from unispeech_ft.models.build import build_model
-from unispeech_ft.models.feature_cache import cache_features
+from unispeech_ft.models.feature_cache import ComputedFeatures, cache_features, open_features
 from unispeech_ft.models.forward import ctc_loss_sum, encode, head
-from unispeech_ft.tasks.ctc_phoneme.task import in_its_precision
 
 GROUP_NORM = {
     **PRESETS["wavlm-base"],
@@ -104,5 +104,10 @@ def test_the_extractor_follows_the_encoder_into_bf16_alone(
 ) -> None:
     config = setting.config()
     front_end = build_model(config.model, config.mask, config.data, setting.tokenizer, config.seed).front_end
-    accelerator = SimpleNamespace(mixed_precision=precision)
-    assert in_its_precision(front_end, TrainingConfig(bf16_features=switch), accelerator).dtype == expected
+    accelerator: Any = SimpleNamespace(mixed_precision=precision)
+    labelled, training = setting.prepared(), TrainingConfig(bf16_features=switch, cache_features=False)
+    found = open_features(
+        labelled.audio, labelled.rows, front_end, setting.folder / "cache", training, accelerator, "train"
+    )
+    assert isinstance(found, ComputedFeatures)
+    assert found.front_end.dtype == expected

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from running import REPOSITORY
 from warm import clean_environment, run_warm
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.models.decoding import FrameOutputs
 from unispeech_ft.models.families import frame_grid, num_frames
-from unispeech_ft.tasks.ctc_phoneme.evaluate import FrameOutputs
 from unispeech_ft.testing import boundary_error
 from unispeech_ft.testing.known_times import TimedClip, boundary_errors_ms, evenly, timed_clips
 from unispeech_ft.transcription import alignment, transcripts
@@ -60,10 +59,13 @@ def test_the_measure_tells_a_good_model_from_a_late_one(small_model, clips, monk
     def forced(saved, path):
         clip = by_name[Path(path).stem]
         current[:] = [knowing(saved, clip, late_s)]
-        return torch.from_numpy(current[0])[None], clip.duration_s
+        return current[0], clip.duration_s
+
+    def heard(*_):
+        return [(0, FrameOutputs(current[0].argmax(axis=1), current[0]))]
 
     monkeypatch.setattr(alignment, "log_posteriors", forced)
-    monkeypatch.setattr(transcripts, "frame_outputs", lambda *_: [FrameOutputs(current[0].argmax(axis=1), current[0])])
+    monkeypatch.setattr(transcripts, "clip_outputs", heard)
     found = boundary_error.measure(small_model, clips)
     for name in (boundary_error.FORCED, boundary_error.GREEDY):
         assert least_ms <= found[name].median_ms <= most_ms, name

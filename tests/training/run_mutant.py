@@ -18,11 +18,11 @@ def _divide_by(count) -> None:
     Update.num_sentences = property(count)
 
 
-def _mean_loss(logits, num_frames, labels, num_labels, blank):
-    log_probs = torch.log_softmax(logits, dim=-1).transpose(0, 1)
-    return nn.functional.ctc_loss(
-        log_probs, labels, num_frames, num_labels, blank=blank, reduction="mean", zero_infinity=True
-    )
+def _mean_loss(logits, layout, labels, num_labels, blank):
+    log_probs = torch.log_softmax(logits, dim=-1).split(layout.num_frames)
+    padded = nn.utils.rnn.pad_sequence(log_probs)
+    lengths = torch.tensor(layout.num_frames), torch.tensor(num_labels)
+    return nn.functional.ctc_loss(padded, labels, *lengths, blank=blank, reduction="mean", zero_infinity=True)
 
 
 def mean_of_means() -> None:

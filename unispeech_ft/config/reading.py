@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_origin
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.config.sections import RunConfig
+from unispeech_ft.config.yaml12 import Dumper, parse_yaml
 from unispeech_ft.errors import UserError, raise_all
 
 Run = TypeVar("Run", bound=RunConfig)
@@ -43,51 +43,6 @@ class ConfigFile(Generic[Run]):
     recipe: str
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 core scalars; repeated keys are collected in `repeated`."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.repeated: list[tuple[str, int]] = []
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                self.repeated.append((key, key_node.start_mark.line + 1))
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1 or 1.2 would read as something else (`no`, `12e4567`)."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        list("-+.0123456789"),
-    ),
-):
-    for _dialect in (_Loader, _Dumper):
-        _dialect.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value)))
-
-
-def _parse_yaml(text: str) -> tuple[Any, list[tuple[str, int]]]:
-    loader = _Loader(text)
-    try:
-        return loader.get_single_data(), loader.repeated
-    finally:
-        loader.dispose()
-
-
 def read_yaml(path: Path) -> tuple[dict[str, Any], list[UserError]]:
     """The mapping in a YAML file, and its repeated keys as faults.
 
@@ -95,7 +50,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], list[UserError]]:
         UserError: no such file, not UTF-8, not YAML, or not a mapping.
     """
     try:
-        values, repeated = _parse_yaml(path.read_text(encoding="utf-8"))
+        values, repeated = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no configuration file {path}", remedy="check the path after --config") from None
     except IsADirectoryError:
@@ -170,7 +125,7 @@ def _override_value(key: str, text: str, annotation: Any) -> Any:
     """Text stays text where the key takes text; elsewhere it is read as YAML."""
     takes_text = str in (get_args(annotation) or (annotation,)) and get_origin(annotation) is not list
     try:
-        value, repeated = _parse_yaml(text)
+        value, repeated = parse_yaml(text)
     except yaml.YAMLError:
         if takes_text:
             return text
@@ -387,4 +342,4 @@ def cross_field_errors(config: RunConfig) -> list[UserError]:
 
 def to_yaml(config: BaseModel) -> str:
     """The resolved configuration as YAML that reads back to the same values."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)

@@ -210,12 +210,18 @@ class TrainingConfig(Section):
     fast_products: bool = Field(True, description="on an x86 CPU, linear layers in 32 bits by oneDNN instead of MKL")
     fast_positions: bool = Field(True, description="on a CPU, the positional convolution as matrix products")
     fused_optimizer: bool = Field(True, description="one kernel for all parameters")
-    compile_layers: bool = Field(False, description="torch.compile each encoder layer; needs a C++ compiler")
-
+    compile_layers: bool | None = Field(
+        None, description="encoder layers in Triton's kernels; null: on a CUDA device in 16 bits, where Triton works"
+    )
+    max_bad_updates: PositiveCount = Field(
+        10, description="so many updates in a row whose loss or gradients are not finite stop the run"
+    )
     cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
     bf16_features: bool = Field(True, description="the extractor computes in bf16 where the encoder does")
     seconds_per_pass: Positive | None = Field(
-        None, description="micro-batches of an update share a pass up to so many padded seconds; null: each its own"
+        None,
+        description="micro-batches of an update share a pass up to so many seconds; null: what the memory of a GPU"
+        " holds, on a CPU each its own",
     )
 
 
@@ -253,7 +259,9 @@ class RunConfig(Section):
         json_schema_extra=_or_list,
     )
     output_dir: str = "runs/run"
-    resume: bool | str = Field(False, description="true: the newest checkpoint of output_dir; or a checkpoint folder")
+    resume: bool | str = Field(
+        False, description="true: the newest checkpoint of output_dir; auto: the same where there is one; or a folder"
+    )
     dry_run: bool = False
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
@@ -279,7 +287,7 @@ class RunConfig(Section):
 
     def keys_of_one_run(self) -> list[str]:
         """The keys that are given and name one run, so that several seeds cannot share them."""
-        return ["resume"] if isinstance(self.resume, str) else []
+        return ["resume"] if isinstance(self.resume, str) and self.resume != "auto" else []
 
     def checks(self) -> list[Check]:
         """Faults that only several keys together show; touches no device and reads no data."""

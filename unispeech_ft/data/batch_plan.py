@@ -157,18 +157,18 @@ def passes(micro_batches: Sequence[MicroBatch], seconds_per_pass: float | None) 
     """Micro-batches that go through the model together, those of like length side by side.
 
     Args:
-        seconds_per_pass: padded seconds of a pass at most; None for one micro-batch a pass.
+        seconds_per_pass: of all micro-batches of a pass together at most; None for one micro-batch a pass.
     """
     if seconds_per_pass is None:
         return [(micro_batch,) for micro_batch in micro_batches]
     limit = round(seconds_per_pass * SAMPLE_RATE_HZ)
     groups: list[list[MicroBatch]] = []
-    clips = 0
+    samples = 0
     for micro_batch in sorted(micro_batches, key=lambda item: -item.longest_samples):
-        clips += len(micro_batch.clips)
-        if not groups or groups[-1][0].longest_samples * clips > limit:
+        samples += micro_batch.padded_samples
+        if not groups or samples > limit:
             groups.append([])
-            clips = len(micro_batch.clips)
+            samples = micro_batch.padded_samples
         groups[-1].append(micro_batch)
     return [tuple(group) for group in groups]
 

@@ -21,6 +21,8 @@ from unispeech_ft.data.masking import Masks, sample_masks
 from unispeech_ft.data.row import Row, row_of
 
 ClipFeatures = Callable[[int], npt.NDArray[Any]]
+# Names the dropout of a batch's parts: no epoch has so many micro-batches.
+PART = 2**24
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,28 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         return replace(self, row=self.row.to(device), labels=self.labels.to(device, non_blocking=True))
+
+    def parts(self, most_frames: int) -> list[Batch]:
+        """The clips in batches of at most so many frames each, at least one clip."""
+        ends: list[int] = []
+        frames = 0
+        for clip, count in enumerate(self.row.num_frames):
+            frames += count
+            if clip and frames > most_frames:
+                ends.append(clip)
+                frames = count
+        bounds = [0, *ends, len(self.num_labels)]
+        labels = self.labels.split([sum(self.num_labels[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)])
+        return [
+            Batch(
+                self.index + number * PART,
+                self.epoch,
+                self.row.cut(first, last),
+                labels[number],
+                self.num_labels[first:last],
+            )
+            for number, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False))
+        ]
 
     def pin_memory(self) -> Batch:
         return replace(self, row=self.row.pin_memory(), labels=self.labels.pin_memory())

@@ -33,12 +33,12 @@ from unispeech_ft.data.audio import (
 )
 from unispeech_ft.data.utterances import Corpus, Split, Utterance
 from unispeech_ft.errors import UserError
-from unispeech_ft.files import atomic_folder
+from unispeech_ft.files import keep
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = "clips in 16 bits scaled to their peak, version 2"
+LAYOUT = "clips in 16 bits scaled to their peak, with digests, version 3"
 CLIPS_PER_PROCESS = 64
 # Id, start and end in seconds; None for the whole recording.
 Segment = tuple[str, float | None, float | None]
@@ -209,20 +209,20 @@ def prepare_audio(
     """
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar
 
+    def fill(partial: Path) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            files = _generate(corpus, split, partial / "generated", num_workers, channel)
+        for number, file in enumerate(files):
+            shutil.move(file, partial / f"clips-{number:05d}.arrow")
+        shutil.rmtree(partial / "generated", ignore_errors=True)
+
     folder = cache_dir / "audio" / f"{split}-{audio_key(corpus, split, channel)}"
-    if folder.is_dir():
-        return _open(folder)
     (enable_progress_bar if show_progress else disable_progress_bar)()
     try:
-        with atomic_folder(folder) as partial:
-            with contextlib.redirect_stdout(io.StringIO()):
-                files = _generate(corpus, split, partial / "generated", num_workers, channel)
-            for number, file in enumerate(files):
-                shutil.move(file, partial / f"clips-{number:05d}.arrow")
-            shutil.rmtree(partial / "generated", ignore_errors=True)
+        keep(folder, fill)
     except OSError as error:
         raise UserError(
-            f"data.cache_dir: {cache_dir} cannot be written ({error.strerror})", remedy="name another"
+            f"data.cache_dir: {cache_dir} cannot be written ({error.strerror})", remedy="make room, or name another"
         ) from None
     finally:
         enable_progress_bar()

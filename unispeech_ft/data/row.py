@@ -133,6 +133,13 @@ class Row:
     def num_frames(self) -> tuple[int, ...]:
         return self.layout.num_frames
 
+    def cut(self, first: int, last: int) -> Row:
+        """The clips first ≤ index < last as a row of their own."""
+        frames = self.layout.first_frames[first], self.layout.first_frames[last - 1] + self.num_frames[last - 1]
+        time_mask = None if self.time_mask is None else self.time_mask[slice(*frames)]
+        channel_mask = None if self.channel_mask is None else self.channel_mask[first:last]
+        return Row(self.features[slice(*frames)], lay_out(self.num_frames[first:last]), time_mask, channel_mask)
+
     def to(self, device: torch.device) -> Row:
         time_mask, channel_mask = (
             None if mask is None else mask.to(device, non_blocking=True) for mask in (self.time_mask, self.channel_mask)

@@ -7,9 +7,12 @@ leads out of that folder, only the last name stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.runs.evidence import Environment, Evidence
@@ -17,8 +20,7 @@ from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}|hf_oauth_[\w.-]{8,}")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_DATA_PATHS = ("root", "splits", "train", "validation", "test")
-_PHONEME_PATHS = ("lexicon", "map")
+LOGIN_OF_URL = re.compile(r"://[^/@\s]+@")
 
 
 def without_tokens(text: str) -> str:
@@ -32,12 +34,26 @@ def public_path(text: str, names: int = 1) -> str:
     Args:
         names: how many of the last names of an absolute path stay.
     """
+    text = LOGIN_OF_URL.sub("://", text).removeprefix("file://")
     parts = PurePosixPath(text.replace("\\", "/")).parts
     local = text.startswith(("/", "~", "\\")) or ".." in parts or re.match(r"[A-Za-z]:[\\/]", text) is not None
     if not local or "://" in text:
         return without_tokens(text)
     kept = [part for part in parts if part not in ("/", "..", "~") and not part.endswith(":")]
     return without_tokens("/".join(kept[-names:]) or ".")
+
+
+def public_value(value: Any) -> Any:
+    """Sections, lists and texts of a configuration with every path that they hold made public."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return value.model_copy(update={key: public_value(getattr(value, key)) for key in fields})
+    if isinstance(value, Mapping):
+        return {key: public_value(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(public_value(held) for held in value)
+    has_name = isinstance(value, str) and value.strip("/\\~.")
+    return public_path(value) if has_name else value
 
 
 def public_command(command: Sequence[str] | None) -> list[str] | None:
@@ -54,11 +70,8 @@ def public_command(command: Sequence[str] | None) -> list[str] | None:
 def public_data(data: DataConfig, local: Collection[str]) -> DataConfig:
     """The data section; of a release's language folder, two names stay (`cv-corpus-25.0/ky`)."""
     changes: dict[str, str | None] = {"cache_dir": DataConfig().cache_dir}
-    for key in _DATA_PATHS:
-        value = getattr(data, key)
-        if value is not None:
-            language_folder = key == "root" and PurePosixPath(value).name == data.language
-            changes[key] = public_path(value, 2 if language_folder else 1)
+    if data.root is not None:
+        changes["root"] = public_path(data.root, 2 if PurePosixPath(data.root).name == data.language else 1)
     if data.root and data.source == "hub" and "data.root" in local:
         changes["root"] = PurePosixPath(data.root).name
     return data.model_copy(update=changes)
@@ -75,8 +88,7 @@ def public_config(
         license_name: identifier of the model's licence.
     """
     base = config.model.base
-    phonemes = {key: public_path(getattr(config.phonemes, key) or "") or None for key in _PHONEME_PATHS}
-    return config.model_copy(
+    named = config.model_copy(
         update={
             "output_dir": public_path(config.output_dir),
             "resume": False,
@@ -86,15 +98,13 @@ def public_config(
                 }
             ),
             "data": public_data(config.data, local),
-            "phonemes": config.phonemes.model_copy(update=phonemes),
-            "evaluation": config.evaluation.model_copy(
-                update={"floor": public_path(config.evaluation.floor or "") or None}
-            ),
             "hub": config.hub.model_copy(
                 update={"push": False, "repo": repo, "private": private, "license": license_name}
             ),
         }
     )
+    public: CtcPhonemeConfig = public_value(named)
+    return public
 
 
 def public_evidence(

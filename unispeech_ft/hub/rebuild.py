@@ -14,6 +14,7 @@ from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.verify import Verdict, differing
 from unispeech_ft.models.families import num_frames
+from unispeech_ft.models.loader import read_config
 from unispeech_ft.phonemes.espeak import espeak_version
 from unispeech_ft.runs.evidence import Evidence, Fault
 from unispeech_ft.runs.training_facts import split_facts
@@ -27,14 +28,11 @@ if TYPE_CHECKING:
 
 def model_config(folder: Path) -> PreTrainedConfig | None:
     """The network's configuration, which says what training had to leave out as infeasible."""
-    from unispeech_ft.models.ils import AutoConfig
-
     place = folder if (folder / "config.json").is_file() else folder / "model"
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(place)
-    except (OSError, ValueError):
+        return read_config(place, str(place))
+    except UserError:
         return None
-    return found
 
 
 def difference(published: Mapping[str, Sequence[str]], rebuilt: Mapping[str, Sequence[str]]) -> str:

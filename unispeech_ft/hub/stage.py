@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,19 @@ from unispeech_ft.scoring import UtteranceScore, write_results
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 SNIPPET_S = 1.0
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "vocab.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+)
 WEIGHTS = (".safetensors", ".onnx", ".data", ".bin")
 
 
@@ -52,9 +66,14 @@ def sentences_of(evidence: Evidence, split: Split) -> Mapping[str, str]:
 
 
 def _link_model(run: Path, folder: Path) -> None:
+    stray = []
     for file in sorted((run / "model").iterdir()):
-        if file.is_file() and file.name != ev.CARD and not file.name.startswith("."):
+        if file.is_file() and not file.is_symlink() and any(fnmatch(file.name, name) for name in MODEL_FILES):
             (folder / file.name).symlink_to(file.resolve())
+        elif file.name != ev.CARD:
+            stray.append(file.name)
+    if stray:
+        print(f"not published, since it is no file of a model: {', '.join(stray)[:300]}", file=sys.stderr)
 
 
 def _write_sentences(file: Path, sentences: Mapping[str, str], scores: list[UtteranceScore]) -> None:

@@ -2,11 +2,14 @@
 
 `N` frames of a row, `B` clips of a group, `H` heads, `T` frames, `D` channels a head, `C = H · D`. On a CPU two matrix
 products and a softmax beat torch's scaled_dot_product_attention as soon as there is dropout; on a GPU the fused kernels
-win, and flash attention takes the row as it is. A gated position bias is WavLM's (Chen et al. 2022, section 3.1).
+win, and flash attention takes the row as it is, or with WavLM's gated position bias (Chen et al. 2022, section 3.1) a
+kernel of our own. `L` is the number of frames of the longest clip.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -15,10 +18,12 @@ from torch import Tensor, nn
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.dropout import dropout
 from unispeech_ft.kernels.rows import heads_apart, heads_joined
+from unispeech_ft.kernels.triton_there import runs_triton
 
-Attention = Literal["matmul", "sdpa", "flash"]
+Attention = Literal["matmul", "sdpa", "flash", "triton"]
 # The kernel's own limits.
 FLASH_WIDTH_STEP, FLASH_WIDEST = 8, 256
+WIDEST_GATED = 64
 
 
 def products(
@@ -91,13 +96,56 @@ def _in_groups(
     return heads_joined(found, layout)
 
 
+class _Flash(torch.autograd.Function):
+    """aten's flash attention, whose backward pass adds up in a fixed order only when torch is told to."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, layout: Layout, heads: int, scale: float, p: float) -> Tensor:
+        query, key, value = qkv.view(len(qkv), 3, heads, -1).unbind(1)
+        starts, longest = layout.starts, layout.longest
+        attended, normalisers, state, offset, _ = torch.ops.aten._flash_attention_forward(
+            query, key, value, starts, starts, longest, longest, p, False, False, scale=scale
+        )
+        ctx.save_for_backward(qkv, attended, normalisers, starts, state, offset)
+        ctx.heads, ctx.longest, ctx.scale, ctx.p = heads, longest, scale, p
+        return torch.flatten(attended, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        qkv, attended, normalisers, starts, state, offset = ctx.saved_tensors
+        query, key, value = qkv.view(len(qkv), 3, ctx.heads, -1).unbind(1)
+        outer = gradients[0].contiguous().view_as(attended)
+        with fixed_order():
+            found = torch.ops.aten._flash_attention_backward(
+                outer, query, key, value, attended, normalisers, starts, starts, ctx.longest, ctx.longest, ctx.p,
+                False, state, offset, scale=ctx.scale,
+            )  # fmt: skip
+        return torch.stack(found, dim=1).flatten(1), None, None, None, None
+
+
+@contextlib.contextmanager
+def fixed_order() -> Iterator[None]:
+    """torch's kernels that could add up in any order use a fixed one, so that a run resumes to the last bit."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic: Any = torch.utils.deterministic
+    fills = deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)  # only to warn would leave flash attention as it was
+    deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        deterministic.fill_uninitialized_memory = fills
+
+
 def _flash(qkv: Tensor, layout: Layout, heads: int, *, scale: float, p: float) -> Tensor:
-    query, key, value = qkv.view(len(qkv), 3, heads, -1).unbind(1)
-    longest = layout.longest
-    attended = torch.ops.aten._flash_attention_forward(
-        query, key, value, layout.starts, layout.starts, longest, longest, p, False, False, scale=scale
-    )[0]
-    return torch.flatten(attended, 1)
+    found: Tensor = _Flash.apply(qkv.contiguous(), layout, heads, scale, p)
+    return found
+
+
+def takes_flash(width: int) -> bool:
+    """Whether flash attention takes heads of so many channels."""
+    return width % FLASH_WIDTH_STEP == 0 and width <= FLASH_WIDEST
 
 
 def attention_of(values: Tensor, heads: int, *, gated: bool) -> Attention:
@@ -105,9 +153,12 @@ def attention_of(values: Tensor, heads: int, *, gated: bool) -> Attention:
     if values.device.type == "cpu":
         return "matmul"
     width = values.shape[-1] // (3 * heads)
-    in_16_bits = values.dtype in (torch.bfloat16, torch.float16)
-    fits = width % FLASH_WIDTH_STEP == 0 and width <= FLASH_WIDEST
-    return "flash" if values.device.type == "cuda" and in_16_bits and fits and not gated else "sdpa"
+    if values.device.type == "cuda" and values.dtype in (torch.bfloat16, torch.float16):
+        if gated and width <= WIDEST_GATED and runs_triton(values.device):
+            return "triton"
+        if not gated and takes_flash(width):
+            return "flash"
+    return "sdpa"
 
 
 def attend(
@@ -127,7 +178,7 @@ def attend(
         heads: `H`.
         p: dropout of the attention weights.
         gate: `[N, H]`, multiplied with the position bias and added to the scores.
-        position_bias: `[H, T, T]` for the longest clip of the row at least.
+        position_bias: by distance, `[H, 2 · L − 1]`; or by query and key, `[H, L, L]`, which spares unfolding it.
         kernel: None for the fastest.
 
     Returns:
@@ -137,16 +188,25 @@ def attend(
     kernel = kernel or attention_of(qkv, heads, gated=gate is not None)
     if kernel == "flash":
         return _flash(qkv, layout, heads, scale=scale, p=p)
+    if kernel == "triton" and gate is not None and position_bias is not None:
+        from unispeech_ft.kernels.gated_attention import gated_attention
+
+        return gated_attention(qkv, layout, gate, position_bias, p)
+    if position_bias is not None and position_bias.dim() == 2:
+        position_bias = by_query_and_key(position_bias)
     return _in_groups(qkv, layout, heads, kernel=kernel, scale=scale, p=p, gate=gate, position_bias=position_bias)
 
 
 def position_bias(attention: Any, longest: int) -> Tensor:
-    """The relative position bias `[H, T, T]` of a stock WavLM's first layer, for clips of up to `longest` frames."""
+    """The position bias by distance, `[H, 2 · L − 1]`, of a stock WavLM's first layer, from distance `1 − L` on."""
     distances = torch.arange(1 - longest, longest, device=attention.rel_attn_embed.weight.device)
     buckets = attention._relative_positions_bucket(distances)
-    by_distance = nn.functional.embedding(buckets, attention.rel_attn_embed.weight).T
-    bias: Tensor = by_distance.unfold(1, longest, 1).flip(1)
-    return bias
+    return nn.functional.embedding(buckets, attention.rel_attn_embed.weight).T
+
+
+def by_query_and_key(table: Tensor) -> Tensor:
+    """A position bias by distance `[H, 2 · L − 1]` → `[H, L, L]`."""
+    return table.unfold(1, (table.shape[1] + 1) // 2, 1).flip(1)
 
 
 def bias_gate(attention: Any, hidden: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from unispeech_ft.models.families import (
 )
 from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.front_end import FrontEnd
-from unispeech_ft.models.loader import load_network, not_found, packaged, small_files
+from unispeech_ft.models.loader import load_network, packaged, read_config, small_files
 from unispeech_ft.models.saving import waveform_extractor
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
 
@@ -53,7 +53,8 @@ class BuiltModel:
     def extractor(self) -> FeatureExtractionMixin:
         """The stock feature extractor that goes with the model."""
         if self.front_end.filter_banks is not None:
-            return self.front_end.filter_banks
+            banks: FeatureExtractionMixin = self.front_end.filter_banks
+            return banks
         return waveform_extractor(self.model.config, self.front_end.normalize, self.front_end.eps)
 
 
@@ -92,10 +93,7 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
         if unknown:
             raise UserError(f"model.config has no key {', '.join(unknown)}", remedy=f"see {type(config).__name__}")
     else:
-        try:
-            config = AutoConfig.from_pretrained(folder)
-        except Exception as error:
-            raise not_found(str(model.base), error) from None
+        config = read_config(folder, str(model.base))
     check_family(config, str(model.base or "model.config"))
     _check_shape(config, model)
     return config
@@ -194,7 +192,7 @@ def new_head(
 def pretraining_head(model: ModelConfig, network: PreTrainedModel, old: PhoneTokenizer | None) -> nn.Linear | None:
     """The CTC head of a pre-training, which Transformers calls `ctc_proj`; None where the base model has none, or no
     tokenizer that names its rows."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     if old is None or model.from_scratch:
         return None

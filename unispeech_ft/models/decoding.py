@@ -27,7 +27,7 @@ from unispeech_ft.scoring.forced import forced_segments
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LONGEST_BATCH_S = 60.0
+LONGEST_BATCH_S, LONGEST_ON_GPU_S = 60.0, 250.0
 WIDEST_OF_LONGEST = 256
 
 Clip = npt.NDArray[Any]
@@ -76,7 +76,9 @@ def seconds_per_batch(model: PreTrainedModel, num_samples: Sequence[int]) -> flo
 
     On a CPU the wider a model, the fewer: arrays of tens of MiB come fresh from the system each time.
     """
-    width = WIDEST_OF_LONGEST if model.device.type != "cpu" else max(WIDEST_OF_LONGEST, model.config.hidden_size)
+    if model.device.type != "cpu":
+        return max(LONGEST_ON_GPU_S, max(num_samples) / SAMPLE_RATE_HZ)
+    width = max(WIDEST_OF_LONGEST, int(model.config.hidden_size))
     return max(LONGEST_BATCH_S * WIDEST_OF_LONGEST / width, max(num_samples) / SAMPLE_RATE_HZ)
 
 

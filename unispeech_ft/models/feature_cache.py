@@ -19,11 +19,15 @@ from tqdm import tqdm
 
 from unispeech_ft.config.sections import TrainingConfig
 from unispeech_ft.data.prepare import PreparedAudio
-from unispeech_ft.files import atomic_folder
+from unispeech_ft.errors import UserError
+from unispeech_ft.files import allocate, keep
 from unispeech_ft.models.front_end import Features, FrontEnd
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+# Read and computed together on a GPU.
+CLIPS_A_TIME = 64
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,13 @@ def store_size_bytes(front_end: FrontEnd, num_samples: Sequence[int], dtype: npt
     return frames * front_end.num_channels * np.dtype(dtype).itemsize
 
 
+def _not_finite(audio: PreparedAudio, row: int, dtype: npt.DTypeLike) -> UserError:
+    return UserError(
+        f"the features of clip {audio.dataset[row]['id']} are not finite numbers in {np.dtype(dtype).name}",
+        remedy="look at that clip; where it is sound, the weights of the base model's extractor are damaged",
+    )
+
+
 def _fill(
     file: Path,
     front_end: FrontEnd,
@@ -82,13 +93,22 @@ def _fill(
     label: str,
 ) -> npt.NDArray[np.int64]:
     values = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=(frames, front_end.num_channels))
+    allocate(file)
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     longest_first = sorted(range(len(rows)), key=lambda index: -int(audio.num_samples[rows[index]]))
     counts = [front_end.num_frames(int(audio.num_samples[row])) for row in rows]
     np.cumsum(counts, out=offsets[1:])
-    for index in tqdm(longest_first, desc=label, unit="clip", disable=not label, leave=False):
-        features = front_end(audio.waveform(rows[index]))
-        values[offsets[index] : offsets[index + 1]] = features.to(torch.float32).cpu().numpy()
+    step = 1 if front_end.model.device.type == "cpu" else CLIPS_A_TIME
+    with tqdm(total=len(rows), desc=label, unit="clip", disable=not label, leave=False) as bar:
+        for start in range(0, len(rows), step):
+            indices = longest_first[start : start + step]
+            found = front_end.several([audio.waveform(rows[index]) for index in indices])
+            for index, features in zip(indices, found, strict=True):
+                kept = values[offsets[index] : offsets[index + 1]]
+                kept[:] = features.to(torch.float32).cpu().numpy()
+                if not np.isfinite(kept).all():
+                    raise _not_finite(audio, rows[index], dtype)
+            bar.update(len(indices))
     values.flush()
     return offsets
 
@@ -110,14 +130,20 @@ def cache_features(
         cache_dir: stores lie in `cache_dir/features`; each appears whole or not at all.
         dtype: float16 halves the file; float32 is exact.
         label: shown at the progress bar; empty for none.
+
+    Raises:
+        UserError: the features of a clip are not finite.
+        OSError: they cannot be written.
     """
     names = hashlib.sha256(json.dumps([audio.folder.name, list(map(int, rows)), np.dtype(dtype).name]).encode())
     folder = cache_dir / "features" / f"{names.hexdigest()[:16]}-{front_end.key()[:16]}"
-    if not folder.is_dir():
-        with atomic_folder(folder) as partial:
-            total = sum(front_end.num_frames(int(audio.num_samples[row])) for row in rows)
-            offsets = _fill(partial / "values.npy", front_end, audio, rows, total, dtype, label)
-            np.save(partial / "offsets.npy", offsets)
+
+    def fill(partial: Path) -> None:
+        total = sum(front_end.num_frames(int(audio.num_samples[row])) for row in rows)
+        offsets = _fill(partial / "values.npy", front_end, audio, rows, total, dtype, label)
+        np.save(partial / "offsets.npy", offsets)
+
+    keep(folder, fill)
     return FeatureStore(np.load(folder / "values.npy", mmap_mode="r"), np.load(folder / "offsets.npy"))
 
 

@@ -9,9 +9,10 @@ the mel scale in four phases, and the others as averages over time and phase; th
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 
@@ -62,7 +63,7 @@ def averaging_filters(num_out: int, num_in: int, kernel: int) -> Tensor:
 
 
 @torch.no_grad()
-def start_as_filter_bank(extractor: nn.Module) -> None:
+def start_as_filter_bank(extractor: Any) -> None:
     """Overwrites the weights of a Transformers conv extractor in place."""
     for place, layer in enumerate(extractor.conv_layers):
         num_out, num_in, kernel = layer.conv.weight.shape

@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from unispeech_ft.data.row import Layout, Row
-from unispeech_ft.kernels.attention import attend, bias_gate, position_bias
+from unispeech_ft.kernels.attention import attend, bias_gate, by_query_and_key, position_bias
 from unispeech_ft.kernels.dropout import dropout
 from unispeech_ft.kernels.linear import autocast_dtype, linear
 from unispeech_ft.kernels.positions import convolve_positions
 from unispeech_ft.kernels.rows import collect, spread
+from unispeech_ft.kernels.triton_there import runs_triton
 from unispeech_ft.models.families import backbone, reads_waveforms, shares_position_bias
+from unispeech_ft.models.fused_layers import can_fuse, copies_of, fused_layer
 from unispeech_ft.models.padded import frame_mask, kept_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+# The gradient's kernel holds a row of the head for each of some states.
+WIDEST_CTC_HEAD = 256
 
 
 def _apply(module: Any, hidden: Tensor) -> Tensor:
@@ -49,12 +55,24 @@ def _masked(base: Any, hidden: Tensor, row: Row) -> Tensor:
     return hidden
 
 
+def normed_weight(conv: Any) -> Tensor:
+    """The weight of a convolution; CUDA's kernel for weight norm takes ten times as long as these few sums."""
+    norms = getattr(conv, "parametrizations", {}).get("weight", ())
+    if len(norms) != 1 or type(norms[0]) is not parametrizations._WeightNorm or norms[0].dim != 2:
+        weight: Tensor = conv.weight
+        return weight
+    length, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
+    weight = direction * (length / torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
+    return weight
+
+
 def _positions(embedding: Any, hidden: Tensor, layout: Layout) -> Tensor:
     """The positional embedding `[N, C]`; its convolution sees silence around each clip."""
     if getattr(embedding, "batch_norm", None) is not None:
         hidden = embedding.batch_norm(hidden)
     conv = embedding.conv
-    convolved: Tensor = embedding.activation(convolve_positions(hidden, layout, conv.weight, conv.bias, conv.groups))
+    weight = normed_weight(conv) if hidden.device.type == "cuda" else conv.weight
+    convolved: Tensor = embedding.activation(convolve_positions(hidden, layout, weight, conv.bias, conv.groups))
     return convolved
 
 
@@ -69,8 +87,8 @@ def _before_attention(layer: Any, hidden: Tensor, norm_first: bool, gated: bool)
     hidden = layer.layer_norm(hidden) if norm_first else hidden
     hidden = hidden.to(autocast_dtype(hidden))  # once instead of for each projection
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    weight = torch.cat([projection.weight for projection in projections])
-    offsets = torch.cat([projection.bias for projection in projections])
+    weight = torch.cat([projection.weight.to(hidden.dtype) for projection in projections])
+    offsets = torch.cat([projection.bias.to(hidden.dtype) for projection in projections])
     return linear(hidden, weight, offsets), bias_gate(attention, hidden) if gated else None
 
 
@@ -95,24 +113,49 @@ def _layer(layer: Any, hidden: Tensor, layout: Layout, bias: Tensor | None, norm
     return _after_attention(layer, hidden, attended, norm_first)
 
 
-def _checkpointed(layer: Any, run: Callable[..., Tensor], *arguments: object) -> Tensor:
+def _checkpointed(layer: Any, run: Callable[..., Any], *arguments: object) -> Any:
     if layer.training and getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
-        checkpointed: Tensor = layer._gradient_checkpointing_func(run, layer, *arguments)
-        return checkpointed
+        return layer._gradient_checkpointing_func(run, layer, *arguments)
     return run(layer, *arguments)
+
+
+def _layers(model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Sequence[int]) -> Tensor:
+    """Some encoder layers in stock kernels, and the norm behind the last where layers begin with theirs."""
+    encoder: Any = backbone(model).encoder
+    norm_first = bool(model.config.do_stable_layer_norm)
+    bias = None
+    if shares_position_bias(model.config):
+        table = position_bias(encoder.layers[0].attention, layout.longest).to(autocast_dtype(hidden))
+        bias = by_query_and_key(table) if hidden.device.type == "cpu" else table
+    for index in indices:
+        hidden = _checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
+    return encoder.layer_norm(hidden) if norm_first else hidden
+
+
+def _fused_layers(model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Sequence[int]) -> Tensor:
+    """`_layers` in Triton's kernels."""
+    encoder: Any = backbone(model).encoder
+    layers = [encoder.layers[index] for index in indices]
+    norm_first = bool(model.config.do_stable_layer_norm)
+    table = position_bias(encoder.layers[0].attention, layout.longest) if shares_position_bias(model.config) else None
+    dtype = autocast_dtype(hidden)
+    norms = [layer.layer_norm for layer in layers] + [encoder.layer_norm]
+    normed = norms[0](hidden) if norm_first else hidden
+    hidden, normed = hidden.to(dtype), normed.to(dtype)
+    for layer, copies, next_norm in zip(layers, copies_of(layers, dtype), norms[1:], strict=True):
+        norm = next_norm if norm_first else None
+        hidden, normed = _checkpointed(layer, fused_layer, copies, hidden, normed, layout, table, norm)
+    return normed
 
 
 def _encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None) -> Tensor:
     encoder: Any = backbone(model).encoder
     norm_first = bool(model.config.do_stable_layer_norm)
-    bias = None
-    if shares_position_bias(model.config):
-        bias = position_bias(encoder.layers[0].attention, layout.longest).to(autocast_dtype(hidden))
     hidden = hidden + _positions(encoder.pos_conv_embed, hidden, layout)
     hidden = _drop(encoder.dropout, hidden if norm_first else encoder.layer_norm(hidden))
-    for index in range(len(encoder.layers)) if layers is None else layers:
-        hidden = _checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
-    return encoder.layer_norm(hidden) if norm_first else hidden
+    indices = range(len(encoder.layers)) if layers is None else layers
+    run = _fused_layers if indices and can_fuse(model, hidden) else _layers
+    return run(model, hidden, layout, indices)
 
 
 def _stock_encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None) -> Tensor:
@@ -147,6 +190,12 @@ def head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def has_kernel_for(logits: Tensor) -> bool:
+    """Whether the CTC loss of these logits has a kernel of its own."""
+    fits = logits.dtype == torch.float32 and logits.shape[1] <= WIDEST_CTC_HEAD
+    return fits and runs_triton(logits.device)
+
+
 def ctc_loss_sum(logits: Tensor, layout: Layout, labels: Tensor, num_labels: Sequence[int], blank: int) -> Tensor:
     """Σ over the clips of −log p(labels | logits); an infeasible clip counts 0, gradient included.
 
@@ -157,6 +206,10 @@ def ctc_loss_sum(logits: Tensor, layout: Layout, labels: Tensor, num_labels: Seq
         num_labels: of each clip; on the host, since CUDA's kernel would wait for them.
         blank: row of the CTC blank.
     """
+    if has_kernel_for(logits):
+        from unispeech_ft.kernels.ctc import ctc_of_a_row
+
+        return ctc_of_a_row(logits, layout, labels, num_labels, blank)
     # In 32 bits a path's log probability of −1,000 is known to 6e-5, and so is every gradient.
     precision = torch.float32 if logits.device.type == "mps" else torch.float64
     log_probs = torch.log_softmax(logits, dim=-1, dtype=precision)

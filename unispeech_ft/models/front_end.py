@@ -1,14 +1,18 @@
 """What the frozen front end makes of a clip.
 
-`S` samples, `T` frames, `F` feature channels. Clips pass one by one and unpadded, so that the features are those of
-the clip alone; a padded batch disturbs them where the extractor has a group norm (WavLM Base, wav2vec 2.0 Base).
+`S` samples, `T` frames, `F` feature channels. Clips pass one by one, on a GPU end to end in a row of sound, so that the
+features are those of the clip alone; a padded batch disturbs them where the extractor has a group norm (WavLM Base,
+wav2vec 2.0 Base).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 FORM = 3
 # oneDNN compiles each new shape, which takes longer than 80 ms more of sound.
 SAMPLES_A_LENGTH = 1280
+# Of a row of sound, unless a single clip is longer.
+SAMPLES_A_ROW = 80 * SAMPLE_RATE_HZ
 
 Features = npt.NDArray[np.floating]
 
@@ -52,27 +58,52 @@ class FrontEnd:
     def num_channels(self) -> int:
         """`F`."""
         config = self.model.config
-        return config.conv_dim[-1] if reads_waveforms(config) else config.feature_projection_input_dim
+        return int(config.conv_dim[-1] if reads_waveforms(config) else config.feature_projection_input_dim)
 
     def num_frames(self, num_samples: int) -> int:
         return num_frames(self.model.config, num_samples)
 
-    @torch.no_grad()
     def __call__(self, waveform: Waveform) -> torch.Tensor:
         """`[S]` at 16 kHz → `[T, F]` float32, on the model's device."""
-        device = self.model.device
-        samples = normalise_waveform(waveform, self.eps) if self.normalize else waveform
+        return self.several([waveform])[0]
+
+    @torch.no_grad()
+    def several(self, waveforms: Sequence[Waveform]) -> list[torch.Tensor]:
+        """Clips `[S]` at 16 kHz → `[T, F]` float32 of each, on the model's device; what a clip gives alone."""
         if self.filter_banks is not None:
-            banks = self.filter_banks(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"][0]
-            # The stock extractor fills an odd last frame up with padding; its own attention mask leaves it out.
-            banks = banks[: self.num_frames(len(waveform))]
-            return torch.from_numpy(np.ascontiguousarray(banks, dtype=np.float32)).to(device)
+            return [self._banks(waveform) for waveform in waveforms]
+        samples = [normalise_waveform(clip, self.eps) if self.normalize else clip for clip in waveforms]
         extractor = backbone(self.model).feature_extractor
-        if device.type == "cpu":
-            features = conv_features(extractor, torch.from_numpy(self._in_few_lengths(samples)), self.dtype)
-            return features[: self.num_frames(len(samples))].float()
-        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return extractor(torch.from_numpy(samples)[None].to(device))[0].T.float().contiguous()
+        if self.model.device.type == "cpu":
+            return [self._alone(extractor, clip) for clip in samples]
+        rows: list[list[Waveform]] = [[]]
+        for clip in samples:
+            if rows[-1] and len(clip) + sum(map(len, rows[-1])) > SAMPLES_A_ROW:
+                rows.append([])
+            rows[-1].append(clip)
+        return [features for row in rows if row for features in self._in_a_row(extractor, row)]
+
+    def _banks(self, waveform: Waveform) -> torch.Tensor:
+        banks = self.filter_banks(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"][0]
+        # The stock extractor fills an odd last frame up with padding; its own attention mask leaves it out.
+        banks = banks[: self.num_frames(len(waveform))]
+        return torch.from_numpy(np.ascontiguousarray(banks, dtype=np.float32)).to(self.model.device)
+
+    def _alone(self, extractor: Any, samples: Waveform) -> torch.Tensor:
+        features = conv_features(extractor, torch.from_numpy(self._in_few_lengths(samples)), self.dtype)
+        return features[: self.num_frames(len(samples))].float()
+
+    def _in_a_row(self, extractor: Any, clips: Sequence[Waveform]) -> list[torch.Tensor]:
+        """The sound of clips end to end, each from a multiple of the stride on."""
+        stride = math.prod(self.model.config.conv_stride)
+        lengths = [len(clip) + -len(clip) % stride for clip in clips]
+        firsts = [0, *accumulate(lengths)]
+        row = np.zeros(firsts[-1], dtype=np.float32)
+        for first, clip in zip(firsts, clips, strict=False):
+            row[first : first + len(clip)] = clip
+        spans = [(first, len(clip)) for first, clip in zip(firsts, clips, strict=False)]
+        features = conv_features(extractor, torch.from_numpy(row).to(self.model.device), self.dtype, spans).float()
+        return [features[first // stride :][: self.num_frames(length)] for first, length in spans]
 
     def _in_few_lengths(self, samples: Waveform) -> Waveform:
         """Silence behind the clip, which no frame of its own sees, unless the extractor normalises over time."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from unispeech_ft.errors import UserError, first_line
 
@@ -15,6 +20,32 @@ if TYPE_CHECKING:
 PACKAGED = "packaged:"
 PACKAGED_FOLDER = Path(__file__).resolve().parents[1] / "testing" / "pretrained"
 SMALL_FILES = ["*.json", "*.txt"]
+# Keys of a configuration that name code, kernels or a way to load weights, which are not a model's to choose.
+NOT_OBEYED = (
+    "auto_map",
+    "attn_implementation",
+    "_attn_implementation",
+    "experts_implementation",
+    "quantization_config",
+    "custom_pipelines",
+    "trust_remote_code",
+)
+# Sizes beyond those of any network of the families.
+MOST = {
+    "hidden_size": 16_384,
+    "num_hidden_layers": 256,
+    "num_attention_heads": 1024,
+    "intermediate_size": 131_072,
+    "vocab_size": 200_000,
+    "conv_dim": 16_384,
+    "conv_kernel": 65_536,
+    "conv_stride": 65_536,
+    "num_conv_pos_embeddings": 4096,
+    "num_conv_pos_embedding_groups": 4096,
+    "num_codevectors_per_group": 65_536,
+    "num_codevector_groups": 64,
+}
+MOST_CONV_LAYERS = 64
 
 
 def not_found(name: str, error: Exception) -> UserError:
@@ -57,6 +88,59 @@ def small_files(name: str, revision: str | None = None) -> Path:
         raise not_found(name, error) from None
 
 
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Raises UserError where a tensor of weights holds what is not a finite number."""
+    bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+    if bad:
+        raise UserError(
+            f"{what}: {len(bad)} tensors hold numbers that are not finite ({bad[0]} …)",
+            remedy="use an earlier checkpoint, or train again with a lower optimizer.lr",
+        )
+
+
+def _check_sizes(config: PreTrainedConfig, name: str) -> None:
+    """Refuses sizes that no network has, before they ask for gigabytes or divide by 0."""
+    for key, most in MOST.items():
+        value = getattr(config, key, None)
+        sizes = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        least = 0 if key == "vocab_size" else 1
+        if len(sizes) > MOST_CONV_LAYERS or not all(type(size) is int and least <= size <= most for size in sizes):
+            shown = str(value)[:80]
+            raise UserError(f"{name}: config.json: {key} cannot be {shown}", remedy="download the model again")
+
+
+def read_config(folder: Path, name: str) -> PreTrainedConfig:
+    """The Transformers configuration of a model folder. What it says of code, kernels or other weights is not obeyed,
+    and said in a line.
+
+    Args:
+        name: of the model, for people.
+
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
+    from unispeech_ft.models.ils import AutoConfig
+
+    file = folder / "config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError("it is not an object")
+        dropped = [key for key in NOT_OBEYED if values.pop(key, None) is not None]
+        kind = values.pop("model_type", None)
+        config: PreTrainedConfig = type(AutoConfig.for_model(str(kind))).from_dict(values)
+    except FileNotFoundError as error:
+        raise not_found(name, error) from None
+    except Exception as error:  # a configuration class may raise anything at values of a wrong type
+        raise UserError(
+            f"{name}: config.json cannot be used ({first_line(error)})", remedy="download it again"
+        ) from None
+    if dropped:
+        print(f"{name}: config.json asks for {', '.join(dropped)}, which is not obeyed", file=sys.stderr)
+    _check_sizes(config, name)
+    return config
+
+
 def load_network(
     model_class: Any,
     name: str,
@@ -75,9 +159,8 @@ def load_network(
         options: for `from_pretrained`.
 
     Raises:
-        UserError: it cannot be found or read, or lacks tensors of the encoder.
+        UserError: it cannot be found or read, lacks tensors of the encoder, or holds what is not a finite number.
     """
-    import torch
     from safetensors import SafetensorError
     from transformers.utils import logging
 
@@ -87,7 +170,13 @@ def load_network(
     logging.set_verbosity_error()  # what is missing is said below, where it matters
     try:
         network, info = model_class.from_pretrained(
-            source, revision=revision, config=config, dtype=torch.float32, output_loading_info=True, **(options or {})
+            source,
+            revision=revision,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **(options or {}),
         )
     except (OSError, EOFError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         if isinstance(error, OSError) and not path.is_dir():
@@ -107,4 +196,5 @@ def load_network(
             remedy="it is not a checkpoint of this architecture, or its download is incomplete; name another, or set"
             " model.from_scratch true",
         )
+    check_finite(network.state_dict(), name)
     return network, missing

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ def frame_mask(num_frames: Tensor, width: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def kept_layers(encoder: nn.Module, kept: Sequence[int] | None) -> Iterator[None]:
+def kept_layers(encoder: Any, kept: Sequence[int] | None) -> Iterator[None]:
     """The encoder with only some of its layers, None for all; the stock loop then runs just these."""
     layers = encoder.layers
     if kept is not None:
@@ -47,9 +47,9 @@ def encode_padded(
     """
     base = backbone(model)
     projected = base.feature_projection(features)
-    hidden = projected[0] if isinstance(projected, tuple) else projected
+    hidden: Tensor = projected[0] if isinstance(projected, tuple) else projected
     mask = frame_mask(num_frames, features.shape[1])
-    hidden: Tensor = base.encoder(hidden, attention_mask=mask).last_hidden_state
+    hidden = base.encoder(hidden, attention_mask=mask).last_hidden_state
     if getattr(base, "intermediate_ffn", None) is not None:
         hidden = hidden + 0.5 * base.intermediate_ffn(hidden)
     return hidden

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from unispeech_ft.config.sections import DataConfig, ModelConfig, TrainingConfig
 from unispeech_ft.errors import UserError, first_line
@@ -14,7 +15,7 @@ from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import BuiltModel, make_front_end
 from unispeech_ft.models.families import check_family, extractor_settings, normalises_input, reads_waveforms
 from unispeech_ft.models.front_end import FrontEnd
-from unispeech_ft.models.loader import load_network, small_files
+from unispeech_ft.models.loader import load_network, read_config, small_files
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -65,15 +66,8 @@ def _without_key(error: UserError) -> UserError:
 
 
 def _read_config(name: str, folder: Path) -> PreTrainedConfig:
-    from unispeech_ft.models.ils import AutoConfig
-
     try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{name}: config.json cannot be used ({first_line(error)})", remedy="download it again"
-        ) from None
-    try:
+        config = read_config(folder, name)
         check_family(config, name)
     except UserError as error:
         raise _without_key(error) from None
@@ -175,7 +169,7 @@ def load_saved(
     num_rows = network.lm_head.out_features
     network.eval().requires_grad_(False)
     if stock:
-        network.to(device)
+        nn.Module.to(network, device)
     else:
         place(network, torch.device(device), ModelConfig(), TrainingConfig())
     built = BuiltModel(network, _front_end(name, folder, network, eps), num_rows, 0)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unispeech_ft.training.launch import available_cores
+from unispeech_ft.launching import available_cores
 from unispeech_ft.version import VERSION
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.files import atomic_folder
+from unispeech_ft.files import atomic_folder, damage
+from unispeech_ft.models.loader import check_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-BEST = "best"
+BEST, AUTO = "best", "auto"
 WEIGHTS, STATE, PROGRESS, TASK_STATE = "model.pt", "state.pt", "progress.json", "task.json"
 # The keys of `Progress` in checkpoints before 2026-11-26, whose identity said less of a run.
 EARLIER_KEYS = {"task", "best_per"}
@@ -54,10 +55,17 @@ def identity_of(*said: object) -> str:
 
 
 def _trained(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights that a checkpoint holds.
+
+    Raises:
+        UserError: some are not finite numbers, so that nothing is written.
+    """
     frozen = {
         name for name, tensor in model.named_parameters() if "feature_extractor" in name and not tensor.requires_grad
     }
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    trained = {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    check_finite(trained, "the model cannot be saved")
+    return trained
 
 
 def _write_progress(folder: Path, progress: Progress) -> None:
@@ -74,7 +82,7 @@ def save_checkpoint(
     keep_last: int,
 ) -> None:
     """Writes `checkpoints/update-NNNNNN` and removes all but the newest `keep_last`."""
-    with atomic_folder(checkpoints / f"update-{progress.updates:06d}", replace=True) as folder:
+    with atomic_folder(checkpoints / f"update-{progress.updates:06d}", replace=True, seal=True) as folder:
         torch.save(_trained(model), folder / WEIGHTS)
         state = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else None}
         torch.save(state, folder / STATE)
@@ -87,34 +95,57 @@ def save_checkpoint(
 
 def save_best(checkpoints: Path, model: PreTrainedModel, progress: Progress) -> None:
     """Writes the weights of the best model so far."""
-    with atomic_folder(checkpoints / BEST, replace=True) as folder:
+    with atomic_folder(checkpoints / BEST, replace=True, seal=True) as folder:
         torch.save(_trained(model), folder / WEIGHTS)
         _write_progress(folder, progress)
 
 
-def bring_best(checkpoint: Path, checkpoints: Path, progress: Progress) -> Progress:
-    """Puts the best model of a run up to a checkpoint into `checkpoints`; a later or missing one counts for nothing.
+def set_aside(checkpoints: Path, progress: Progress) -> Progress:
+    """Moves what a resumed run does not go on from out of its way, into `checkpoints/abandoned-N`: later checkpoints,
+    and a best model of later updates.
 
     Returns:
-        The progress, without a best error where the best model of that time is gone.
+        The progress, without a best error where the best model of its time is gone.
     """
-    best = checkpoint.parent / BEST
+    later = [folder for folder in sorted_checkpoints(checkpoints) if number_of(folder) > progress.updates]
+    best = checkpoints / BEST
+    fits = progress.best_error is not None and _updates_of(best) == progress.best_update and not damage(best)
+    if best.exists() and not fits:
+        later.append(best)
+    if later:
+        number = next(n for n in range(1, 10_000) if not (checkpoints / f"abandoned-{n}").exists())
+        (checkpoints / f"abandoned-{number}").mkdir()
+        for folder in later:
+            folder.rename(checkpoints / f"abandoned-{number}" / folder.name)
+    return progress if fits else replace(progress, best_error=None, best_update=0, evaluations_since_best=0)
+
+
+def _updates_of(folder: Path) -> int | None:
     try:
-        updates = json.loads((best / PROGRESS).read_text(encoding="utf-8"))["updates"]
+        return int(json.loads((folder / PROGRESS).read_text(encoding="utf-8"))["updates"])
     except (OSError, ValueError, KeyError, TypeError):
-        updates = None
-    if progress.best_error is None or updates != progress.best_update:
-        shutil.rmtree(checkpoints / BEST, ignore_errors=True)
-        return replace(progress, best_error=None, best_update=0, evaluations_since_best=0)
-    if best.resolve() != (checkpoints / BEST).resolve():
+        return None
+
+
+def bring_best(checkpoint: Path, checkpoints: Path) -> None:
+    """Copies the best model beside a checkpoint of another run's folder into this one's."""
+    best = checkpoint.parent / BEST
+    if best.is_dir() and best.resolve() != (checkpoints / BEST).resolve():
         with atomic_folder(checkpoints / BEST, replace=True) as folder:
             shutil.copytree(best, folder, dirs_exist_ok=True)
-    return progress
 
 
 def load_weights(folder: Path, model: PreTrainedModel) -> None:
-    """Puts the weights of a checkpoint into the model; the frozen extractor stays as the base model has it."""
+    """Puts the weights of a checkpoint into the model; the frozen extractor stays as the base model has it.
+
+    Raises:
+        UserError: they are damaged, of another model, or not finite.
+    """
+    fault = damage(folder)
+    if fault:
+        raise UserError(f"{folder}: {fault}", remedy="resume the run, which scores its last checkpoint again")
     weights = torch.load(folder / WEIGHTS, map_location=model.device, weights_only=True)
+    check_finite(weights, str(folder))
     missing, unexpected = model.load_state_dict(weights, strict=False)
     missing = [name for name in missing if "feature_extractor.conv_layers" not in name]
     if missing or unexpected:
@@ -123,38 +154,51 @@ def load_weights(folder: Path, model: PreTrainedModel) -> None:
         )
 
 
-def sorted_checkpoints(checkpoints: Path) -> Sequence[Path]:
+def number_of(checkpoint: Path) -> int:
+    """The updates in the name of a folder `update-N`."""
+    return int(checkpoint.name.removeprefix("update-"))
+
+
+def sorted_checkpoints(checkpoints: Path) -> list[Path]:
     """The folders `update-N`, by their numbers."""
-    numbered = [
-        (int(folder.name.removeprefix("update-")), folder)
-        for folder in checkpoints.glob("update-*")
-        if folder.name.removeprefix("update-").isdecimal()
-    ]
-    return [folder for _, folder in sorted(numbered)]
+    named = [path for path in checkpoints.glob("update-*") if path.name.removeprefix("update-").isdecimal()]
+    return sorted(named, key=number_of)
 
 
-def find_checkpoint(output_dir: str, resume: bool | str) -> Path | None:
-    """The checkpoint to resume from, None for a fresh start.
+def find_checkpoint(output_dir: str, resume: bool | str) -> tuple[Path | None, list[str]]:
+    """The checkpoint to resume from, None for a fresh start; and a line for each newer one that is damaged.
 
     Args:
-        resume: as in the configuration: true for the newest of `output_dir`, or a folder.
+        resume: as in the configuration: true for the newest of `output_dir`, auto for the same where there is one, or a
+            folder.
 
     Raises:
-        UserError: there is none where one was asked for.
+        UserError: there is none where one was asked for, or none is whole.
     """
     if resume is False:
-        return None
-    if isinstance(resume, str):
+        return None, []
+    if isinstance(resume, str) and resume != AUTO:
         folder = Path(resume)
         if not (folder / PROGRESS).is_file():
             raise UserError(f"resume: {folder} is not a checkpoint", remedy="name a folder checkpoints/update-NNNNNN")
-        return folder
+        if fault := damage(folder):
+            raise UserError(f"resume: {folder}: {fault}, so it cannot be read", remedy="name an older checkpoint")
+        return folder, []
     checkpoints = sorted_checkpoints(Path(output_dir) / "checkpoints")
-    if not checkpoints:
+    lines: list[str] = []
+    for folder in reversed(checkpoints):
+        fault = damage(folder)
+        if not fault:
+            return folder, lines
+        lines.append(f"warning: {folder} is left out: {fault}, so it cannot be read")
+    if resume == AUTO and not checkpoints:
+        return None, []
+    if checkpoints:
         raise UserError(
-            f"resume: {output_dir} has no checkpoint", remedy="start with resume false, or check output_dir"
+            f"resume: no checkpoint of {output_dir} can be read ({lines[0].partition(': ')[2]})",
+            remedy="start afresh with resume false",
         )
-    return checkpoints[-1]
+    raise UserError(f"resume: {output_dir} has no checkpoint", remedy="start with resume false, or check output_dir")
 
 
 def _unreadable(folder: Path, error: Exception) -> UserError:

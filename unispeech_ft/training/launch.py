@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING
 
 from unispeech_ft.data.speech import Turns
 from unispeech_ft.errors import UserError
+from unispeech_ft.launching import available_cores
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 # Processes may wait this long for the first one to decode the audio.
 PATIENCE = timedelta(hours=12)
-
-
-def available_cores() -> int:
-    """Cores that this process may use: fewer than the machine has where it was pinned to some."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def start(trackers: Sequence[str] = (), output_dir: str | None = None) -> Accelerator:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config.sections import EvaluationConfig, RunConfig
+from unispeech_ft.errors import Interrupted, UserError
 from unispeech_ft.training.checkpoint import (
     Progress,
     bring_best,
@@ -14,9 +17,11 @@ from unispeech_ft.training.checkpoint import (
     load_checkpoint,
     save_best,
     save_checkpoint,
+    set_aside,
 )
 from unispeech_ft.training.metrics_logger import MetricsLogger, cut_events
 from unispeech_ft.training.schedule import lr_scale
+from unispeech_ft.training.signals import SignalWatch
 from unispeech_ft.training.step import make_optimizer, run_update
 from unispeech_ft.training.task import Batch, Task
 
@@ -31,6 +36,8 @@ def _score(
 ) -> Progress:
     """Scores the validation split and keeps the model where it is the best so far."""
     score = task.score()
+    if score.error is not None and not math.isfinite(score.error):
+        score = replace(score, error=None)
     better = score.error is not None and (progress.best_error is None or score.error < progress.best_error)
     if better:
         progress = replace(progress, best_error=score.error, best_update=progress.updates, evaluations_since_best=0)
@@ -46,64 +53,100 @@ def _score(
     return progress
 
 
-def broadcast(progress: Progress, accelerator: Accelerator) -> Progress:
-    """What the first process has."""
-    if accelerator.num_processes == 1:
-        return progress
-    from accelerate.utils import broadcast_object_list
-
-    found = [progress]
-    broadcast_object_list(found)
-    return found[0]
-
-
 def _is_due(updates: int, settings: EvaluationConfig) -> bool:
     return updates > settings.start_after and updates % settings.every_updates == 0
+
+
+def _resume(
+    task: Task[Batch], optimizer: Any, config: RunConfig, accelerator: Accelerator
+) -> tuple[Progress, Mapping[str, Any] | None]:
+    """Where the run begins: at update 0, or where its checkpoint stood, everything later set aside."""
+    output = Path(config.output_dir)
+    checkpoint, lines = find_checkpoint(config.output_dir, config.resume)
+    if checkpoint is None:
+        return Progress(task.identity), None
+    for line in lines:
+        accelerator.print(line)
+    progress, state = load_checkpoint(checkpoint, task.network, optimizer, accelerator.scaler, task.identity)
+    if accelerator.is_main_process:
+        cut_events(output / METRICS, progress.updates)
+        bring_best(checkpoint, output / "checkpoints")
+        progress = set_aside(output / "checkpoints", progress)
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        [progress] = broadcast_object_list([progress])
+    return progress, state
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the loop writes: checkpoints of one network and optimiser."""
+
+    task: Task[Any]
+    optimizer: Any
+    config: RunConfig
+    accelerator: Accelerator
+
+    def save(self, progress: Progress) -> None:
+        """Writes a checkpoint, on the first process; asked on every process at the same time."""
+        own = self.task.state()
+        if self.accelerator.is_main_process:
+            checkpoints = Path(self.config.output_dir) / "checkpoints"
+            keep, scaler = self.config.checkpointing.keep_last, self.accelerator.scaler
+            save_checkpoint(checkpoints, self.task.network, self.optimizer, scaler, progress, own, keep)
 
 
 def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator) -> Progress:
     """Trains to the last update, or until the validation error has stopped falling (`evaluation.patience`).
 
     Writes metrics.jsonl and checkpoints below `output_dir`; `checkpoints/best` holds the weights with the lowest
-    validation error.
+    validation error. SIGINT and SIGTERM save after the update at hand and end the process.
 
     Raises:
-        UserError: the checkpoint to resume from is missing or belongs to another task, or data cannot be read.
+        UserError: the checkpoint to resume from is missing or belongs to another task, data cannot be read, or
+            `training.max_bad_updates` in a row were not finite.
+        Interrupted: a signal asked to end; the run is saved.
     """
     output, last = Path(config.output_dir), config.schedule.updates
     optimizer: Any = accelerator.prepare(
         make_optimizer(task.network, config.optimizer, fused=config.training.fused_optimizer)
     )
-    progress, state = Progress(task.identity), None
-    checkpoint = find_checkpoint(config.output_dir, config.resume)
-    if checkpoint is not None:
-        progress, state = load_checkpoint(checkpoint, task.network, optimizer, accelerator.scaler, task.identity)
-        found = progress
-        if accelerator.is_main_process:
-            cut_events(output / METRICS, progress.updates)
-            found = bring_best(checkpoint, output / "checkpoints", progress)
-        progress = broadcast(found, accelerator)
+    progress, state = _resume(task, optimizer, config, accelerator)
+    run = _Run(task, optimizer, config, accelerator)
     task.network.train()
-    logger = MetricsLogger(output / METRICS, accelerator, progress.updates, last, task.warnings)
+    logger = MetricsLogger(output / METRICS, accelerator, progress.updates, last, task.warnings, task.clips_of)
     patience = config.evaluation.patience
-    for update in task.updates(progress.updates, last, state):
-        if 0 < patience <= progress.evaluations_since_best:
-            logger.say(f"stopped: no better validation figure in {patience} evaluations")
-            break
-        lr = config.optimizer.lr * lr_scale(update.number, config.schedule)
-        result = run_update(task, optimizer, update, config.optimizer, lr, config.seed, accelerator)
-        progress = replace(progress, updates=update.number + 1)
-        logger.update(progress.updates, update.padded_s, result)
-        ends = progress.updates == last
-        if task.can_score and (_is_due(progress.updates, config.evaluation) or ends):
-            progress = _score(task, progress, config, logger, accelerator)
-        ends = ends or 0 < patience <= progress.evaluations_since_best
-        if ends or progress.updates % config.checkpointing.every_updates == 0:
-            own = task.state()
-            if accelerator.is_main_process:
-                keep = config.checkpointing.keep_last
-                save_checkpoint(
-                    output / "checkpoints", task.network, optimizer, accelerator.scaler, progress, own, keep
+    with SignalWatch() as signals:
+        for update in task.updates(progress.updates, last, state):
+            if 0 < patience <= progress.evaluations_since_best:
+                logger.say(f"stopped: no better validation figure in {patience} evaluations")
+                break
+            lr = config.optimizer.lr * lr_scale(update.number, config.schedule)
+            result = run_update(
+                task, optimizer, update, config.optimizer, lr, config.seed, accelerator, stop=signals.received
+            )
+            progress = replace(progress, updates=update.number + 1)
+            logger.update(progress.updates, update.padded_s, result)
+            ends = progress.updates == last
+            if task.can_score and (_is_due(progress.updates, config.evaluation) or ends):
+                progress = _score(task, progress, config, logger, accelerator)
+            ends = ends or 0 < patience <= progress.evaluations_since_best
+            alone = accelerator.num_processes == 1
+            asked = not ends and (logger.stop or (alone and signals.received))
+            if ends or asked or progress.updates % config.checkpointing.every_updates == 0:
+                logger.flush()
+                run.save(progress)
+            if asked:
+                logger.close()
+                raise Interrupted(signals.number, config.output_dir, progress.updates)
+            if logger.bad_in_a_row >= config.training.max_bad_updates:
+                run.save(progress)
+                logger.close()
+                raise UserError(
+                    f"{logger.bad_in_a_row} updates in a row were left out: their loss or a gradient was not finite",
+                    remedy=f"look at the clips that {output / METRICS} names, or lower optimizer.lr; the weights of"
+                    f" update {progress.updates - logger.bad_in_a_row} are saved",
                 )
     logger.close()
     accelerator.wait_for_everyone()

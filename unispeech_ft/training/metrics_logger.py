@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,20 +15,32 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
+from unispeech_ft.files import write_text
 from unispeech_ft.training.step import StepResult
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 FLUSH_UPDATES = 10
+# A gradient this many times the usual one is worth a word, once so many updates were seen.
+EXPLODED, USUAL_OF = 100.0, 50
+
+
+def _event_of(line: str) -> dict[str, Any] | None:
+    """An event of the file; None for a line that was cut short."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 def cut_events(path: Path, updates: int) -> None:
-    """Removes the events after an update, so that a resumed run continues one history."""
+    """Removes the events after an update, and lines cut short, so that a resumed run continues one history."""
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if json.loads(line).get("update", 0) <= updates]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [line for line in lines if (event := _event_of(line)) and event.get("update", 0) <= updates]
+        write_text(path, "".join(line + "\n" for line in kept))
 
 
 class MetricsLogger:
@@ -34,6 +50,11 @@ class MetricsLogger:
 
     Args:
         warnings: looks at the figures of every update in turn and says what people must be warned of.
+        clips_of: update (from 0) → the names of its clips, for one that went wrong.
+
+    Attributes:
+        bad_in_a_row: updates since the last one whose loss and gradients were finite, among those that are written.
+        stop: whether a process was asked to end, in one of the updates that are written.
     """
 
     def __init__(
@@ -42,9 +63,12 @@ class MetricsLogger:
         accelerator: Accelerator,
         first: int,
         last: int,
-        warnings: Callable[[Mapping[str, float]], list[str]],
+        warnings: Callable[[Mapping[str, Any]], list[str]],
+        clips_of: Callable[[int], list[str]],
     ) -> None:
-        self.path, self.accelerator, self.warnings = path, accelerator, warnings
+        self.path, self.accelerator, self.warnings, self.clips_of = path, accelerator, warnings, clips_of
+        self.bad_in_a_row, self.stop = 0, False
+        self.norms: deque[float] = deque(maxlen=USUAL_OF)
         self.pending: list[tuple[int, float | None, StepResult]] = []
         self.since = time.perf_counter()
         self.per: float | None = None
@@ -60,8 +84,9 @@ class MetricsLogger:
     def event(self, kind: str, values: Mapping[str, Any]) -> None:
         """Writes one line now."""
         if self.accelerator.is_main_process:
+            finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"event": kind, **values}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({"event": kind, **finite}, ensure_ascii=False, allow_nan=False) + "\n")
 
     def update(self, number: int, padded_s: float | None, result: StepResult) -> None:
         """Notes an update (`number` counts from 1); without `padded_s` its figures hold it."""
@@ -72,19 +97,40 @@ class MetricsLogger:
 
     def _read_pending(self) -> list[dict[str, float]]:
         """The figures of the pending updates, brought from the device in one transfer."""
-        rows = [[result.loss, result.grad_norm, *result.figures.values()] for *_, result in self.pending]
+        rows = [
+            [result.loss, result.grad_norm, result.applied, result.stop, *result.figures.values()]
+            for *_, result in self.pending
+        ]
         flat = iter(torch.stack([value.float() for row in rows for value in row]).tolist())
         read = []
         for number, padded_s, result in self.pending:
             values: dict[str, float] = {"update": number, "epoch": result.epoch}
             values |= {"loss": next(flat), "grad_norm": next(flat)}
+            self._note(number, values["grad_norm"], applied=bool(next(flat)))
+            self.stop = self.stop or next(flat) > 0
             own = {name: next(flat) for name in result.figures}
             seconds = own.pop("padded_s") if padded_s is None else padded_s
             read.append({**values, "lr": result.lr, "padded_s": round(seconds, 3), **own})
         return read
 
+    def _note(self, number: int, norm: float, *, applied: bool) -> None:
+        """Tells of an update that was left out, or whose gradient exploded."""
+        self.bad_in_a_row = 0 if applied else self.bad_in_a_row + 1
+        if not applied:
+            clips = self.clips_of(number - 1)
+            self.event("left_out", {"update": number, "reason": "its loss or a gradient is not finite", "clips": clips})
+            shown = f"; its clips: {', '.join(clips[:5])}{' …' if len(clips) > 5 else ''}" if clips else ""
+            self.say(f"warning: update {number} was left out, since its loss or a gradient is not finite{shown}")
+            return
+        usual = statistics.median(self.norms) if len(self.norms) == USUAL_OF else math.inf
+        if norm > EXPLODED * usual:
+            text = f"the gradient of update {number} is {norm / usual:.0f} times the usual one; lower optimizer.lr"
+            self.event("warning", {"update": number, "text": text})
+            self.say(f"warning: {text}")
+        self.norms.append(norm)
+
     def flush(self) -> None:
-        """Writes the pending updates down."""
+        """Writes the pending updates down, and waits until they are on the disk."""
         if not self.pending:
             return
         elapsed_s = time.perf_counter() - self.since
@@ -102,6 +148,9 @@ class MetricsLogger:
         shown = {"loss": f"{last['loss']:.2f}", "lr": f"{last['lr']:.1e}", "audio": f"{rates['audio_s_per_s']:.0f}×"}
         self.bar.set_postfix(shown | ({} if self.per is None else {"PER": f"{100 * self.per:.1f}%"}), refresh=False)
         self.pending.clear()
+        if self.accelerator.is_main_process:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
         self.since = time.perf_counter()
 
     def evaluation(self, number: int, values: Mapping[str, Any]) -> None:

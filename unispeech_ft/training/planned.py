@@ -10,10 +10,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unispeech_ft.config.sections import RunConfig
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan, passes
 from unispeech_ft.data.collate import Batch, MicroBatchStream, TrainingSet
 from unispeech_ft.models.families import backbone, shares_position_bias
 from unispeech_ft.randomness import kept_layers
+from unispeech_ft.training.passes import Passes
 from unispeech_ft.training.schedule import is_frozen
 from unispeech_ft.training.task import Task, UpdateShare
 
@@ -52,6 +54,7 @@ class FineTuning(Task[Batch]):
         head: beginnings of the names of the parameters that train while the encoder is frozen.
         plan: the batch plan.
         training_set: the clips that the plan speaks of.
+        ids: their names, for people.
     """
 
     def __init__(
@@ -62,13 +65,17 @@ class FineTuning(Task[Batch]):
         plan: BatchPlan,
         training_set: TrainingSet,
         accelerator: Accelerator,
+        ids: Sequence[str] = (),
     ) -> None:
         self.run, self.network, self.head, self.accelerator = config, network, tuple(head), accelerator
-        self.plan, self.training_set = plan, training_set
+        self.plan, self.training_set, self.ids = plan, training_set, ids
+        longest_s = int(plan.num_samples.max()) / SAMPLE_RATE_HZ
+        self.passes = Passes(config.training.seconds_per_pass, network, longest_s, accelerator)
 
     def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        seconds = self.run.training.seconds_per_pass
+        self.passes.begin(state)
+        seconds = self.passes.seconds
         stream = MicroBatchStream(self.plan, self.training_set, first, last, rank, world, seconds)
         on_gpu = self.accelerator.device.type == "cuda"
         workers = self.run.data.num_workers if on_gpu else 0
@@ -76,6 +83,19 @@ class FineTuning(Task[Batch]):
         for update in self.plan.updates(first, last):
             mine = islice(batches, len(passes(update.share(rank, world), seconds)))
             yield UpdateShare(update.number, mine, update.num_sentences, update.padded_s)
+
+    def clips_of(self, update: int) -> list[str]:
+        [planned] = self.plan.updates(update, update + 1)
+        return [self.ids[clip] for batch in planned.micro_batches for clip in batch.clips] if self.ids else []
+
+    def parts(self, micro_batch: Batch) -> Sequence[Batch]:
+        return self.passes.parts(micro_batch)
+
+    def halve(self) -> bool:
+        return self.passes.halve()
+
+    def state(self) -> Mapping[str, Any] | None:
+        return self.passes.state()
 
     def is_frozen(self, update: int) -> bool:
         """Whether the head trains alone."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unispeech_ft.config.sections import OptimizerConfig
+from unispeech_ft.errors import UserError
 from unispeech_ft.randomness import seed_dropout
 from unispeech_ft.training.task import Batch, Task, UpdateShare
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 # Places in the vector of sums; the task's own follow.
-LOSS, WEIGHT, OWN = 0, 1, 2
+LOSS, WEIGHT, STOP, OWN = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class StepResult:
         loss: summed loss ÷ weight, over all processes.
         grad_norm: of all gradients together, before clipping.
         figures: the task's own by name, each a scalar.
+        applied: 1 where the update changed the weights, 0 where its loss or a gradient was not finite.
+        stop: processes that were asked to end.
     """
 
     epoch: int
@@ -37,6 +40,8 @@ class StepResult:
     grad_norm: Tensor
     lr: float
     figures: Mapping[str, Tensor]
+    applied: Tensor
+    stop: Tensor
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
@@ -76,17 +81,70 @@ def add_up(task: Task[Batch], update: UpdateShare[Batch], seed: int, accelerator
     """
     sums = torch.zeros(OWN + task.num_sums, device=accelerator.device)
     epoch = 0
+    taken: list[Batch] = []
     for micro_batch in update.micro_batches:
         epoch = max(epoch, micro_batch.epoch)
-        seed_dropout(seed, update.number, micro_batch.index)
-        found = task.loss(update.number, micro_batch.to(accelerator.device))
-        loss = found.loss if update.weight is None else found.loss / update.weight
-        accelerator.backward(loss)
-        sums[LOSS] += loss.detach()
-        sums[WEIGHT] += found.weight
-        if found.sums is not None:
-            sums[OWN:] += found.sums
+        taken.append(micro_batch)
+        if _add(task, update, micro_batch, sums, seed, accelerator):
+            continue
+        fits = False
+        while not fits:
+            _make_room(task)
+            sums.zero_()
+            fits = all(_add(task, update, again, sums, seed, accelerator) for again in taken)
     return sums, epoch
+
+
+def _add(
+    task: Task[Batch], update: UpdateShare[Batch], micro_batch: Batch, sums: Tensor, seed: int, accelerator: Accelerator
+) -> bool:
+    """Adds the gradients and sums of one micro-batch; false where the device ran out of memory."""
+    try:
+        for part in task.parts(micro_batch):
+            seed_dropout(seed, update.number, part.index)
+            found = task.loss(update.number, part.to(accelerator.device))
+            loss = found.loss if update.weight is None else found.loss / update.weight
+            accelerator.backward(loss)
+            sums[LOSS] += loss.detach()
+            sums[WEIGHT] += found.weight
+            if found.sums is not None:
+                sums[OWN:] += found.sums
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def _make_room(task: Task[Batch]) -> None:
+    """After the device ran out of memory: forgets the update's gradients and has the task halve its parts."""
+    for parameter in task.network.parameters():
+        parameter.grad = None
+    torch.cuda.empty_cache()
+    if not task.halve():
+        raise UserError(
+            "the GPU has too little memory for a single clip",
+            remedy="lower data.max_duration_s, set model.gradient_checkpointing true, or train with 16 bits"
+            " (accelerate launch --mixed_precision bf16)",
+        )
+
+
+def apply_if(finite: Tensor, optimizer: Any, accelerator: Accelerator) -> None:
+    """Steps the optimizer where `finite` (a scalar) is true, and leaves weights and moments alone where it is not.
+
+    The fused kernel decides on the device, as it does for a scaler; others have to be told by the host.
+    """
+    if accelerator.scaler is not None:
+        optimizer.step()  # the scaler looks at the gradients itself
+        return
+    plain = optimizer.optimizer
+    if not plain.defaults.get("fused"):
+        if bool(finite):
+            optimizer.step()
+        return
+    plain.found_inf = 1.0 - finite.float()
+    try:
+        optimizer.step()
+    finally:
+        del plain.found_inf
 
 
 def run_update(
@@ -97,19 +155,23 @@ def run_update(
     lr: float,
     seed: int,
     accelerator: Accelerator,
+    *,
+    stop: bool = False,
 ) -> StepResult:
-    """Runs one update on this process's share of it.
+    """Runs one update on this process's share of it. One that is not finite changes nothing.
 
     Args:
         task: its network in training mode.
         optimizer: prepared by the accelerator.
         lr: of this update.
         seed: of the run, for dropout.
+        stop: whether this process was asked to end; all are told.
     """
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
     sums, epoch = add_up(task, update, seed, accelerator)
+    sums[STOP] += stop
     parameters = task.trained_parameters(update.number)
     sums = sum_over_processes(parameters, sums, accelerator)
     loss, weight = sums[LOSS], sums[WEIGHT].clamp(min=1)
@@ -122,5 +184,7 @@ def run_update(
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if settings.max_grad_norm > 0:
         nn.utils.clip_grads_with_norm_(parameters, settings.max_grad_norm, norm)
-    optimizer.step()
-    return StepResult(epoch, loss, norm, lr, task.figures(update.number, sums[OWN:], weight))
+    finite = torch.isfinite(loss) & torch.isfinite(norm)
+    apply_if(finite, optimizer, accelerator)
+    figures = task.figures(update.number, sums[OWN:], weight)
+    return StepResult(epoch, loss, norm, lr, figures, finite, sums[STOP])

@@ -131,9 +131,21 @@ class Task(ABC, Generic[Batch]):
         """What people must be warned of after one more update."""
         return []
 
+    def clips_of(self, update: int) -> list[str]:
+        """The names of the clips of an update, to be told where it went wrong; empty where they are not known."""
+        return []
+
     def score(self) -> Score:
         """Scores the validation split; asked on every process, and only where `can_score` says so."""
         raise NotImplementedError
+
+    def parts(self, micro_batch: Batch) -> Sequence[Batch]:
+        """A micro-batch in as many parts as the memory of the device asks for; their losses add up to its own."""
+        return (micro_batch,)
+
+    def halve(self) -> bool:
+        """Asked when the device ran out of memory: makes the parts half as large, and says whether that is possible."""
+        return False
 
     def state(self) -> Mapping[str, Any] | None:
         """What of the task's own a checkpoint must hold, in plain JSON; asked on every process at the same time."""

@@ -10,9 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, pack, unpack
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.decoding import FrameOutputs, clip_outputs, marks_of
@@ -144,11 +141,11 @@ def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], search: Search | N
         return found
     grid = frame_grid(saved.built.model.config)
 
-    def features(index: int) -> npt.NDArray[np.float32]:
-        return front_end(unpack(*pack(chunks[heard[index]].waveform))).cpu().numpy()
-
+    features = [
+        values.cpu().numpy() for values in front_end.several([unpack(*pack(chunks[place].waveform)) for place in heard])
+    ]
     num_samples = [len(chunks[place].waveform) for place in heard]
-    for index, outputs in clip_outputs(saved.built.model, features, num_samples):
+    for index, outputs in clip_outputs(saved.built.model, features.__getitem__, num_samples):
         found[heard[index]] = _chunk_phones(outputs, chunks[heard[index]], tokenizer, grid, search)
     return found
 

@@ -100,7 +100,7 @@ def test_resuming_stage_1_gives_identical_losses(stage_1: Trial, tmp_path: Path,
 
 def test_one_process_and_two_agree_also_where_a_run_is_resumed(mixed: Trial, tmp_path: Path) -> None:
     """Resumed in the middle of a tar shard, on another number of processes."""
-    streams = json.loads((mixed.output / "checkpoints" / f"update-{INTERRUPTED:06d}" / "streams.json").read_text())
+    streams = json.loads((mixed.output / "checkpoints" / f"update-{INTERRUPTED:06d}" / "task.json").read_text())
     assert any(state["taken"] or state["examples"] for state in streams.values()), "not in the middle of a shard"
     run = interrupted(mixed, tmp_path / "copy")
     must_run("--config", mixed.file, "--output_dir", run, "--resume", "true", processes=2, script=(PRETRAINING,))

@@ -17,12 +17,10 @@ from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
 from unispeech_ft.data.sources.manifest import PATH_COLUMNS, SPEAKER_COLUMNS, find_clip
 from unispeech_ft.data.sources.tables import read_table, require_column
 from unispeech_ft.data.speech import Turns
-from unispeech_ft.data.utterances import SPLIT_NAMES, SPLITS, Corpus, Rejected, Split, Utterance, unique_ids
+from unispeech_ft.data.utterances import FILTERED, SPLIT_NAMES, SPLITS, Corpus, Rejected, Split, Utterance, unique_ids
 from unispeech_ft.errors import UserError
 from unispeech_ft.scoring.bootstrap import MIN_SPEAKERS
 from unispeech_ft.tasks.audio_classification.config import AudioClassificationConfig
-
-FILTERED = "filtered: "
 
 
 @dataclass(frozen=True)

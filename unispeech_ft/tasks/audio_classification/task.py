@@ -54,7 +54,7 @@ class AudioClassificationTask(FineTuning):
         plan = BatchPlan(train.num_samples, batch.seconds_per_update, batch.seconds_per_micro_batch, config.seed)
         width = built.model.config.hidden_size
         training_set = TrainingSet(features["train"].clip, labels, width, config.mask, config.seed)
-        super().__init__(config, built.model, HEAD, plan, training_set, accelerator)
+        super().__init__(config, built.model, HEAD, plan, training_set, accelerator, train.ids)
         self.identity = identity(config, clips)
         self.classes, self.features = clips.classes, features
         self.validation = clips.splits.get("validation")

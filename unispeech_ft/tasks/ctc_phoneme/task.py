@@ -80,6 +80,7 @@ class CtcPhonemeTask(FineTuning):
         training_set: the clips that the plan speaks of.
         validate: scores the validation split; None where there is none.
         inventory: the phones of the head, for warnings.
+        ids: the names of the clips.
     """
 
     def __init__(
@@ -93,8 +94,9 @@ class CtcPhonemeTask(FineTuning):
         identity: str = "",
         validate: Callable[[], Evaluation] | None = None,
         inventory: Sequence[str] = (),
+        ids: Sequence[str] = (),
     ) -> None:
-        super().__init__(config, network, ("lm_head.",), plan, training_set, accelerator)
+        super().__init__(config, network, ("lm_head.",), plan, training_set, accelerator, ids)
         self.config, self.identity = config, identity
         self.validate, self.inventory, self.can_score = validate, inventory, validate is not None
 
@@ -146,4 +148,5 @@ def ctc_phoneme_task(
         identity=identity(config, train.labelled),
         validate=validate,
         inventory=tokenizer.phones,
+        ids=train.labelled.ids,
     )
