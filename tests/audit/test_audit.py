@@ -14,8 +14,9 @@ import soundfile
 from running import REPOSITORY, tiny_settings, write_settings
 
 from unispeech_ft.audit import labels, published, sound
-from unispeech_ft.audit.findings import Finding, some
+from unispeech_ft.audit.findings import Finding, format_audit, some
 from unispeech_ft.data.sources.published import LIST_PATTERNS
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 SHARED = Path(os.environ.get("UNISPEECH_FT_SHARED", REPOSITORY.parent / "shared"))
 LISTS = SHARED / "data" / "unispeech_splits"
@@ -236,3 +237,24 @@ def test_published_lists(command, language, tmp_path):
         assert set(examples) <= set(findings[0]["examples"])
     foreign = {"ky": {"language_flags", "phone_and_id_disagree"}, "es": {"language_flags"}}
     assert not {name for name, _ in names(found)} & foreign.get(language, set())
+
+
+def test_text_that_the_rules_and_espeak_disagree_on(tmp_path):
+    from unispeech_ft.audit.run import audit
+
+    sentences = ["l'ami, l'eau", "l'ami dort", "私は学生です", "le chat"]
+    rows = ["path\tsentence"]
+    for number, sentence in enumerate(sentences):
+        soundfile.write(tmp_path / f"c{number}.wav", 0.1 * np.random.default_rng(number).normal(size=16_000), 16_000)
+        rows.append(f"c{number}.wav\t{sentence}")
+    (tmp_path / "m.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    data = {"source": "manifest", "root": str(tmp_path), "train": "m.tsv", "test": "m.tsv", "language": "fr",
+            "cache_dir": str(tmp_path / "cache")}  # fmt: skip
+    model = {"from_scratch": True, "config": {"model_type": "unispeech"}}
+    found = audit(CtcPhonemeConfig.model_validate({"data": data, "model": model}))
+    by_name = {finding.name: finding for finding in found.findings}
+    assert by_name["unreadable_characters"].level == "serious"
+    assert by_name["unreadable_characters"].examples[0] == "私 (1)"
+    assert by_name["rule_of_text"].examples[0].startswith("l'ami (4 ×; text: l a m i; published: ɛ l a m i)")
+    assert by_name["shared_recordings"].level == "serious"
+    assert "l'ami" in format_audit(found)

@@ -285,3 +285,17 @@ def test_a_renamed_key_is_still_read(load, faults, capfd):
     assert "--training.fast_products has no effect any more" in said
     twice = faults(BASE + "batch: {seconds_per_sub_batch: 31.0, seconds_per_micro_batch: 31.0}\n")
     assert "are both given" in twice[0]
+
+
+def test_a_key_without_its_section_is_proposed_in_full(load):
+    with pytest.raises(UserError) as refused:
+        load(BASE, "--updates", "5")
+    assert "did you mean schedule.updates?" in str(refused.value)
+
+
+def test_help_of_a_recipe_names_every_key(capsys):
+    with pytest.raises(SystemExit) as ended:
+        read_configs(FILE, ["--help"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert all(f"--{key} " in out for key in known_keys(CtcPhonemeConfig))

@@ -52,6 +52,7 @@ def test_published_rule(raw, normal):
         ("ÖĞLE IŞIK İZMİR", "tr", "öğle ışık izmir"),
         ("ΟΔΟΣ ΑΒΓ", "el", "οδος αβγ"),
         ("USA", "en", "USA"),
+        ("DIE STRAßE 1º", "de", "die straße 1º"),
         ("The USA won", "en", "The USA won"),
         ("e\u0301te\u0301…¿?", None, "été"),
         ("", None, ""),

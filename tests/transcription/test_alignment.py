@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import re
+
 import pytest
 import soundfile
 
@@ -48,3 +52,36 @@ def test_command_prints_a_line_for_each_phone(command, small_run, clip):
 
 def small_run_phones(run):
     return load_tokenizer(run.model_dir).phones[:4]
+
+
+def test_words_and_alternatives(command, small_run, small_model, clip, tmp_path):
+    first, second, third = small_model.tokenizer.phones[:3]
+    (tmp_path / "lexicon").write_text(f"Бал\t{first} {second}\nбал\t{third}\nа\t{second} {first}\n", encoding="utf-8")
+    words = ("align", small_run.output_dir, clip, "--text", "Бал, а!", "--lexicon", tmp_path / "lexicon")
+    status, out, _ = command(*words, "--json", "--textgrid", tmp_path / "grids")
+    assert status == 0
+    found = json.loads(out)
+    assert [item["word"] for item in found["words"]] == ["Бал", "а"]
+    assert found["words"][0]["start_s"] == found["phones"][0]["start_s"]
+    assert found["words"][1]["end_s"] == found["phones"][-1]["end_s"]
+    grid = (tmp_path / "grids" / f"{clip.stem}.TextGrid").read_text(encoding="utf-8")
+    assert grid.index('name = "words"') < grid.index('name = "phones"')
+    assert all(len(number.split(".")[-1].strip()) <= 6 for number in re.findall(r"xm(?:in|ax) = ([0-9.]+)", grid))
+
+
+def test_a_corpus(command, small_run, small_config, tmp_path):
+    table = tmp_path / "times.csv"
+    words = ("align", small_run.model_dir, "--corpus", small_config, "--split", "test", "--json", "--csv", table)
+    status, out, err = command(*words, "--textgrid", tmp_path / "grids")
+    lines = [json.loads(line) for line in out.splitlines()]
+    refused = err.count("error:")
+    assert lines
+    assert (status == 0) is (refused == 0)
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for line in lines:
+        assert line["words"]
+        mine = [row for row in rows if row["id"] == line["path"]]
+        assert [row["label"] for row in mine if row["tier"] == "phones"] == [item["phone"] for item in line["phones"]]
+        assert (tmp_path / "grids" / f"{line['path']}.TextGrid").is_file()
+    assert command("align", small_run.model_dir, "x.wav", "--corpus", small_config)[0] == 2

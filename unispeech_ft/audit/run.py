@@ -3,7 +3,8 @@
 Serious, so that `unispeech-ft audit` ends with 3: language flags or empty tokens among trained phones; one sound in
 several notations; more than 0.5 % of a split's tokens unknown to training; more than 1 % of test's sentences in
 training; a test speaker heard in training; more than 1 % of a split infeasible for CTC; more than 5 % of its clips
-clipped, silent, or of a strange length; more unusable clips than `data.max_bad_fraction`; no utterance to train on.
+clipped, silent, or of a strange length; more unusable clips than `data.max_bad_fraction`; characters that espeak-ng
+cannot read; a recording of training in test; no utterance to train on.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def audit(config: CtcPhonemeConfig, *, show_progress: bool = False) -> Audit:
     frames, of_model = _frames(config)
     checked = [*corpus.notes, of_model]
     listed_splits = {split: corpus.splits[split] for split in opened}
+    findings += splits.shared_recordings(listed_splits)
     findings += [*splits.shared_sentences(listed_splits), *splits.shared_speakers(listed_splits)]
     findings += [*_label_findings(corpus, opened, config), *_clip_findings(corpus, opened, frames)]
     if config.data.source == "common_voice" and config.data.splits != "release":

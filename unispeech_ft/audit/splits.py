@@ -20,7 +20,7 @@ LARGEST_SPEAKER_SHARE = 0.5
 
 def _said(utterance: Utterance) -> str | None:
     if utterance.text:
-        return normalise_sentence(utterance.text).casefold() or None
+        return normalise_sentence(utterance.text, rule="published").casefold() or None
     return " ".join(utterance.phones) if utterance.phones else None
 
 
@@ -42,6 +42,24 @@ def shared_sentences(splits: Mapping[Split, Sequence[Utterance]]) -> list[Findin
             findings.append(
                 Finding("shared_sentences", level, f"{first}, {second}", what, len(again), examples, remedy)
             )
+    return findings
+
+
+def shared_recordings(splits: Mapping[Split, Sequence[Utterance]]) -> list[Finding]:
+    """Recordings that stand in two splits; serious where test has one of training."""
+    findings = []
+    for first, second in combinations(splits, 2):
+        known = {utterance.path for utterance in splits[first] if utterance.path}
+        again = [utterance.id for utterance in splits[second] if utterance.path in known]
+        if again:
+            spoils = (first, second) == ("train", "test")
+            what = (
+                f"{len(again)} of {len(splits[second])} utterances of {second} are of recordings that {first} has too"
+            )
+            remedy = "leave them out of one of the two"
+            level: Level = "serious" if spoils else "warning"
+            where = f"{first}, {second}"
+            findings.append(Finding("shared_recordings", level, where, what, len(again), tuple(again), remedy))
     return findings
 
 

@@ -115,7 +115,7 @@ def _wave(content: Content) -> Stream:
 
 def _is_chunk(content: Content, place: int) -> bool:
     name, size = struct.unpack_from("<4sI", content, place)
-    return bool(name.isalnum()) and place + 8 + int(size) <= len(content)
+    return bool(name.isalnum()) and place + 8 + size <= len(content)
 
 
 def _ogg(content: Content) -> list[Stream]:

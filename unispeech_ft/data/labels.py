@@ -24,7 +24,7 @@ from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import FILTERED, Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
-from unispeech_ft.phonemes.columns import ColumnRule
+from unispeech_ft.phonemes.columns import column_rule
 from unispeech_ft.phonemes.espeak import espeak_version
 from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce, unknown_words
 from unispeech_ft.phonemes.notation import phone_map
@@ -119,8 +119,8 @@ def label_utterances(
     if labels in ("column", "published"):
         missing, mapping = f"no {labels} labels", phone_map(phonemes.map)
         if labels == "column":
-            read = ColumnRule(phonemes)
-            phones = [read(item.phones or ()) for item in utterances]
+            labels_of = column_rule(phonemes)
+            phones = [labels_of(item.phones or ()) for item in utterances]
         else:
             phones = [[target for phone in item.phones or () for target in mapping(phone)] for item in utterances]
         return [Pronunciation(line, None if line else missing) for line in phones]

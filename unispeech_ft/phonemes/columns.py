@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from unispeech_ft.config.sections import PhonemesConfig
 from unispeech_ft.errors import UserError
@@ -18,25 +17,19 @@ ENCLOSING = re.compile(r"^[/\[]+(?=.)|(?<=.)[/\]]+$")
 STRESS = str.maketrans("", "", "ˈˌ")
 
 
-@dataclass(frozen=True)
-class ColumnRule:
-    """How phones of a column become labels.
+def column_rule(phonemes: PhonemesConfig) -> Callable[[Sequence[str]], list[str]]:
+    """How the phones that stand in a column become labels, as the configuration has it."""
+    mapping = phone_map(phonemes.map)
 
-    Attributes:
-        keys: of the configuration that decide it.
-    """
-
-    keys: PhonemesConfig
-
-    def __call__(self, column: Sequence[str]) -> list[str]:
-        """The phones of one utterance."""
-        mapping = phone_map(self.keys.map)
+    def labels(column: Sequence[str]) -> list[str]:
         whole = [part for phone in column for part in phone.replace("|", " | ").split()]
         kept = [ENCLOSING.sub("", phone) for phone in whole if phone not in MARKS]
-        kept = kept if self.keys.stress else [phone.translate(STRESS) for phone in kept]
-        kept = segments(kept) if self.keys.segment else kept
-        toned = [part for phone in kept if phone for part in split_tone(phone, self.keys.tones)]
+        kept = kept if phonemes.stress else [phone.translate(STRESS) for phone in kept]
+        kept = segments(kept) if phonemes.segment else kept
+        toned = [part for phone in kept if phone for part in split_tone(phone, phonemes.tones)]
         return [target for phone in toned if phone not in MARKS for target in mapping(phone)]
+
+    return labels
 
 
 def check_column(columns: Sequence[Sequence[str]], phonemes: PhonemesConfig) -> list[str]:

@@ -12,7 +12,7 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.epitran import epitran_language, epitran_phones
 from unispeech_ft.phonemes.espeak import LANGUAGE_FLAG, espeak_language, espeak_phones
 from unispeech_ft.phonemes.lexicon import Lexicon, read_lexicon
-from unispeech_ft.phonemes.normalise import Rule, normalise_sentence
+from unispeech_ft.phonemes.normalise import Rule, is_mark, normalise_sentence
 from unispeech_ft.phonemes.notation import PhoneMap, Tones, phone_map, split_tone
 from unispeech_ft.phonemes.unreadable import unreadable_characters
 
@@ -120,7 +120,9 @@ def _spoken(sentences: Sequence[str], g2p: G2P) -> list[Pronunciation]:
 def _by_lexicon(sentences: Sequence[str], g2p: G2P, lexicon: Lexicon) -> list[Pronunciation]:
     lines = [lexicon.look_up(sentence.split()) for sentence in sentences]
     said = {word: Pronunciation(list(entry[0])) for line in lines for word, entry in line if entry}
-    unknown = sorted({word for line in lines for word, entry in line if not entry})
+    if g2p.punctuation:
+        said |= {word: Pronunciation([word]) for line in lines for word, entry in line if not entry and is_mark(word)}
+    unknown = sorted({word for line in lines for word, _ in line if word not in said})
     if g2p.lexicon_fallback and unknown:
         said |= {word: item for word, item in zip(unknown, _spoken(unknown, g2p), strict=True) if item.phones}
     results = []

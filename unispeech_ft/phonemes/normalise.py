@@ -100,7 +100,9 @@ def _without_format(text: str) -> Iterator[str]:
 def _small_letters(text: str, language: str | None) -> str:
     """A line in capitals in small letters: espeak-ng would spell its short words; a short word alone may be a name."""
     cased = [word for word in text.split() if any(letter.upper() != letter.lower() for letter in word)]
-    if text != text.upper() or text == text.lower():
+    # ß and º have no capital of their own.
+    small = any(letter.islower() and len(letter.upper()) == 1 and letter.upper() != letter for letter in text)
+    if small or not cased:
         return text
     if len(cased) < 2 and sum(map(str.isalpha, text)) <= _ABBREVIATION_LETTERS:
         return text

@@ -13,7 +13,9 @@ LINE_FORM = "write each line as: id, one tab, phones separated by spaces"
 FAULTS_SHOWN = 20
 WORD_MARK = "|"
 HEADER = re.compile(
-    r"(id|utterance(_id)?|utt(_id)?|path|file(_?name)?)\t(phones|phonemes|reference|hypothesis|labels)", re.I
+    r"(id|utterance|utt|utterance_id|utt_id|path|file|filename|file_name|clip|audio|name)\t"
+    r"(phones|phonemes|reference|references|hypothesis|hypotheses|ref|hyp|labels|text|transcript|transcription|ipa)",
+    re.IGNORECASE,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -143,7 +144,11 @@ def _fitted(cells: list[str], columns: list[str]) -> Row | str:
 
 def _delimited(lines: list[tuple[int, str]], ending: str) -> tuple[list[str], Iterator[tuple[int, Row | str]]]:
     (_, header), *body = lines
-    delimiter = _delimiter(header, ending)
+    # Excel writes the delimiter into a line before the header.
+    stated = re.fullmatch(r"sep=(.)", header.strip())
+    if stated and body:
+        (_, header), *body = body
+    delimiter = stated.group(1) if stated else _delimiter(header, ending)
     columns = [name.strip() for name in _cells([header], delimiter) or header.split(delimiter)]
     records = _records(body, delimiter, len(columns))
     return columns, ((n, cells if isinstance(cells, str) else _fitted(cells, columns)) for n, cells in records)

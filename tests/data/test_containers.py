@@ -1,0 +1,161 @@
+"""Sound whose headers are wrong or lacking: the whole of it is read, as long as another decoder says it is."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from unispeech_ft.data.audio import BadClip, decode_audio, decode_pieces, read_audio, waveform_blocks
+
+
+def tone(seconds: float, rate_hz: int, channels: int = 1) -> np.ndarray:
+    """Sound with pauses, so that a variable bit rate varies."""
+    time = np.arange(int(seconds * rate_hz)) / rate_hz
+    loud = np.sin(np.pi * time) > 0
+    mono = loud * (0.3 * np.sin(2 * np.pi * 220 * time) + 0.05 * np.random.default_rng(0).normal(size=len(time)))
+    return np.stack([mono] * channels, axis=1).astype(np.float32)
+
+
+def encoded(kind: str, subtype: str | None, seconds: float, rate_hz: int, channels: int = 1) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, tone(seconds, rate_hz, channels), rate_hz, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+def seconds_of(content: bytes | Path) -> float:
+    whole = len(decode_audio(content)) / 16_000
+    assert sum(map(len, waveform_blocks(content))) / 16_000 == pytest.approx(whole, abs=1e-3)
+    return whole
+
+
+def without_xing(mp3: bytes) -> bytes:
+    """An MP3 without its first frame, which states how long it is."""
+    return mp3[mp3.index(b"\xff\xfb" if mp3[1] == 0xFB else mp3[:2], 10) :]
+
+
+MP3 = [("MP3", "MPEG_LAYER_III", rate_hz, channels) for rate_hz in (44_100, 16_000, 8_000) for channels in (1, 2)]
+
+
+@pytest.mark.parametrize(("kind", "subtype", "rate_hz", "channels"), MP3)
+def test_mp3_without_xing(kind: str, subtype: str, rate_hz: int, channels: int) -> None:
+    assert seconds_of(without_xing(encoded(kind, subtype, 7.0, rate_hz, channels))) == pytest.approx(7.0, abs=0.2)
+
+
+@pytest.mark.parametrize("stated", [0, 3, 40, 100_000])
+def test_mp3_with_a_wrong_xing(stated: int) -> None:
+    mp3 = bytearray(encoded("MP3", "MPEG_LAYER_III", 7.0, 44_100))
+    place = max(mp3.find(b"Xing"), mp3.find(b"Info"))
+    struct.pack_into(">I", mp3, place + 8, stated)
+    assert seconds_of(bytes(mp3)) == pytest.approx(7.0, abs=0.1)
+
+
+def test_tags_and_rubbish_between_frames() -> None:
+    mp3 = encoded("MP3", "MPEG_LAYER_III", 7.0, 44_100)
+    tag = b"ID3\x04\x00\x00\x00\x00\x10\x00" + bytes(2048)
+    assert seconds_of(tag + mp3 + b"TAG" + bytes(125)) == pytest.approx(7.0, abs=0.1)
+    half = len(mp3) // 2
+    assert seconds_of(mp3[:half] + bytes(range(256)) * 4 + mp3[half:]) == pytest.approx(7.0, abs=0.15)
+
+
+@pytest.mark.parametrize("rates_hz", [(44_100, 44_100), (48_000, 16_000), (16_000, 48_000, 16_000)])
+@pytest.mark.parametrize("kind", ["MP3", "VORBIS", "OPUS"])
+def test_joined_streams(kind: str, rates_hz: tuple[int, ...]) -> None:
+    rates_hz = tuple(48_000 if kind == "OPUS" and rate == 44_100 else rate for rate in rates_hz)
+    container, subtype = ("MP3", "MPEG_LAYER_III") if kind == "MP3" else ("OGG", kind)
+    content = b"".join(encoded(container, subtype, 3.0, rate_hz) for rate_hz in rates_hz)
+    assert seconds_of(content) == pytest.approx(3.0 * len(rates_hz), abs=0.1 * len(rates_hz))
+    pieces = [len(piece) / 16_000 for piece in decode_pieces(content, 2.0, 1.0)]
+    assert sum(pieces) == pytest.approx(3.0 * len(rates_hz), abs=0.1 * len(rates_hz))
+    assert max(pieces) <= 2.0
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
+@pytest.mark.parametrize(
+    ("riff", "data"), [(0, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000), (0x80000024, 0x80000000), (0, None)]
+)
+def test_wave_from_a_pipe(subtype: str, riff: int, data: int | None) -> None:
+    wave = bytearray(encoded("WAV", subtype, 5.0, 16_000, 2))
+    struct.pack_into("<I", wave, 4, riff)
+    if data is not None:
+        struct.pack_into("<I", wave, wave.index(b"data") + 4, data)
+    assert seconds_of(bytes(wave)) == 5.0
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
+def test_what_is_cut_off_is_refused(kind: str, subtype: str) -> None:
+    content = encoded(kind, subtype, 5.0, 48_000)
+    for cut in (
+        content[: len(content) // 2],
+        content + content[: len(content) // 2] if kind == "OGG" else content[:-99],
+    ):
+        with pytest.raises(BadClip, match="truncated"):
+            decode_audio(cut)
+
+
+def test_channels_that_cancel_out(tmp_path: Path) -> None:
+    samples = tone(2.0, 16_000, 2)
+    samples[:, 1] *= -1
+    path = tmp_path / "inverted.wav"
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    with pytest.raises(BadClip, match=r"inverted .*data.channel 0"):
+        read_audio(path)
+    np.testing.assert_array_equal(read_audio(path, channel=1), samples[:, 1])
+    with pytest.raises(BadClip, match="channel 2 is asked for"):
+        read_audio(path, channel=2)
+
+
+def test_samples_beyond_all_bounds(tmp_path: Path) -> None:
+    samples = tone(1.0, 16_000)
+    samples[100] = 3.4e38
+    soundfile.write(tmp_path / "loud.wav", samples, 16_000, subtype="FLOAT")
+    with pytest.raises(BadClip, match=r"a sample of 3.4e\+38"):
+        read_audio(tmp_path / "loud.wav")
+
+
+def encode_with_av(path: Path, codec: str, rate_hz: int, options: dict[str, str]) -> None:
+    av: Any = pytest.importorskip("av")
+    try:
+        with av.open(str(path), "w", options=options) as container:
+            stream = container.add_stream(codec, rate=rate_hz)
+            stream.layout = "mono"
+            resampler = av.AudioResampler(format=stream.codec_context.format.name, layout="mono", rate=rate_hz)
+            samples = tone(6.3, rate_hz)
+            for start in range(0, len(samples), 1024):
+                block = np.ascontiguousarray(samples[start : start + 1024].T)
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = rate_hz, start
+                for part in resampler.resample(frame):
+                    container.mux(stream.encode(part))
+            container.mux(stream.encode(None))
+    except av.codec.codec.UnknownCodecError:
+        pytest.skip(f"PyAV has no {codec} here")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate_hz", "options"),
+    [
+        ("a.m4a", "aac", 16_000, {}),
+        ("a.aac", "aac", 44_100, {}),
+        ("a.webm", "libopus", 48_000, {}),
+        ("a.mp3", "libmp3lame", 44_100, {"write_xing": "0"}),
+        ("b.mp3", "libmp3lame", 16_000, {"write_xing": "0"}),
+        ("a.opus", "libopus", 48_000, {}),
+        ("a.flac", "flac", 16_000, {}),
+        ("a.wav", "pcm_s16le", 8_000, {}),
+    ],
+)
+def test_durations_agree_with_ffmpeg(
+    name: str, codec: str, rate_hz: int, options: dict[str, str], tmp_path: Path
+) -> None:
+    av: Any = pytest.importorskip("av")
+    encode_with_av(tmp_path / name, codec, rate_hz, options)
+    with av.open(str(tmp_path / name)) as container:
+        expected = sum(frame.samples / frame.sample_rate for frame in container.decode(container.streams.audio[0]))
+    assert seconds_of(tmp_path / name) == pytest.approx(expected, abs=0.1)
+    assert seconds_of((tmp_path / name).read_bytes()) == pytest.approx(expected, abs=0.1)

@@ -1,0 +1,127 @@
+"""Lexicons, tables of letters, phone columns, tones, and the characters that espeak-ng cannot read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unispeech_ft.config.sections import PhonemesConfig
+from unispeech_ft.errors import UserError
+from unispeech_ft.phonemes.columns import check_column, column_rule
+from unispeech_ft.phonemes.g2p import G2P, differing_words, pronounce, pronounce_words
+from unispeech_ft.phonemes.lexicon import read_letters, read_lexicon, spell
+from unispeech_ft.phonemes.notation import split_tone
+from unispeech_ft.phonemes.unreadable import unreadable_characters
+
+
+def by_lexicon(tmp_path: Path, content: str, sentence: str, **keys: object) -> list[str]:
+    (tmp_path / "lexicon").write_text(content, encoding="utf-8")
+    section = PhonemesConfig(labels="lexicon", lexicon=str(tmp_path / "lexicon"), **keys)
+    return pronounce([sentence], G2P.from_config(section, None))[0].phones
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "кот\tk o t", "кот k o t", "кот\t0.9\tk o t", "кот 1.0 k o t", "кот\t1\t0.0\t0.0\t0.0\tk o t",
+        "кот\t0.99 0.17 1.03 0.95 k o t", "КОТ\tk o t", "кот(2)\tk o t", ";;; comment\nкот  k o t",
+    ],
+)  # fmt: skip
+def test_lexicons_of_mfa_kaldi_and_by_hand(line: str, tmp_path: Path) -> None:
+    assert by_lexicon(tmp_path, line + "\n", "Кот!") == ["k", "o", "t"]
+
+
+def test_entries_with_marks_and_spaces_and_the_longest_first(tmp_path: Path) -> None:
+    content = "new york\tn j\nnew\tn\nyork\tj\nl'\tl\nami\ta m i\nwell\tw\nknown\tk\nrock'n'roll\tr\n"
+    assert by_lexicon(tmp_path, content, "New York, new ... york") == ["n", "j", "n", "j"]
+    assert by_lexicon(tmp_path, content, "L’ami well-known rock’n’roll") == ["l", "a", "m", "i", "w", "k", "r"]
+    assert by_lexicon(tmp_path, "don't\td\n", "don’t DON'T", normalise="published") == ["d", "d"]
+
+
+def test_several_pronunciations(tmp_path: Path) -> None:
+    (tmp_path / "lexicon").write_text("le\t0.9\tl ə\nle\t0.1\tl\nnez\tn e\n")
+    words = pronounce_words("le nez", G2P(None, lexicon=read_lexicon(tmp_path / "lexicon")))
+    assert words == [("le", [["l", "ə"], ["l"]]), ("nez", [["n", "e"]])]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "language"), [("Les amis, 3.14 et l'eau", "fr-fr"), ("Бала мектепке барды", "ky")]
+)
+def test_words_of_a_sentence_have_its_phones(sentence: str, language: str) -> None:
+    rule = G2P(language)
+    words = pronounce_words(sentence, rule)
+    assert [phone for _, said in words for phone in said[0]] == pronounce([sentence], rule)[0].phones
+    assert len(words) == len(sentence.split())
+    assert all(said[0] for _, said in words)
+
+
+def test_phones_written_without_spaces(tmp_path: Path) -> None:
+    content = "дом\tdom\nкот\tkʰaː\nчай\tt͡ʃaj\n"
+    with pytest.raises(UserError, match="each word as one phone") as refused:
+        by_lexicon(tmp_path, content, "дом")
+    assert "phonemes.segment true" in refused.value.remedy
+    pytest.importorskip("panphon")
+    assert by_lexicon(tmp_path, content, "дом кот чай", segment=True) == ["d", "o", "m", "kʰ", "aː", "t͡ʃ", "a", "j"]
+
+
+def test_tables_of_letters(tmp_path: Path) -> None:
+    (tmp_path / "table").write_text("sch\tʃ\ns\tz\nch\tx\nu\tuː\nl\tl\ne\tə\nh\t\n", encoding="utf-8")
+    table = read_letters(tmp_path / "table")
+    assert spell("Schule", table) == (["ʃ", "uː", "l", "ə"], "")
+    assert spell("uhu", table) == (["uː", "uː"], "")
+    assert spell("dusel", table) == (["uː", "z", "ə", "l"], "d")
+
+
+def test_epitran() -> None:
+    pytest.importorskip("epitran")
+    rule = G2P.from_config(PhonemesConfig(labels="epitran", language="kaz-Cyrl"), "kk")
+    assert pronounce(["Бала, мектеп!"], rule)[0].phones[:4] == ["b", "ɑ", "l", "ɑ"]
+    with pytest.raises(UserError, match="epitran has no language"):
+        G2P.from_config(PhonemesConfig(labels="epitran", language="xx-Latn"), None)
+
+
+def test_phone_columns() -> None:
+    column = ["/ˈt͡ʃa", "|", "n", "o/", "#", "mo|to"]
+    assert column_rule(PhonemesConfig(labels="column"))(column) == ["t͡ʃa", "n", "o", "mo", "to"]
+    assert column_rule(PhonemesConfig(labels="column", stress=True))(column)[0] == "ˈt͡ʃa"
+    notes = check_column([column], PhonemesConfig(labels="column"))
+    assert any("| (1 ×), # (1 ×)" in note for note in notes)
+    assert any("stress of 1" in note for note in notes)
+    with pytest.raises(UserError, match="many without spaces"):
+        check_column([["olamundo", "kasa"]], PhonemesConfig(labels="column"))
+
+
+@pytest.mark.parametrize(
+    ("phone", "parts"), [("a5", ["a", "5"]), ("a˥˧", ["a", "˥˧"]), ("iɛɜ", ["iɛ", "ɜ"]), ("ɜː", ["ɜː"]), ("t", ["t"])]
+)
+def test_tones(phone: str, parts: list[str]) -> None:
+    assert split_tone(phone, "token") == parts
+    assert split_tone(phone, "vowel") == [phone]
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "unread"),
+    [
+        ("ja", "わたしは学生", "学生"), ("ru", "слово 漢字 ещё", "漢字"), ("hi", "भारत Москва", "Москва"),
+        ("ar", "سؤال أحمد ماء", ""), ("fr-fr", "été où œuvre", ""), ("ko", "우리는 漢", "漢"), ("cmn", "我们学习", ""),
+        ("el", "ωραία ώρα", ""), ("th", "ฉันไปโรงเรียน", ""),
+    ],
+)  # fmt: skip
+def test_characters_that_espeak_names(language: str, sentence: str, unread: str) -> None:
+    assert unreadable_characters([sentence], language) == [unread]
+
+
+@pytest.mark.parametrize(
+    ("language", "phrase"),
+    [("ko", "하늘은 파랗게 "), ("cmn", "我们今天去学校"), ("ja", "わたしはがくせいです"), ("th", "ฉันไปโรงเรียน")],
+)
+def test_long_lines_are_spoken_to_their_end(language: str, phrase: str) -> None:
+    short, long = pronounce([phrase * 2, phrase * 40], G2P(language))
+    assert len(long.phones) == pytest.approx(20 * len(short.phones), rel=0.05)
+
+
+def test_words_that_hang_on_the_rule() -> None:
+    words = differing_words(["l'ami l'ami, don", "l'eau pure"], G2P("fr-fr", code="fr"))
+    assert [(word, count) for word, count, *_ in words] == [("l'ami", 2), ("l'eau", 1)]
+    assert words[0][2] == ["l", "a", "m", "i"]
