@@ -194,9 +194,7 @@ def test_an_unreadable_file_hides_no_bad_override(faults):
 
 
 def test_a_value_that_contains_itself(faults):
-    assert (
-        faults("data: &a\n  root: *a\n")[0] == "data.root is a value that contains itself: it should be a valid string"
-    )
+    assert "line 1 is not YAML (it holds itself)" in faults("data: &a\n  root: *a\n")[0]
 
 
 def test_cross_field_faults_come_together(faults):
