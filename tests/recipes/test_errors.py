@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import merged, run_recipe, tiny_settings, write_settings
+from running import REPOSITORY, merged, run_recipe, tiny_settings, write_settings
 
 
 @pytest.fixture
@@ -168,3 +168,11 @@ def test_no_configuration(tmp_path: Path) -> None:
 def test_a_tracker_that_is_not_installed(settings: dict[str, Any], tmp_path: Path) -> None:
     [line] = faults(settings, tmp_path, "--tracking.trackers", "[carrier_pigeon]")
     assert "tracking.trackers" in line
+
+
+def test_the_earlier_name_of_the_pre_training_recipe_still_works(tmp_path: Path) -> None:
+    finished = run_recipe(
+        "--config", tmp_path / "none.yaml", script=(REPOSITORY / "recipes" / "pretrain_unispeech.py",)
+    )
+    assert finished.returncode == 2
+    assert "none.yaml" in finished.stderr
