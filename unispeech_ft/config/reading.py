@@ -27,6 +27,21 @@ Run = TypeVar("Run", bound=RunConfig)
 # Keys that were renamed: they are still read, with one line that says the new one.
 RENAMED = {"batch.seconds_per_sub_batch": "batch.seconds_per_micro_batch"}
 
+# The resolved configuration of a run names all of them; before there were two rules of normalisation, it had one.
+OF_EARLIER_RUNS = frozenset(
+    (
+        "labels",
+        "language",
+        "lexicon",
+        "lexicon_fallback",
+        "language_flags",
+        "stress",
+        "punctuation",
+        "map",
+        "head_layout",
+    )
+)
+
 
 @dataclass(frozen=True)
 class ConfigFile(Generic[Run]):
@@ -93,6 +108,10 @@ def modernise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], lis
             faults.append(UserError(f"{old} and {new} are both given", remedy=f"keep {new}, its name of today"))
         target[new_key] = value
         lines.append(f"{old} is called {new} now")
+    phonemes = found.get("phonemes")
+    if isinstance(phonemes, dict) and phonemes.keys() >= OF_EARLIER_RUNS and "normalise" not in phonemes:
+        phonemes["normalise"] = "published"
+        lines.append("phonemes.normalise is published, as in all runs of earlier versions")
     return found, lines, faults
 
 
