@@ -124,13 +124,16 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Sequ
     return summarize(score_utterances(references, hypotheses))
 
 
-def transcribe(model: SavedModel | str | Path, *paths: str | Path, device: str = "cpu") -> list[Transcript]:
+def transcribe(
+    model: SavedModel | str | Path, *paths: str | Path, device: str = "cpu", channel: int | None = None
+) -> list[Transcript]:
     """Phones with times of audio files of any format and length, folders searched.
 
     Args:
         model: a model folder or Hub id, or one that `models.saved.load_saved` has loaded.
         paths: audio files, or folders with audio files below them.
         device: where a model that is still to be loaded computes.
+        channel: of recordings with several, from 0; None for the mean of all.
 
     Raises:
         UserError: the model cannot be used, or files cannot be read (all of them are named);
@@ -142,7 +145,7 @@ def transcribe(model: SavedModel | str | Path, *paths: str | Path, device: str =
     files, faults = audio_files(paths)
     saved = model if isinstance(model, SavedModel) else load_saved(model, device)
     transcripts: list[Transcript] = []
-    for result in transcribe_files(saved, files):
+    for result in transcribe_files(saved, files, channel=channel):
         if isinstance(result, UserError):
             faults.append(result)
         else:

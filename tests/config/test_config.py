@@ -1,6 +1,7 @@
 import textwrap
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -297,3 +298,14 @@ def test_help_of_a_recipe_names_every_key(capsys):
     out = capsys.readouterr().out
     assert ended.value.code == 0
     assert all(f"--{key} " in out for key in known_keys(CtcPhonemeConfig))
+
+
+def test_the_configuration_of_an_earlier_run_keeps_its_rule_of_normalisation(load, capfd):
+    keys = CtcPhonemeConfig().phonemes.model_dump(exclude={"normalise", "tones", "segment"})
+    assert load(BASE + to_yaml_section("phonemes", keys)).phonemes.normalise == "published"
+    assert "as in all runs of earlier versions" in capfd.readouterr().err
+    assert load(BASE).phonemes.normalise == "text"
+
+
+def to_yaml_section(name, values):
+    return yaml.safe_dump({name: values})

@@ -105,10 +105,15 @@ def test_decomposed_names_and_backslashes(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     name = unicodedata.normalize("NFD", "canción.wav")
     (tmp_path / "sub" / name).write_bytes((clips / "c0.wav").read_bytes())
-    (tmp_path / "m.tsv").write_text("path\tsentence\nsub\\canción.wav\ta\n", encoding="utf-8")
-    [item] = used(listed(tmp_path, "m.tsv"))
-    assert item.path is not None
-    assert item.path.is_file()
+    for written in (
+        "sub\\canción.wav",
+        "C:\\users\\me\\sub\\canción.wav".replace("ó", "o\u0301"),
+        "/home/me/sub/" + name,
+    ):
+        (tmp_path / "m.tsv").write_text(f"path\tsentence\n{written}\ta\n", encoding="utf-8")
+        [item] = used(listed(tmp_path, "m.tsv"))
+        assert item.path is not None
+        assert item.path.is_file(), written
 
 
 def test_a_root_that_holds_a_link_to_its_clips(clips: Path, tmp_path: Path) -> None:

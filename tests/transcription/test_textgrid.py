@@ -111,3 +111,18 @@ def test_a_phone_may_last_through_a_whole_chunk():
     three = joined(joined(one, one), ChunkPhones([timed("s", 1.0, 0.8)], opening_frames=4))
     assert len(three.phones) == 1
     assert three.phones[0].posterior == pytest.approx((4 * 0.2 + 4 * 0.8) / 8)
+
+
+def test_known_texts_beside_recordings_are_aligned(command, small_run, small_model, spoken_corpus, tmp_path):
+    clips = sorted((spoken_corpus / "ky" / "clips").iterdir())[:2]
+    for clip in clips:
+        (tmp_path / clip.name).write_bytes(clip.read_bytes())
+    (tmp_path / clips[0].with_suffix(".txt").name).write_text("ба аб\n", encoding="utf-8")
+    first, second = small_model.tokenizer.phones[:2]
+    (tmp_path / "lexicon").write_text(f"ба\t{first} {second}\nаб\t{second}\n", encoding="utf-8")
+    words = ("transcribe", small_run.model_dir, tmp_path, "--textgrid", tmp_path / "grids")
+    status, _, _ = command(*words, "--lexicon", tmp_path / "lexicon")
+    assert status == 0
+    texts = [(tmp_path / "grids" / f"{clip.stem}.TextGrid").read_text(encoding="utf-8") for clip in clips]
+    assert ['name = "words"' in text for text in texts] == [True, False]
+    assert 'text = "ба"' in texts[0]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unispeech_ft.models.saved import SavedModel
+    from unispeech_ft.transcription.transcripts import Transcript
 
 SUMMARY = "Recordings of any format and length in, phones out."
 
@@ -18,6 +23,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s", "posterior"}]}'
     parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
     parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write a Praat TextGrid a recording into DIR")
+    known = (
+        "with --textgrid: where a .txt or .lab of the same name lies beside a recording, its TextGrid has the words and"
+        " phones of that text, aligned"
+    )
+    parser.add_argument("--language", help=f"of known texts, a Common Voice code or espeak-ng's name; {known}")
+    parser.add_argument("--lexicon", metavar="FILE", help="pronunciations of known texts, as with --language")
     channel = "of recordings with several channels, take this one, from 0 (default: the mean of all)"
     parser.add_argument("--channel", type=int, metavar="N", help=channel)
     beam = "decode by beam search with the phone n-gram in DIR (see `unispeech-ft ngram`)"
@@ -48,5 +59,26 @@ def run(options: argparse.Namespace) -> None:
             line = f"{result.path}\t{' '.join(item.phone for item in result.phones)}"
             print(as_json(result) if options.json else line, flush=True)
             if grid:
-                write_textgrid(result, grid)
+                try:
+                    aligned = _aligned(saved, Path(result.path), options)
+                except UserError as fault:
+                    faults.append(fault)
+                    aligned = None
+                write_textgrid(aligned or result, grid)
     raise_all(faults)
+
+
+def _aligned(saved: SavedModel, path: Path, options: argparse.Namespace) -> Transcript | None:
+    """A recording aligned with the text beside it; None where there is none, or nothing says how it is pronounced."""
+    from unispeech_ft.config.sections import PhonemesConfig
+    from unispeech_ft.data.audio import read_audio
+    from unispeech_ft.data.sources.folders import text_beside
+    from unispeech_ft.phonemes.g2p import G2P, pronounce_words
+    from unispeech_ft.transcription.alignment import align_words
+
+    text = text_beside(path) if options.language or options.lexicon else None
+    if text is None:
+        return None
+    section = PhonemesConfig(labels="lexicon" if options.lexicon else "espeak", lexicon=options.lexicon)
+    words = pronounce_words(text, G2P.from_config(section, options.language))
+    return align_words(saved, path, words, waveform=read_audio(path, options.channel))

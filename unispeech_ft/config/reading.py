@@ -29,6 +29,21 @@ RENAMED = {"batch.seconds_per_sub_batch": "batch.seconds_per_micro_batch"}
 # Keys of what is done in one way today: they are read, and have no effect, which a line says.
 REMOVED = ("model.attention", "training.fast_dropout", "training.fast_products", "training.fast_positions")
 
+# The resolved configuration of a run names all of them; before there were two rules of normalisation, it had one.
+OF_EARLIER_RUNS = frozenset(
+    (
+        "labels",
+        "language",
+        "lexicon",
+        "lexicon_fallback",
+        "language_flags",
+        "stress",
+        "punctuation",
+        "map",
+        "head_layout",
+    )
+)
+
 
 @dataclass(frozen=True)
 class ConfigFile(Generic[Run]):
@@ -101,6 +116,10 @@ def modernise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], lis
         section, _, key = old.partition(".")
         if isinstance(found.get(section), dict) and found[section].pop(key, None) is not None:
             lines.append(f"{old} has no effect any more")
+    phonemes = found.get("phonemes")
+    if isinstance(phonemes, dict) and phonemes.keys() >= OF_EARLIER_RUNS and "normalise" not in phonemes:
+        phonemes["normalise"] = "published"
+        lines.append("phonemes.normalise is published, as in all runs of earlier versions")
     return found, lines, faults
 
 

@@ -102,8 +102,13 @@ def _read_split(folder: Path, name: str, split: Split) -> tuple[list[Utterance],
             raise UserError(f"data.{split}: {path} has no column {column}", remedy="is this a Common Voice TSV?")
     utterances = []
     rejected = [Rejected(split, f"{path.name}:{line}", reason) for line, reason in table.faults]
+    lines: dict[tuple[str, str], int] = {}
     for line, row in table.rows:
         clip = row["path"].strip()
+        first = lines.setdefault((clip, row["sentence"].strip()), line)
+        if first != line:
+            rejected.append(Rejected(split, f"{path.name}:{line}", f"{FILTERED}the same as line {first}"))
+            continue
         if not clip or PurePosixPath(clip).name != clip:
             rejected.append(Rejected(split, f"{path.name}:{line}", f"its path {clip!r} is no clip name"))
             continue

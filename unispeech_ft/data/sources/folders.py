@@ -73,6 +73,21 @@ def list_folder_of_audio(
     return found, rejected
 
 
+def text_beside(recording: Path) -> str | None:
+    """The text in a `.txt` or `.lab` of a recording's name; None where there is none.
+
+    Raises:
+        UserError: it is not UTF-8 or UTF-16.
+    """
+    path = next((file for ending in (".txt", ".lab") if (file := recording.with_suffix(ending)).is_file()), None)
+    if path is None:
+        return None
+    try:
+        return _read_text(path, None)[0].text.strip() or None
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error})", remedy="save it as UTF-8") from None
+
+
 def _read_text(path: Path, tier: str | None) -> list[Said]:
     if path.suffix == ".eaf":
         return _elan(path, tier)

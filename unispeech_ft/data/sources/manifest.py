@@ -10,7 +10,7 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from unispeech_ft.config.sections import DataConfig
@@ -41,9 +41,10 @@ PHONES_COLUMNS = ("phones", "phonemes")
 SPEAKER_COLUMNS = ("client_id", "speaker", "speaker_id", "speaker_name", "spk_id", "spk")
 SPLIT_COLUMNS = ("split", "subset")
 # Seconds; a duration says where an utterance ends only beside its start.
-START_COLUMNS = ("offset", "start", "start_s", "start_time", "begin", "onset")
-END_COLUMNS = ("end", "end_s", "end_time", "stop")
-DURATION_COLUMNS = ("duration", "duration_s", "dur")
+START_COLUMNS = ("offset", "start", "start_s", "start_time", "begin", "onset", "start_ms", "offset_ms")
+END_COLUMNS = ("end", "end_s", "end_time", "stop", "end_ms")
+DURATION_COLUMNS = ("duration", "duration_s", "dur", "duration_ms")
+MILLISECONDS = "_ms"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ def find_clip(name: str, folder: Path, root: Path) -> Path | str:
 def _found(name: str, folder: Path, root: Path) -> Path | str:
     places = [Path(os.path.normpath(base / name)) for base in (folder, root)]
     inside = [path for path in places if path.is_relative_to(root) or path.resolve().is_relative_to(root)]
+    moved = PureWindowsPath(name).parts if PureWindowsPath(name).drive else Path(name).parts
+    if PureWindowsPath(name).drive or not inside:
+        # Written on another machine: the end of an absolute path may be found here.
+        ends = (root.joinpath(*moved[place:]) for place in range(1, len(moved)) if ".." not in moved)
+        found = next((path for path in ends if Path(name).is_absolute() or inside if path.is_file()), None)
+        if found:
+            return found
     if not inside:
         return f"its path {name} leads outside data.root"
     for spelled in (name, name.replace("\\", "/")):
@@ -106,7 +114,7 @@ def _seconds(values: Row, column: str | None) -> float | None:
         raise ValueError(f"its {column} {value!r} is no time in seconds") from None
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"its {column} {value!r} is no time in seconds")
-    return seconds
+    return seconds / 1000 if str(column).lower().endswith(MILLISECONDS) else seconds
 
 
 def _span(values: Row, columns: dict[str, str | None]) -> tuple[float | None, float | None]:
