@@ -12,20 +12,11 @@ from benchmark.setting import Setting, write_model
 from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.errors import raise_all
 
-
-def switches(setting: Setting) -> dict[str, list[str]]:
-    """Name → the overrides that switch a part off."""
-    stock_attention = "eager" if setting.preset.startswith("wavlm") else "sdpa"
-    return {
-        "feature cache": ["--training.cache_features", "false"],
-        "own attention": ["--model.attention", stock_attention],
-        "fast dropout": ["--training.fast_dropout", "false"],
-        "own attention and fast dropout": ["--model.attention", stock_attention, "--training.fast_dropout", "false"],
-        "fast products": ["--training.fast_products", "false"],
-        "fast positions": ["--training.fast_positions", "false"],
-        "fast products and positions": ["--training.fast_products", "false", "--training.fast_positions", "false"],
-        "fused optimizer": ["--training.fused_optimizer", "false"],
-    }
+# Name → the overrides that switch a part off.
+SWITCHES = {
+    "feature cache": ["--training.cache_features", "false"],
+    "fused optimizer": ["--training.fused_optimizer", "false"],
+}
 
 
 def ablate(setting: Setting, effort: Effort) -> dict[str, tuple[Figure, Figure]]:
@@ -34,7 +25,7 @@ def ablate(setting: Setting, effort: Effort) -> dict[str, tuple[Figure, Figure]]
     accelerator = quiet_accelerator(setting)
     whole = Ours(setting, accelerator)
     found = {}
-    for name, words in switches(setting).items():
+    for name, words in SWITCHES.items():
         overrides, _, faults = parse_overrides(words)
         raise_all(faults)
         without = Ours(replace(setting, overrides=(*setting.overrides, *overrides.items())), accelerator)

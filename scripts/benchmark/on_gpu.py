@@ -6,6 +6,7 @@ is what a side adds to what lay there before it.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 import traceback
@@ -193,6 +194,8 @@ def transcriptions(setting: Setting, theirs: Theirs, batch: int) -> dict[str, An
 
 def _training(ours: Ours, setting: Setting, clock: Clock, found: dict[str, Any]) -> Theirs:
     theirs = Theirs(setting)
+    gc.collect()
+    gc.freeze()  # as our training loop does; both sides have it
     found["losses"] = check_losses(ours, theirs)
     theirs.model.to("cpu")
     torch.cuda.empty_cache()

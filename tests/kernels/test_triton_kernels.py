@@ -217,4 +217,4 @@ def test_layers_in_tritons_kernels(
     largest = max(float(gradient.norm()) for gradient in exact_gradients.values())
     for name, gradient in gradients.items():
         difference = float((gradient - exact_gradients[name]).norm())
-        assert difference < 5 * limit * float(exact_gradients[name].norm()) + limit / 10 * largest, name
+        assert difference < 10 * limit * float(exact_gradients[name].norm()) + limit / 5 * largest, name

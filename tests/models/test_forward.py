@@ -238,5 +238,6 @@ def test_attention_by_fused_kernels_and_by_products_agree(kind: str) -> None:
 
 def test_a_row_in_half_precision_features_is_read_in_32_bits() -> None:
     row = row_of([clip.astype(np.float16) for clip in clips()])
-    assert row.features.dtype == torch.float32
-    assert row.to(torch.device("cpu")).num_frames == LENGTHS
+    moved = row.to(torch.device("cpu"))
+    assert moved.features.dtype == torch.float32
+    assert moved.num_frames == LENGTHS

@@ -56,7 +56,7 @@ def test_the_measure_tells_a_good_model_from_a_late_one(small_model, clips, monk
     by_name = {clip.name: clip for clip in clips}
     current: list[np.ndarray] = []
 
-    def forced(saved, path):
+    def forced(saved, path, *_):
         clip = by_name[Path(path).stem]
         current[:] = [knowing(saved, clip, late_s)]
         return current[0], clip.duration_s

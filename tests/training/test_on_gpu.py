@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from benchmark.ours import Ours, quiet_accelerator
 from benchmark.setting import PRESETS, Setting, write_model
 
@@ -30,6 +31,7 @@ def run(tmp_path: Path, kind: str, precision: Any, name: str, **overrides: str) 
     setting = Setting("small", "cuda", precision, tmp_path, 40, 40.0, 10.0, overrides=tuple(settings.items()))
     if not setting.model_folder.is_dir():
         write_model(setting)
+    AcceleratorState._reset_state(reset_partial_state=True)
     ours = Ours(setting, quiet_accelerator(setting))
     config = setting.config()
     task = ours.task(config)

@@ -42,9 +42,6 @@ def test_a_pass_is_never_over_its_limit_and_nothing_is_lost(seed: int) -> None:
 SWITCHES = {
     "shared passes": ("training.seconds_per_pass", "24"),
     "features computed each time": ("training.cache_features", "false"),
-    "stock attention": ("model.attention", "eager"),
-    "stock products": ("training.fast_products", "false"),
-    "stock positional convolution": ("training.fast_positions", "false"),
     "plain optimizer": ("training.fused_optimizer", "false"),
     "compiled layers": ("training.compile_layers", "true"),
 }

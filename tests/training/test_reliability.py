@@ -221,7 +221,10 @@ def test_nothing_whole_to_resume_from(straight: tuple[Path, Path], copy: Path) -
 
 def test_an_older_checkpoint_sets_aside_what_came_later(straight: tuple[Path, Path], copy: Path) -> None:
     older = copy / "checkpoints" / "update-000003"
-    must_run("--config", straight[0], "--output_dir", copy, "--resume", older, "--schedule.updates", "6")
+    changes = ("--schedule.updates", "6", "--optimizer.lr", "5e-4")
+    said = must_run("--config", straight[0], "--output_dir", copy, "--resume", older, *changes)
+    assert "resumed with schedule.updates 6 instead of 12" in said
+    assert "resumed with optimizer.lr 0.0005 instead of 0.001" in said
     abandoned = {path.name for path in (copy / "checkpoints" / "abandoned-1").iterdir()}
     assert {"update-000006", "update-000009", "update-000012", "best"} <= abandoned
     best = json.loads((copy / "checkpoints" / "best" / "progress.json").read_text(encoding="utf-8"))

@@ -26,6 +26,8 @@ Run = TypeVar("Run", bound=RunConfig)
 
 # Keys that were renamed: they are still read, with one line that says the new one.
 RENAMED = {"batch.seconds_per_sub_batch": "batch.seconds_per_micro_batch"}
+# Keys of what is done in one way today: they are read, and have no effect, which a line says.
+REMOVED = ("model.attention", "training.fast_dropout", "training.fast_products", "training.fast_positions")
 
 # The resolved configuration of a run names all of them; before there were two rules of normalisation, it had one.
 OF_EARLIER_RUNS = frozenset(
@@ -94,7 +96,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], list[UserError]]:
 
 
 def modernise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[UserError]]:
-    """A nested mapping with the present names of renamed keys; a line for each, and the faults of those given twice."""
+    """A nested mapping with the present names of renamed keys and without removed ones; a line for each, and the faults
+    of those given twice.
+    """
     found = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     lines, faults = [], []
     for old, new in RENAMED.items():
@@ -112,6 +116,10 @@ def modernise(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], lis
     if isinstance(phonemes, dict) and phonemes.keys() >= OF_EARLIER_RUNS and "normalise" not in phonemes:
         phonemes["normalise"] = "published"
         lines.append("phonemes.normalise is published, as in all runs of earlier versions")
+    for old in REMOVED:
+        section, _, key = old.partition(".")
+        if isinstance(found.get(section), dict) and found[section].pop(key, None) is not None:
+            lines.append(f"{old} has no effect any more")
     return found, lines, faults
 
 
@@ -323,8 +331,9 @@ def _read_values(
         except UserError as error:
             faults.append(error)
     values, lines, twice = modernise(values)
-    renamed = {RENAMED.get(key, key): value for key, value in overrides.items()}
+    renamed = {RENAMED.get(key, key): value for key, value in overrides.items() if key not in REMOVED}
     lines += [f"--{key} is called --{RENAMED[key]} now" for key in overrides if key in RENAMED]
+    lines += [f"--{key} has no effect any more" for key in overrides if key in REMOVED]
     for line in lines:
         print(f"note: {line}", file=sys.stderr)
     values, bad_keys = apply_overrides(values, renamed, file.root)

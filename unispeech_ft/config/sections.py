@@ -34,9 +34,6 @@ class ModelConfig(Section):
     revision: str | None = Field(None, description="branch, tag or commit of a Hub id")
     from_scratch: bool = Field(False, description="random weights; the shape comes from `config`, or from `base`")
     config: dict[str, Any] | None = Field(None, description="inline Transformers configuration, for from_scratch")
-    attention: Literal["auto", "matmul", "eager", "sdpa", "flash_attention_2", "flex_attention"] = Field(
-        "auto", description="auto: the fastest of the device; eager: the stock one of Transformers"
-    )
     hidden_dropout: Probability = 0.1
     attention_dropout: Probability = 0.1
     activation_dropout: Probability = 0.1
@@ -206,9 +203,6 @@ class CheckpointingConfig(Section):
 class TrainingConfig(Section):
     """How a step is computed, not what: docs/performance.md has what each brings."""
 
-    fast_dropout: bool = Field(True, description="on a CPU, draw dropout masks in 8 bits a value")
-    fast_products: bool = Field(True, description="on an x86 CPU, linear layers in 32 bits by oneDNN instead of MKL")
-    fast_positions: bool = Field(True, description="on a CPU, the positional convolution as matrix products")
     fused_optimizer: bool = Field(True, description="one kernel for all parameters")
     compile_layers: bool | None = Field(
         None, description="encoder layers in Triton's kernels; null: on a CUDA device in 16 bits, where Triton works"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 import mmap
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -25,7 +26,9 @@ BLOCK_S = 20.0
 SOUNDFILE_ENDINGS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav")
 AV_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma")
 AUDIO_ENDINGS = SOUNDFILE_ENDINGS + AV_ENDINGS
-LOUDEST = 1e6
+LOUDEST = 1e4
+# Recorders from telephones to ultrasound.
+SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000
 # Segments may end so much later than their recording: lists round.
 END_TOLERANCE_S = 0.1
 # A file may hold this much less than its header says: encoders round up, by MP3 frames or by a share.
@@ -54,6 +57,8 @@ def native_blocks(
         if isinstance(source, bytes):
             yield from _blocks_of(source, source, channel, block_s)
             return
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise BadClip("not a file")
         with source.open("rb") as file:
             if not file.seek(0, io.SEEK_END):
                 raise BadClip("the file is empty")
@@ -61,8 +66,8 @@ def native_blocks(
         yield from _blocks_of(source, content, channel, block_s)
     except FileNotFoundError:
         raise BadClip("no such file") from None
-    except OSError as error:
-        raise BadClip(f"the file cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:
+        raise BadClip(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from None
 
 
 def _blocks_of(
@@ -91,6 +96,8 @@ def _decoded(source: Path | bytes, pieces: tuple[Piece, ...], block_s: float) ->
     try:
         with soundfile.SoundFile(Joined(pieces)) as file:
             declared, rate_hz, num_read = file.frames, file.samplerate, 0
+            if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+                raise BadClip(f"a sampling rate of {rate_hz} Hz")
             while len(samples := file.read(max(1, round(block_s * rate_hz)), dtype="float32", always_2d=True)):
                 num_read += len(samples)
                 yield samples, rate_hz

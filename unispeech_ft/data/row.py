@@ -119,7 +119,7 @@ class Row:
     """The clips of one pass through the model.
 
     Attributes:
-        features: `[N, F]`.
+        features: `[N, F]`; on the device in 32 bits or more.
         time_mask: `[N]`, true for frames that the learned mask embedding replaces; None for none.
         channel_mask: `[B, C]`, true for channels that are zero in all frames of a clip; None for none.
     """
@@ -144,7 +144,9 @@ class Row:
         time_mask, channel_mask = (
             None if mask is None else mask.to(device, non_blocking=True) for mask in (self.time_mask, self.channel_mask)
         )
-        return Row(self.features.to(device, non_blocking=True), self.layout.to(device), time_mask, channel_mask)
+        features = self.features.to(device, non_blocking=True)
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        return Row(features, self.layout.to(device), time_mask, channel_mask)
 
     def pin_memory(self) -> Row:
         time_mask, channel_mask = (
@@ -156,7 +158,6 @@ class Row:
 def row_of(
     clips: Sequence[npt.NDArray[Any]], *, time_mask: Tensor | None = None, channel_mask: Tensor | None = None
 ) -> Row:
-    """Clips `[T, F]` → their row, float32 at least."""
-    values = np.concatenate(clips)
-    features = torch.from_numpy(values.astype(np.promote_types(values.dtype, np.float32), copy=False))
+    """Clips `[T, F]` → their row; in the precision of the clips until it is on its device, float32 at least there."""
+    features = torch.from_numpy(np.concatenate(clips))
     return Row(features, lay_out([len(clip) for clip in clips]), time_mask, channel_mask)

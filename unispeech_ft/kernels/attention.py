@@ -126,15 +126,16 @@ class _Flash(torch.autograd.Function):
 @contextlib.contextmanager
 def fixed_order() -> Iterator[None]:
     """torch's kernels that could add up in any order use a fixed one, so that a run resumes to the last bit."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    strict, warns = torch._C._get_deterministic_algorithms(), torch._C._get_deterministic_algorithms_warn_only()
     deterministic: Any = torch.utils.deterministic
     fills = deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)  # only to warn would leave flash attention as it was
+    # torch's own switch also sets up its compiler each time; only to warn would leave flash attention as it was.
+    torch._C._set_deterministic_algorithms(True, warn_only=False)
     deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch._C._set_deterministic_algorithms(strict, warn_only=warns)
         deterministic.fill_uninitialized_memory = fills
 
 

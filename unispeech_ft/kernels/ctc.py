@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from unispeech_ft.data.row import Layout
+from unispeech_ft.kernels.launch import launch
 
 FRAMES, STATES = 16, 64
 # Each further power of two is compiled anew.
@@ -125,11 +126,11 @@ class _CTC(torch.autograd.Function):
         paths = log_probs.new_empty(2, frames, width)
         likelihoods = log_probs.new_empty(clips)
         given = log_probs, labels, layout.starts, ends, paths, likelihoods
-        _recursions[(clips, 2)](*given, rows, blank, WIDTH=width)
+        launch(_recursions, (clips, 2), *given, rows, blank, WIDTH=width)
         found = torch.empty_like(logits)
         grid = (triton.cdiv(layout.longest, FRAMES), clips)
         sizes = {"HEAD": max(16, triton.next_power_of_2(rows)), "FRAMES": FRAMES, "STATES": STATES}
-        _gradient[grid](*given, found, rows, blank, WIDTH=width, **sizes)
+        launch(_gradient, grid, *given, found, rows, blank, WIDTH=width, **sizes)
         ctx.save_for_backward(found)
         return torch.where(likelihoods > IMPOSSIBLE.value / 2, -likelihoods, 0.0).sum().float()
 

@@ -15,6 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from unispeech_ft.kernels.launch import launch, num_processors
+
 # Dropout compares 31 bits of the hash.
 DRAWS = 2**31
 PROGRAMS_PER_PROCESSOR = 2
@@ -151,9 +153,7 @@ def draws(p: float) -> tuple[int, float, int, int]:
 
 def num_programs(values: Tensor) -> int:
     """Programs that share the frames of a row where each sums over its own."""
-    on_gpu = values.device.type == "cuda"
-    processors = torch.cuda.get_device_properties(values.device).multi_processor_count if on_gpu else 1
-    return min(len(values), PROGRAMS_PER_PROCESSOR * processors)
+    return min(len(values), PROGRAMS_PER_PROCESSOR * num_processors(values.device))
 
 
 class _AddNorm(torch.autograd.Function):
@@ -163,8 +163,8 @@ class _AddNorm(torch.autograd.Function):
         frames, channels = inner.shape
         ctx.draws, ctx.drops = draws(p), p > 0
         summed, normed = torch.empty_like(hidden), torch.empty_like(hidden)
-        means, scales = inner.new_empty(2, frames, dtype=torch.float32)
-        _add_norm[(frames,)](
+        means, scales = (torch.empty(frames, device=inner.device) for _ in range(2))
+        launch(_add_norm, (frames,), 
             inner, bias, hidden, weight, offset, summed, normed, means, scales, channels, eps, *ctx.draws,
             DROPS=ctx.drops, BLOCK=triton.next_power_of_2(channels),
         )  # fmt: skip
@@ -183,7 +183,7 @@ class _AddNorm(torch.autograd.Function):
         for_hidden = torch.empty_like(summed)
         for_inner = torch.empty_like(summed) if ctx.drops else for_hidden
         partial = torch.empty(programs, 3, channels, device=summed.device)
-        _add_norm_backward[(programs,)](
+        launch(_add_norm_backward, (programs,), 
             outer.contiguous(), outer if outer_sum is None else outer_sum.contiguous(), summed, weight, means, scales,
             for_inner, for_hidden, partial, frames, channels, *ctx.draws,
             HAS_SUM=outer_sum is not None, DROPS=ctx.drops, BLOCK=triton.next_power_of_2(channels),
@@ -201,7 +201,7 @@ class _Gelu(torch.autograd.Function):
         activated = torch.empty_like(inner)
         block = min(WIDEST_BLOCK, triton.next_power_of_2(channels))
         grid = (frames, triton.cdiv(channels, block))
-        _gelu[grid](inner, bias, activated, channels, *ctx.draws, DROPS=ctx.drops, BLOCK=block)
+        launch(_gelu, grid, inner, bias, activated, channels, *ctx.draws, DROPS=ctx.drops, BLOCK=block)
         return activated
 
     @staticmethod
@@ -213,7 +213,7 @@ class _Gelu(torch.autograd.Function):
         partial = torch.empty(programs, channels, device=inner.device)
         block = min(WIDEST_BLOCK, triton.next_power_of_2(channels))
         grid = (programs, triton.cdiv(channels, block))
-        _gelu_backward[grid](
+        launch(_gelu_backward, grid, 
             gradients[0].contiguous(), inner, bias, for_inner, partial, frames, channels, *ctx.draws,
             DROPS=ctx.drops, BLOCK=block,
         )  # fmt: skip

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from unispeech_ft.kernels.fused import num_programs
+from unispeech_ft.kernels.launch import launch
 
 # Rows of the weight that are summed to one of the two values.
 ROWS = tl.constexpr(4)
@@ -97,7 +98,7 @@ class _Gate(torch.autograd.Function):
         ctx.meta = {"DIM": width, "WIDTH": triton.next_power_of_2(width), "HEADS": triton.next_power_of_2(heads)}
         ctx.save_for_backward(hidden, weight, bias, constants)
         gates = torch.empty(frames, heads, device=hidden.device)
-        _gate[(frames,)](hidden, weight, bias, constants, gates, heads, **ctx.meta)
+        launch(_gate, (frames,), hidden, weight, bias, constants, gates, heads, **ctx.meta)
         return gates
 
     @staticmethod
@@ -106,8 +107,19 @@ class _Gate(torch.autograd.Function):
         heads, programs, meta = constants.numel(), num_programs(hidden), ctx.meta
         for_hidden = torch.empty_like(hidden)
         partial = torch.empty(programs, 2 * meta["WIDTH"] + 3 * meta["HEADS"], device=hidden.device)
-        _gate_backward[(programs,)](
-            gradients[0].contiguous(), hidden, weight, bias, constants, for_hidden, partial, len(hidden), heads, **meta
+        launch(
+            _gate_backward,
+            (programs,),
+            gradients[0].contiguous(),
+            hidden,
+            weight,
+            bias,
+            constants,
+            for_hidden,
+            partial,
+            len(hidden),
+            heads,
+            **meta,
         )
         sizes = [meta["WIDTH"], meta["WIDTH"], *[meta["HEADS"]] * 3]
         first, second, for_constants, for_first, for_second = partial.sum(0).split(sizes)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.fused import draws, kept
+from unispeech_ft.kernels.launch import launch
 
 BLOCK = 64
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -228,7 +229,7 @@ def _for_table(diagonals: Tensor, longest: int) -> Tensor:
     clips, heads, blocks = diagonals.shape[:3]
     found = diagonals.new_empty(heads, 2 * longest - 1)
     whole = diagonals.sum(0, keepdim=True)
-    _sum_diagonals[(2 * blocks, heads)](whole, found, 1, blocks, longest, SIZE=BLOCK)
+    launch(_sum_diagonals, (2 * blocks, heads), whole, found, 1, blocks, longest, SIZE=BLOCK)
     return found
 
 
@@ -250,8 +251,20 @@ class _GatedAttention(torch.autograd.Function):
         attended = qkv.new_empty(frames, heads * dim)
         normalisers = torch.empty_like(gates)
         ctx.longest = longest
-        _forward[ctx.grid](
-            qkv, gates, table, attended, normalisers, layout.starts, dim**-0.5, longest, heads, *ctx.drawn, **ctx.meta
+        launch(
+            _forward,
+            ctx.grid,
+            qkv,
+            gates,
+            table,
+            attended,
+            normalisers,
+            layout.starts,
+            dim**-0.5,
+            longest,
+            heads,
+            *ctx.drawn,
+            **ctx.meta,
         )
         ctx.save_for_backward(qkv, gates, table, attended, normalisers, layout.starts)
         return attended
@@ -263,14 +276,14 @@ class _GatedAttention(torch.autograd.Function):
         frames, heads = gates.shape
         products = torch.empty_like(gates)
         sizes = {"DIM": ctx.meta["DIM"], "WIDTH": ctx.meta["WIDTH"], "HEADS": triton.next_power_of_2(heads)}
-        _products[(frames,)](attended, outer, products, heads, **sizes)
+        launch(_products, (frames,), attended, outer, products, heads, **sizes)
         blocks, _, clips = ctx.grid
         diagonals = torch.zeros(clips, heads, blocks, blocks, 2 * BLOCK, device=qkv.device)
         for_qkv, for_gates = torch.empty_like(qkv), torch.empty_like(gates)
         given = qkv, gates, table, outer, normalisers, products, starts, for_qkv
         rest = (qkv.shape[1] // (3 * heads)) ** -0.5, ctx.longest, heads, *ctx.drawn
-        _backward_keys[ctx.grid](*given, *rest, **ctx.meta)
-        _backward_queries[ctx.grid](*given, for_gates, diagonals, *rest, **ctx.meta)
+        launch(_backward_keys, ctx.grid, *given, *rest, **ctx.meta)
+        launch(_backward_queries, ctx.grid, *given, for_gates, diagonals, *rest, **ctx.meta)
         return for_qkv, for_gates, _for_table(diagonals, ctx.longest), None, None
 
 

@@ -14,10 +14,11 @@ import triton.language as tl
 from torch import Tensor
 
 from unispeech_ft.data.row import Layout
+from unispeech_ft.kernels.launch import launch
 
 FRAMES, WARPS = 128, 4
 # The kernel's gradient: so many taps a program, which sums over one of so many parts of the row.
-TAPS, PARTS, FRAMES_A_STEP = 4, 4, 64
+TAPS, PARTS, FRAMES_A_STEP = 4, 2, 64
 
 
 @triton.jit(do_not_specialize=["frames"])
@@ -102,7 +103,7 @@ def _run(row: Tensor, layout: Layout, kernel: Tensor, before: int) -> Tensor:
     groups, taps, width, _ = kernel.shape
     found = torch.empty_like(row)
     grid = (triton.cdiv(len(row), FRAMES), groups)
-    _convolve[grid](
+    launch(_convolve, grid, 
         row, kernel, layout.clips, layout.starts, found, len(row), row.shape[1], taps, before,
         SIZE=FRAMES, num_warps=WARPS, **_sizes(row, width),
     )  # fmt: skip
@@ -128,7 +129,7 @@ class _GroupedConv(torch.autograd.Function):
             for_row = _run(outer, layout, backwards, taps - 1 - taps // 2)
         if ctx.needs_input_grad[1]:
             found = torch.empty(PARTS, groups, taps, width, width, device=row.device)
-            _for_kernel[(triton.cdiv(taps, TAPS), groups, PARTS)](
+            launch(_for_kernel, (triton.cdiv(taps, TAPS), groups, PARTS), 
                 row, outer, layout.clips, layout.starts, found, len(row), channels, taps, taps // 2,
                 SIZE=FRAMES_A_STEP, **_sizes(row, width),
             )  # fmt: skip

@@ -16,7 +16,6 @@ from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.data.speech import FrameCount
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.families import (
-    SHARED_BIAS_FAMILIES,
     backbone,
     check_family,
     normalises_input,
@@ -95,7 +94,7 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
     else:
         config = read_config(folder, str(model.base))
     check_family(config, str(model.base or "model.config"))
-    _check_shape(config, model)
+    _check_shape(config)
     return config
 
 
@@ -113,27 +112,18 @@ def frame_counter(model: ModelConfig, *, dry_run: bool = False) -> FrameCount | 
         raise
 
 
-def attention_options(model: ModelConfig, config: PreTrainedConfig) -> dict[str, Any]:
-    """What Transformers is told; `placement` puts the toolkit's own kernels in afterwards."""
-    stock = config.model_type not in SHARED_BIAS_FAMILIES or model.attention == "eager"
-    if model.attention in ("auto", "matmul") or (model.attention == "sdpa" and not stock):
-        return {}
-    return {"attn_implementation": model.attention}
-
-
-def _check_shape(config: PreTrainedConfig, model: ModelConfig) -> None:
-    """Builds the model without weights, so that an impossible shape or attention is told before any audio is read."""
+def _check_shape(config: PreTrainedConfig) -> None:
+    """Builds the model without weights, so that an impossible shape is told before any audio is read."""
     from transformers import AutoModelForCTC
 
     config.vocab_size = config.vocab_size or 1
     try:
         with torch.device("meta"):
-            AutoModelForCTC.from_config(config, **attention_options(model, config))
-    except ImportError as error:
-        raise UserError(f"model.attention: {first_line(error)}", remedy="use model.attention auto") from None
+            AutoModelForCTC.from_config(config)
     except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
-        what = "model.attention" if "attention" in str(error).lower() and model.attention != "auto" else "model.config"
-        raise UserError(f"{what}: no model can be built so ({first_line(error)})", remedy="mend that key") from None
+        raise UserError(
+            f"model.config: no model can be built so ({first_line(error)})", remedy="mend that key"
+        ) from None
 
 
 def regularise(config: PreTrainedConfig, model: ModelConfig, mask: MaskConfig) -> None:
@@ -156,12 +146,9 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
     """The base model with its own head, and the names of the head's tensors that its files lack."""
     from transformers import AutoModelForCTC
 
-    options = attention_options(model, config)
     if model.from_scratch:
-        return AutoModelForCTC.from_config(config, **options).float(), ["lm_head.weight", "lm_head.bias"]
-    return load_network(
-        AutoModelForCTC, str(model.base), config, heads=("lm_head",), revision=model.revision, options=options
-    )
+        return AutoModelForCTC.from_config(config).float(), ["lm_head.weight", "lm_head.bias"]
+    return load_network(AutoModelForCTC, str(model.base), config, heads=("lm_head",), revision=model.revision)
 
 
 def new_head(

@@ -6,12 +6,12 @@ extractor reads (waveforms, or filter banks for Wav2Vec2-BERT) and in whether th
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import parse_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -93,7 +93,7 @@ def extractor_settings(folder: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name in ("processor_config.json", "preprocessor_config.json"):
         if (folder / name).is_file():
-            content: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+            content: dict[str, Any] = parse_json((folder / name).read_text(encoding="utf-8"))
             settings |= content.get("feature_extractor", content)
     return settings
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from unispeech_ft.data.row import Layout, Row
 from unispeech_ft.kernels.attention import attend, bias_gate, by_query_and_key, position_bias
@@ -57,7 +57,7 @@ def _masked(base: Any, hidden: Tensor, row: Row) -> Tensor:
 
 def normed_weight(conv: Any) -> Tensor:
     """The weight of a convolution; CUDA's kernel for weight norm takes ten times as long as these few sums."""
-    norms = getattr(conv, "parametrizations", {}).get("weight", ())
+    norms: Any = conv.parametrizations.weight if parametrize.is_parametrized(conv, "weight") else ()
     if len(norms) != 1 or type(norms[0]) is not parametrizations._WeightNorm or norms[0].dim != 2:
         weight: Tensor = conv.weight
         return weight

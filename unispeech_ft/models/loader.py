@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.files import parse_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -123,7 +123,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
 
     file = folder / "config.json"
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_json(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise TypeError("it is not an object")
         dropped = [key for key in NOT_OBEYED if values.pop(key, None) is not None]

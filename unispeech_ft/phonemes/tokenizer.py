@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Literal
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import parse_json
 
 HeadLayout = Literal["transformers", "original"]
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
 WORD_DELIMITER = "|"
 UNUSED = "<unused"
+# More rows than any inventory of phones or letters has.
+MOST_ROWS = 200_000
 
 
 def inventory(utterances: Iterable[Sequence[str]]) -> list[str]:
@@ -125,10 +128,14 @@ def load_tokenizer(folder: Path) -> PhoneTokenizer | None:
     vocabulary, settings = folder / "vocab.json", folder / "tokenizer_config.json"
     if not vocabulary.is_file():
         return None
-    ids = json.loads(vocabulary.read_text(encoding="utf-8"))
+    ids = parse_json(vocabulary.read_text(encoding="utf-8"))
+    if not isinstance(ids, dict) or not ids:
+        raise ValueError("vocab.json is not a mapping of tokens to rows")
     if any(isinstance(value, dict) for value in ids.values()):
         raise UserError(f"{vocabulary} holds several vocabularies", remedy="choose one language's vocabulary")
-    blank = json.loads(settings.read_text(encoding="utf-8"))["pad_token"] if settings.is_file() else "<pad>"
+    if not all(type(row) is int and 0 <= row < MOST_ROWS for row in ids.values()):
+        raise ValueError(f"a row of vocab.json is not a whole number below {MOST_ROWS}")
+    blank = parse_json(settings.read_text(encoding="utf-8"))["pad_token"] if settings.is_file() else "<pad>"
     blank = blank["content"] if isinstance(blank, dict) else blank
     size = max(ids.values()) + 1
     tokens = [f"{UNUSED} {row}>" for row in range(size)]
@@ -136,4 +143,6 @@ def load_tokenizer(folder: Path) -> PhoneTokenizer | None:
         tokens[row] = token
     if blank not in ids:
         raise UserError(f"{folder}: the pad token {blank!r} is not in vocab.json", remedy="export the tokenizer again")
+    if tokens[ids[blank]] != blank:
+        raise ValueError(f"two tokens of vocab.json have row {ids[blank]}")
     return PhoneTokenizer(tuple(tokens), blank)

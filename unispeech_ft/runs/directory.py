@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.config.reading import to_yaml
+from unispeech_ft.config.reading import read_yaml, to_yaml
 from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.data.utterances import Rejected
 from unispeech_ft.errors import UserError
@@ -83,6 +83,21 @@ def reserved(config: RunConfig) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
+def changed_keys(before: Path, config: RunConfig) -> list[str]:
+    """A line for each key of optimiser and schedule that a resumed run has other than its `config.yaml` of before."""
+    try:
+        values, _ = read_yaml(before)
+    except UserError:
+        return []
+    lines = []
+    for section, now in (("optimizer", config.optimizer), ("schedule", config.schedule)):
+        held = values.get(section)
+        for key, value in now.model_dump(mode="json").items():
+            if isinstance(held, dict) and key in held and held[key] != value:
+                lines.append(f"resumed with {section}.{key} {value} instead of {held[key]}")
+    return lines
+
+
 def open_run(config: RunConfig, identity: str, left_out: Sequence[Rejected], accelerator: Accelerator) -> None:
     """Makes the run directory. An earlier run in the same place is moved aside, unless it is resumed.
 
@@ -97,6 +112,8 @@ def open_run(config: RunConfig, identity: str, left_out: Sequence[Rejected], acc
     checkpoint, _ = find_checkpoint(config.output_dir, config.resume)
     if checkpoint is not None:
         read_progress(checkpoint, identity)
+        for line in changed_keys(checkpoint.parent.parent / CONFIG, config):
+            accelerator.print(line)
     if accelerator.is_main_process:
         if checkpoint is None and output.is_dir() and any(output.iterdir()):
             number = next(n for n in range(1, 10_000) if not output.with_name(f"{output.name}.{n}").exists())

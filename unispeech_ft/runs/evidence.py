@@ -17,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from unispeech_ft.config.reading import modernise, read_yaml
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.files import parse_json
 from unispeech_ft.scoring import Summary, UtteranceScore, read_hypotheses
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
@@ -155,7 +156,7 @@ def read_json(path: Path, kind: type[Read]) -> Read:
         raise UserError(f"{path} cannot be read ({error.strerror})", remedy=remedy) from None
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}", remedy=remedy) from None
-    if kind is not Environment and json.loads(text) != to_plain(value):
+    if kind is not Environment and parse_json(text) != to_plain(value):
         raise UserError(f"{path} holds other keys or types than a {kind.__name__}", remedy=remedy)
     return value
 

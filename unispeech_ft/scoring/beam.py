@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import parse_json
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.alignment import distance
 
@@ -169,7 +170,7 @@ def read_settings(folder: Path) -> BeamSettings:
         UserError: there is none, or it is malformed.
     """
     try:
-        return BeamSettings(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
+        return BeamSettings(**parse_json((folder / SETTINGS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{folder / SETTINGS} cannot be used ({error})", remedy="make it with `unispeech-ft ngram`"

@@ -6,10 +6,9 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.files import write_text
+from unispeech_ft.files import parse_json, write_text
 from unispeech_ft.scoring.bootstrap import bootstrap_per, interval_text
 from unispeech_ft.scoring.per import UtteranceScore, corpus_per, shuffled_per
 
@@ -176,7 +175,7 @@ def read_hypotheses(path: str | os.PathLike[str]) -> list[UtteranceScore]:
 def _utterance(line: bytes, place: str) -> UtteranceScore:
     remedy = "score again; the fields are " + ", ".join(_FIELD_TYPES)
     try:
-        fields: Any = json.loads(line)
+        fields = parse_json(line)
     except ValueError as error:
         raise UserError(f"{place}: not a JSON line ({error})", remedy=remedy) from error
     if isinstance(fields, dict):

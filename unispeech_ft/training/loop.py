@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -115,6 +116,8 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator) -> Pro
     progress, state = _resume(task, optimizer, config, accelerator)
     run = _Run(task, optimizer, config, accelerator)
     task.network.train()
+    gc.collect()
+    gc.freeze()  # else every few updates wait until all modules and models have been looked through
     logger = MetricsLogger(output / METRICS, accelerator, progress.updates, last, task.warnings, task.clips_of)
     patience = config.evaluation.patience
     with SignalWatch() as signals:

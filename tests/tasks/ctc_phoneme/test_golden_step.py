@@ -51,7 +51,7 @@ def make_config() -> CtcPhonemeConfig:
     return CtcPhonemeConfig.model_validate(
         {
             "seed": SEED,
-            "model": {**none, "layerdrop": 0.0, "from_scratch": True, "config": shape, "attention": "eager"},
+            "model": {**none, "layerdrop": 0.0, "from_scratch": True, "config": shape},
             "data": {"root": "unused", "language": "ky", "max_duration_s": 3.0},
             "batch": {"seconds_per_update": 12.0, "seconds_per_micro_batch": 6.0},
             "mask": {

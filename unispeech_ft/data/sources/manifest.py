@@ -30,7 +30,7 @@ from unispeech_ft.data.utterances import (
     segment_id,
     unique_ids,
 )
-from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.errors import UserError, first_line, raise_all
 
 PATH_COLUMNS = (
     "path", "audio", "file", "file_name", "filename", "audio_path", "audio_filepath", "audio_file", "wav", "wav_path",
@@ -61,6 +61,13 @@ def find_clip(name: str, folder: Path, root: Path) -> Path | str:
 
     Unicode's composed and decomposed forms and both slashes are tried; links are followed wherever they lead.
     """
+    try:
+        return _found(name, folder, root)
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a zero byte, a name too long
+        return f"its path {name[:80]!r} cannot be used ({first_line(error)[:80]})"
+
+
+def _found(name: str, folder: Path, root: Path) -> Path | str:
     places = [Path(os.path.normpath(base / name)) for base in (folder, root)]
     inside = [path for path in places if path.is_relative_to(root) or path.resolve().is_relative_to(root)]
     moved = PureWindowsPath(name).parts if PureWindowsPath(name).drive else Path(name).parts
@@ -78,7 +85,7 @@ def find_clip(name: str, folder: Path, root: Path) -> Path | str:
                 path = Path(os.path.normpath(base / form))
                 if path.is_relative_to(root) and path.is_file():
                     return path
-    return inside[0]
+    return f"its path {name} is a folder" if inside[0].is_dir() else inside[0]
 
 
 def _phones(value: Any) -> tuple[str, ...]:

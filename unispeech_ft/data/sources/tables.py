@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.files import parse_json
 
 Row = dict[str, Any]
 ENDINGS = (".tsv", ".csv", ".txt", ".jsonl", ".ndjson", ".json")
@@ -153,19 +154,23 @@ def _delimited(lines: list[tuple[int, str]], ending: str) -> tuple[list[str], It
     return columns, ((n, cells if isinstance(cells, str) else _fitted(cells, columns)) for n, cells in records)
 
 
+def _json_fault(error: ValueError) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
+
+
 def _json_rows(content: bytes, lines: list[tuple[int, str]]) -> Iterator[tuple[int, Row | str]]:
     items: list[tuple[int, Any]] = []
     if lines[0][1].lstrip().startswith("["):
         try:
-            items = list(enumerate(json.loads("\n".join(line for _, line in lines)), start=1))
-        except json.JSONDecodeError as error:
-            yield lines[0][0], f"a JSON array that is not JSON ({error.msg}, line {error.lineno})"
+            items = list(enumerate(parse_json("\n".join(line for _, line in lines)), start=1))
+        except ValueError as error:
+            yield lines[0][0], f"a JSON array that is not JSON ({_json_fault(error)})"
     else:
         for number, line in lines:
             try:
-                items.append((number, json.loads(line)))
-            except json.JSONDecodeError as error:
-                items.append((number, ValueError(f"not JSON ({error.msg})")))
+                items.append((number, parse_json(line)))
+            except ValueError as error:
+                items.append((number, ValueError(f"not JSON ({_json_fault(error)})")))
     for number, item in items:
         reason = str(item) if isinstance(item, ValueError) else "not a JSON object"
         yield number, item if isinstance(item, dict) else reason

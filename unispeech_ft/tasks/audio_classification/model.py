@@ -12,7 +12,6 @@ from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import (
     BuiltModel,
-    attention_options,
     base_folder,
     make_front_end,
     read_model_config,
@@ -46,10 +45,10 @@ def build_classifier(
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: row for row, name in enumerate(classes)}
     torch.manual_seed(seed)
-    options = {**attention_options(model, config), "ignore_mismatched_sizes": True}
+    options = {"ignore_mismatched_sizes": True}
     network: Any
     if model.from_scratch:
-        network, fresh = Classifier.from_config(config, **attention_options(model, config)).float(), len(classes)
+        network, fresh = Classifier.from_config(config).float(), len(classes)
         if reads_waveforms(config):
             start_as_filter_bank(backbone(network).feature_extractor)
     else:

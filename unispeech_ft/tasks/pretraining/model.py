@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.build import attention_options, base_folder, new_head, regularise
+from unispeech_ft.models.build import base_folder, new_head, regularise
 from unispeech_ft.models.build import read_model_config as read_config
 from unispeech_ft.models.families import backbone, normalises_input
 from unispeech_ft.models.filter_bank import start_as_filter_bank
@@ -65,9 +65,8 @@ def _load(model: PretrainingModelConfig, config: PreTrainedConfig) -> tuple[Any,
     """The network, and the names of the parts that its files lack."""
     from transformers import UniSpeechForPreTraining
 
-    options = attention_options(model, config)
     if model.from_scratch:
-        network = UniSpeechForPreTraining._from_config(config, **options).float()
+        network = UniSpeechForPreTraining._from_config(config).float()
         if model.extractor_grad_scale == 0:
             start_as_filter_bank(backbone(network).feature_extractor)
         return network, []
@@ -77,7 +76,6 @@ def _load(model: PretrainingModelConfig, config: PreTrainedConfig) -> tuple[Any,
         config,
         heads=("ctc_proj.", *QUANTISER_PARTS),
         revision=model.revision,
-        options=options,
     )
 
 
