@@ -58,7 +58,7 @@ def native_blocks(
             yield from _blocks_of(source, source, channel, block_s)
             return
         if not stat.S_ISREG(source.stat().st_mode):
-            raise BadClip("not a file")
+            raise BadClip("the file cannot be read (not a file)")
         with source.open("rb") as file:
             if not file.seek(0, io.SEEK_END):
                 raise BadClip("the file is empty")
