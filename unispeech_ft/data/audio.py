@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.data.containers import Content, Joined, Stream, Truncated, streams
+from unispeech_ft.data.containers import Content, Joined, Piece, Truncated, streams
 
 SAMPLE_RATE_HZ = 16_000
 RESAMPLER = "soxr HQ"
@@ -58,7 +58,7 @@ def native_blocks(
             yield from _blocks_of(source, source, channel, block_s)
             return
         if not stat.S_ISREG(source.stat().st_mode):
-            raise BadClip("not a file")
+            raise BadClip("the file cannot be read (not a file)")
         with source.open("rb") as file:
             if not file.seek(0, io.SEEK_END):
                 raise BadClip("the file is empty")
@@ -81,20 +81,20 @@ def _blocks_of(
         raise BadClip("truncated: the file ends before its own header says") from None
     empty = True
     for stream in found:
-        for samples, rate_hz in _decoded(source, stream, block_s):
+        pieces = stream.pieces or (memoryview(content),)
+        for samples, rate_hz in _decoded(source, pieces, block_s):
             empty = False
             yield _mono(samples, channel), rate_hz
     if empty:
         raise BadClip("no samples in the file")
 
 
-def _decoded(source: Path | bytes, stream: Stream, block_s: float) -> Iterator[tuple[Waveform, int]]:
+def _decoded(source: Path | bytes, pieces: tuple[Piece, ...], block_s: float) -> Iterator[tuple[Waveform, int]]:
     """Blocks `[S, channels]` of one stream, with their rate."""
     import soundfile
 
-    opened: Path | io.IOBase = source if isinstance(source, Path) else io.BytesIO(source)
     try:
-        with soundfile.SoundFile(Joined(stream.pieces) if stream.pieces else opened) as file:
+        with soundfile.SoundFile(Joined(pieces)) as file:
             declared, rate_hz, num_read = file.frames, file.samplerate, 0
             if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
                 raise BadClip(f"a sampling rate of {rate_hz} Hz")
@@ -131,7 +131,7 @@ def _by_av(source: Path | bytes, reason: str, block_s: float) -> Iterator[tuple[
             if held:
                 yield np.concatenate(held), rate_hz
     except (av.FFmpegError, ValueError) as error:
-        raise BadClip(f"not audio that can be decoded ({reason}; PyAV: {error.__class__.__name__})") from None
+        raise BadClip(f"not audio that can be decoded ({reason}; nor can PyAV, {type(error).__name__})") from None
 
 
 def _mono(samples: Waveform, channel: int | None) -> Waveform:

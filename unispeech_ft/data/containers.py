@@ -221,9 +221,9 @@ def _mpeg(content: Content) -> list[Stream]:
         else:
             runs.append(_Run(frame, 1, [(frame.place, frame.end)]))
     # A header that is none, found while looking for the next frame, is alone.
-    runs = [run for run in runs if run.count > 2 or len(runs) == 1]
+    runs = [run for run in runs if run.count > 2]
     covered = sum(end - start for run in runs for start, end in run.ranges)
-    if not runs or covered < len(content) / 2 and runs[0].first.place or any(r.first.kind[1] != LAYER_3 for r in runs):
+    if not runs or covered < len(content) / 2 or any(r.first.kind[1] != LAYER_3 for r in runs):
         return []
     stated = _stated(content, runs[0].first)
     if len(runs) == 1 and stated and len(runs[0].ranges) == 1:
