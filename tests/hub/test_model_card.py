@@ -62,7 +62,7 @@ def test_the_text_names_everything(published, evidence):
         "Synthetic speech: trained and scored on what espeak-ng spoke",
         "accelerate launch recipes/ctc_phoneme.py --config config.yaml",
         f"unispeech-ft verify {REPO} --config config.yaml",
-        "Device: cpu",
+        f"Device: {evidence.environment.device}",
         "espeak-ng 1.",
         "torch 2.",
         "Updates: 2; exported: update 2",

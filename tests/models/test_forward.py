@@ -241,3 +241,13 @@ def test_a_row_in_half_precision_features_is_read_in_32_bits() -> None:
     moved = row.to(torch.device("cpu"))
     assert moved.features.dtype == torch.float32
     assert moved.num_frames == LENGTHS
+
+
+def test_a_batch_norm_before_the_positional_convolution() -> None:
+    model = network("hubert-base", conv_pos_batch_norm=True)
+    norm = backbone(model).encoder.pos_conv_embed.batch_norm
+    norm.running_mean.normal_(generator=torch.Generator().manual_seed(0))
+    norm.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(1))
+    row = row_of(clips())
+    model.eval()
+    torch.testing.assert_close(forward.encode(model, row), stock(model, row), rtol=1e-5, atol=1e-5)
