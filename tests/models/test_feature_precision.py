@@ -53,7 +53,7 @@ def test_cached_features_give_the_loss_of_each_clip_alone(setting: Setting) -> N
 
     def loss(dtype: type[np.floating]) -> float:
         store = cache_features(built.front_end, labelled.audio, labelled.rows, setting.folder / "cache", dtype=dtype)
-        row = row_of([store.clip(row) for row in labelled.rows])
+        row = row_of([store.clip(row) for row in labelled.rows]).to(torch.device("cpu"))
         logits = head(built.model, encode(built.model, row))
         flat = torch.tensor([label for line in labels for label in line])
         counts = [len(line) for line in labels]
