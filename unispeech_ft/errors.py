@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -105,6 +106,10 @@ def run_command(command: Callable[[], int | None]) -> NoReturn:
     except Interrupted as error:
         print(error, file=sys.stderr)
         sys.exit(error.status)
+    except BrokenPipeError:
+        # Whoever read our output, `head` perhaps, has enough of it; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:
         fault = disk_fault(error)
         if fault is None:

@@ -11,6 +11,7 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.columns import check_column, column_rule
 from unispeech_ft.phonemes.g2p import G2P, differing_words, pronounce, pronounce_words
 from unispeech_ft.phonemes.lexicon import read_letters, read_lexicon, spell
+from unispeech_ft.phonemes.normalise import normalise_sentence
 from unispeech_ft.phonemes.notation import split_tone
 from unispeech_ft.phonemes.unreadable import unreadable_characters
 
@@ -125,3 +126,34 @@ def test_words_that_hang_on_the_rule() -> None:
     words = differing_words(["l'ami l'ami, don", "l'eau pure"], G2P("fr-fr", code="fr"))
     assert [(word, count) for word, count, *_ in words] == [("l'ami", 2), ("l'eau", 1)]
     assert words[0][2] == ["l", "a", "m", "i"]
+
+
+def test_what_other_dictionaries_write_around_phones(tmp_path: Path) -> None:
+    file = tmp_path / "lexicon.txt"
+    file.write_text(
+        "word\tphones\n!SIL SIL\n<UNK> SPN\n[laugh] LAU\nhi\t/h a j/\nyo\t[j o]\nba\tb a . ˈb a\n"
+        "d'artagnan D AH R T # foreign french\nhe .5 h e\nho -0.3 h o\nhu 0,5 h u\n",
+        encoding="utf-8",
+    )
+    lexicon = read_lexicon(file)
+    found = {word: lexicon.get(word) for word in ("hi", "yo", "ba", "d'artagnan", "he", "ho", "hu", "laugh", "sil")}
+    assert found == {
+        "hi": (("h", "a", "j"),),
+        "yo": (("j", "o"),),
+        "ba": (("b", "a", "b", "a"),),
+        "d'artagnan": (("D", "AH", "R", "T"),),
+        "he": (("h", "e"),),
+        "ho": (("h", "o"),),
+        "hu": (("h", "u"),),
+        "laugh": None,
+        "sil": None,
+    }
+    assert read_lexicon(file, stress=True).get("ba") == (("b", "a", "ˈb", "a"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [("l&#39;ami", "l'ami"), ("don&apos;t &amp; go", "don't & go"), ("كــتاب", "كتاب"), ("объʹявление", "объ'явление")],
+)
+def test_what_is_written_round_about_is_read_as_meant(text: str, plain: str) -> None:
+    assert normalise_sentence(text) == normalise_sentence(plain)

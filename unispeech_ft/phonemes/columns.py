@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from unispeech_ft.config.sections import PhonemesConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.lexicon import are_glued, segments
-from unispeech_ft.phonemes.notation import phone_map, split_tone
-
-# Marks of words, syllables, pauses and feet; as in published labels, no phones.
-MARKS = frozenset(("|", "||", "/", "//", "#", "##", "+", ".", "-", "_", "‖", "ǀǀ", "‿", "[", "]", "<space>"))
-ENCLOSING = re.compile(r"^[/\[]+(?=.)|(?<=.)[/\]]+$")
-STRESS = str.maketrans("", "", "ˈˌ")
+from unispeech_ft.phonemes.notation import ENCLOSING, MARKS, STRESS, phone_map, split_tone, without_marks
 
 
 def column_rule(phonemes: PhonemesConfig) -> Callable[[Sequence[str]], list[str]]:
@@ -23,8 +17,7 @@ def column_rule(phonemes: PhonemesConfig) -> Callable[[Sequence[str]], list[str]
 
     def labels(column: Sequence[str]) -> list[str]:
         whole = [part for phone in column for part in phone.replace("|", " | ").split()]
-        kept = [ENCLOSING.sub("", phone) for phone in whole if phone not in MARKS]
-        kept = kept if phonemes.stress else [phone.translate(STRESS) for phone in kept]
+        kept = without_marks(whole, stress=phonemes.stress)
         kept = segments(kept) if phonemes.segment else kept
         toned = [part for phone in kept if phone for part in split_tone(phone, phonemes.tones)]
         return [target for phone in toned if phone not in MARKS for target in mapping(phone)]

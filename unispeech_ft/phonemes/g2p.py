@@ -64,7 +64,11 @@ class G2P:
         lexicon = None
         if labels == "lexicon" and phonemes.lexicon:
             lexicon = read_lexicon(
-                Path(phonemes.lexicon), rule=phonemes.text_rule, language=name, segment=phonemes.segment
+                Path(phonemes.lexicon),
+                rule=phonemes.text_rule,
+                language=name,
+                segment=phonemes.segment,
+                stress=phonemes.stress,
             )
         language = None
         if labels == "epitran" and name:

@@ -14,10 +14,15 @@ from pathlib import Path
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.normalise import Rule, fold, normalise_sentence
+from unispeech_ft.phonemes.notation import without_marks
 
 Pronunciations = tuple[tuple[str, ...], ...]
 # MFA writes one to four probabilities between word and phones, Kaldi's lexiconp.txt one.
-NUMBER = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?")
+REMARK = re.compile(r"\s#(\s.*)?$")
+# Noises of Kaldi's and MFA's dictionaries.
+NO_WORD = re.compile(r"<.*>|\[.*\]|!SIL")
+HEADERS = (["phones"], ["phonemes"], ["pronunciation"])
 MOST_NUMBERS = 4
 VARIANT = re.compile(r"\(\d+\)$")
 COMMENT = ";;;"
@@ -77,12 +82,15 @@ class Lexicon:
         return None
 
 
-def read_lexicon(path: Path, *, rule: Rule = "text", language: str | None = None, segment: bool = False) -> Lexicon:
+def read_lexicon(
+    path: Path, *, rule: Rule = "text", language: str | None = None, segment: bool = False, stress: bool = False
+) -> Lexicon:
     """A lexicon of lines word<TAB>phones, or with spaces alone, probabilities between the two left out.
 
     Args:
         rule, language: of the sentences that it will be used on.
         segment: phones are written without spaces; panphon cuts them.
+        stress: keep ˈ and ˌ.
 
     Raises:
         UserError: the file is missing, not UTF-8, holds malformed lines (all of them are named), or writes phones
@@ -91,7 +99,10 @@ def read_lexicon(path: Path, *, rule: Rule = "text", language: str | None = None
     entries: dict[str, dict[tuple[str, ...], None]] = {}
     malformed = []
     for number, line in _lines(path, "lexicon", "phonemes.lexicon"):
-        word, phones = _entry(line)
+        word, phones = _entry(REMARK.sub("", line))
+        if NO_WORD.fullmatch(word) or (word.lower() == "word" and phones in HEADERS):
+            continue
+        phones = without_marks(phones, stress=stress)
         if not word or not phones:
             malformed.append(str(number))
             continue

@@ -7,6 +7,7 @@ splits: every punctuation character becomes a space, the apostrophe and the hyph
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from collections.abc import Iterator
 from typing import Literal
@@ -15,7 +16,7 @@ import regex
 
 Rule = Literal["text", "published"]
 
-APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻʾʿ`´′＇‛՚׳ߴ", "'"))
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻʾʿ`´′＇‛՚׳ߴʹˊꞌ", "'"))
 HYPHENS = str.maketrans(dict.fromkeys("\u2010\u2011", "-"))
 BRACKETS = r"\p{Ps}\p{Pe}\p{Pi}\p{Pf}"
 MARK = regex.compile(rf"[{BRACKETS}\p{{Pd}}\p{{Quotation_Mark}}\p{{Terminal_Punctuation}}¡¿…•‣・٫٬]")
@@ -23,6 +24,10 @@ MARK = regex.compile(rf"[{BRACKETS}\p{{Pd}}\p{{Quotation_Mark}}\p{{Terminal_Punc
 ALWAYS_MARK = regex.compile(
     rf"(?V1)[[{BRACKETS}\p{{Quotation_Mark}}\p{{Sentence_Terminal}};¡¿…•‣・\u1361-\u1366]--['.]]"
 )
+# A character as subtitles and web pages write it.
+ENTITY = regex.compile(r"&(#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});")
+# Stretches Arabic writing and is no letter.
+TATWEEL = "\u0640"
 # 't huis: no quotation.
 ELISION = regex.compile(r"'\w\s")
 # Scripts that write joiners, and those without spaces, where a zero-width space ends a word.
@@ -48,6 +53,8 @@ def normalise_sentence(
     if rule == "published" and not keep_punctuation:
         characters = unicodedata.normalize("NFC", sentence)
         return " ".join("".join(" " if _parts_published(character) else character for character in characters).split())
+    if rule == "text":
+        sentence = ENTITY.sub(lambda found: html.unescape(found.group()), sentence)
     text = "".join(_compatible(c) for c in unicodedata.normalize("NFC", sentence.translate(APOSTROPHES)))
     text = "".join(_without_format(unicodedata.normalize("NFC", text)))
     if rule == "text":
@@ -91,6 +98,8 @@ def _without_format(text: str) -> Iterator[str]:
         before = _script(text[place - 1]) if place else ""
         if category in ("Cc", "Zl", "Zp"):
             yield " "
+        elif character == TATWEEL:
+            continue
         elif category != "Cf" or character in "\u200c\u200d" and before in _WITH_JOINERS:
             yield character
         elif character == "\u200b" and before in _WITHOUT_SPACES:

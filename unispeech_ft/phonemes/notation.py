@@ -37,6 +37,18 @@ LETTERS = {
     **dict(zip("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True)),  # tones, by number
 }
 
+# Marks of words, syllables, pauses and feet; as in published labels, no phones.
+MARKS = frozenset(("|", "||", "/", "//", "#", "##", "+", ".", "-", "_", "‖", "ǀǀ", "‿", "[", "]", "<space>"))
+ENCLOSING = re.compile(r"^[/\[]+(?=.)|(?<=.)[/\]]+$")
+STRESS = str.maketrans("", "", "ˈˌ")
+
+
+def without_marks(phones: Sequence[str], *, stress: bool) -> list[str]:
+    """Phones without marks of words and syllables, slashes and brackets around them, and stress unless it is kept."""
+    bare = [ENCLOSING.sub("", phone) for phone in phones if phone not in MARKS]
+    bare = bare if stress else [phone.translate(STRESS) for phone in bare]
+    return [phone for phone in bare if phone]
+
 
 def ipa_phone(phone: str) -> str:
     """One phone of espeak-ng in plain IPA; what is IPA already stays as it is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,18 +55,38 @@ def list_kaldi(folder: Path, root: Path, data: DataConfig, key: str) -> tuple[li
         spans = {}
         for number, name, rest in _pairs(folder / "segments", rejected):
             try:
-                recording, start, end = rest.split()
-                spans[name] = (recording, float(start), float(end) if float(end) >= 0 else None)
+                recording, start_s, end_s = _span(rest)
             except ValueError:
-                rejected.append((f"segments:{number}", "not utterance, recording, start and end"))
+                rejected.append((f"segments:{number}", "not utterance, recording, start and a later end in seconds"))
+                continue
+            if name in spans:
+                rejected.append((f"segments:{number}", f"{name} stands there already"))
+            else:
+                spans[name] = (recording, start_s, end_s)
     speakers = {name: speaker for _, name, speaker in _pairs(folder / "utt2spk", rejected)}
-    found = []
+    found, said = [], set()
     for number, name, text in _pairs(folder / "text", rejected):
-        recording, start_s, end_s = spans.get(name, ("", None, None))
+        said.add(name)
+        recording, first_s, last_s = spans.get(name, ("", None, None))
         if not text:
             rejected.append((f"text:{number}", f"{FILTERED}no sentence"))
         elif recording not in recordings:
             rejected.append((f"text:{number}", f"no recording of {name}"))
         else:
-            found.append(Utterance(name, recordings[recording], text, None, speakers.get(name), start_s, end_s))
+            found.append(Utterance(name, recordings[recording], text, None, speakers.get(name), first_s, last_s))
+    listed = "segments" if (folder / "segments").is_file() else "wav.scp"
+    rejected += [(f"{listed}, {name}", f"{FILTERED}no sentence in text") for name in spans if name not in said]
     return found, rejected
+
+
+def _span(rest: str) -> tuple[str, float, float | None]:
+    """Recording, start and end in seconds; a negative end is the recording's.
+
+    Raises:
+        ValueError: they are none.
+    """
+    recording, start, end = rest.split()
+    start_s, end_s = float(start), float(end)
+    if not (0 <= start_s < math.inf and (end_s < 0 or start_s < end_s < math.inf)):
+        raise ValueError(rest)
+    return recording, start_s, None if end_s < 0 else end_s

@@ -7,6 +7,7 @@ and a split may stand beside it. Rows of NeMo's manifests and cuts of lhotse are
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import Any
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.folders import list_folder_of_audio
 from unispeech_ft.data.sources.kaldi import is_kaldi, list_kaldi
-from unispeech_ft.data.sources.tables import Row, Table, read_table, require_column
+from unispeech_ft.data.sources.tables import Row, Table, read_table, require_column, usual_name
 from unispeech_ft.data.utterances import (
     FILTERED,
     SPLIT_NAMES,
@@ -41,10 +42,18 @@ PHONES_COLUMNS = ("phones", "phonemes")
 SPEAKER_COLUMNS = ("client_id", "speaker", "speaker_id", "speaker_name", "spk_id", "spk")
 SPLIT_COLUMNS = ("split", "subset")
 # Seconds; a duration says where an utterance ends only beside its start.
-START_COLUMNS = ("offset", "start", "start_s", "start_time", "begin", "onset", "start_ms", "offset_ms")
-END_COLUMNS = ("end", "end_s", "end_time", "stop", "end_ms")
-DURATION_COLUMNS = ("duration", "duration_s", "dur", "duration_ms")
-MILLISECONDS = "_ms"
+START_COLUMNS = (
+    "offset", "start", "start_s", "start_sec", "start_seconds", "start_time", "begin", "begin_s", "begin_sec",
+    "begin_time", "segment_start", "seg_start", "xmin", "tmin", "from", "onset", "start_ms", "begin_ms", "offset_ms",
+)  # fmt: skip
+END_COLUMNS = (
+    "end", "end_s", "end_sec", "end_seconds", "end_time", "stop", "stop_time", "segment_end", "seg_end", "xmax", "tmax",
+    "to", "end_ms",
+)  # fmt: skip
+DURATION_COLUMNS = ("duration", "duration_s", "duration_sec", "dur", "duration_ms")
+MILLISECONDS = ("_ms",)
+# A column of such a name that is not read says where a sentence stands in another unit or under another name.
+LIKE_A_START = re.compile(r"(start|begin|onset|offset|xmin|tmin|seg(ment)?_?(start|begin))")
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,8 @@ def _span(values: Row, columns: dict[str, str | None]) -> tuple[float | None, fl
 
 def _utterance(values: Row, columns: dict[str, str | None], folder: Path, root: Path) -> Utterance | str:
     """The utterance of a row, or the reason why it cannot be used."""
-    name = _text(values, columns["path"])
+    held = values.get(columns["path"] or "")
+    name = _text(held if isinstance(held, dict) else values, "path" if isinstance(held, dict) else columns["path"])
     if name is None:
         return "no path"
     path = find_clip(name, folder, root)
@@ -185,10 +195,15 @@ def _columns(table: Table, data: DataConfig, path: Path, key: str) -> dict[str, 
         "duration": usual(DURATION_COLUMNS),
         "split": usual(SPLIT_COLUMNS),
     }
-    if columns["start"] == "onset" and "offset" in table.columns:
-        columns["end"] = "offset"
-    elif columns["start"] == "offset" and "onset" in table.columns:
-        columns |= {"start": "onset", "end": "offset"}
+    there = {usual_name(name): name for name in table.columns}
+    if "onset" in there and "offset" in there:
+        columns |= {"start": there["onset"], "end": there["offset"]}
+    unread = next((there[name] for name in there if LIKE_A_START.match(name)), columns["end"])
+    if columns["start"] is None and unread is not None and not (columns["end"] and columns["duration"]):
+        raise UserError(
+            f"{key}: {path.name}: column {unread} says where a sentence stands, but no start in seconds is read",
+            remedy="name the columns start and end, or start and duration, in seconds; or remove it",
+        )
     wanted = f"it has {', '.join(map(str, table.columns)) or 'none'}"
     if columns["path"] is None:
         reason = f" ({table.faults[0][1]})" if table.faults and not table.rows else ""
@@ -206,12 +221,17 @@ def _columns(table: Table, data: DataConfig, path: Path, key: str) -> dict[str, 
 
 def _read_manifest(path: Path, root: Path, data: DataConfig, key: str) -> Listed:
     table = read_table(path, key)
-    rows = [pair for line, values in table.rows for pair in _cuts(line, values)]
+    rows, faults = [], list(table.faults)
+    for line, values in table.rows:
+        try:
+            rows += list(_cuts(line, values))
+        except (TypeError, ValueError, AttributeError) as error:
+            faults.append((line, f"not a cut that is understood ({first_line(error)})"))
     if any("supervisions" in values for _, values in table.rows):
         table = replace(table, columns=list(dict.fromkeys(name for _, values in rows for name in values)))
     columns = _columns(table, data, path, key)
     found: list[tuple[Utterance, str]] = []
-    rejected = [(f"{path.name}:{line}", reason) for line, reason in table.faults]
+    rejected = [(f"{path.name}:{line}", reason) for line, reason in sorted(faults)]
     lines: dict[tuple[Any, ...], int] = {}
     for line, values in rows:
         result = _utterance(values, columns, path.parent, root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
 import re
 import sys
@@ -118,7 +119,7 @@ def _cells(lines: list[str], delimiter: str) -> list[str] | None:
     text = "\n".join(lines)
     for options in ({"doublequote": True}, {"doublequote": False, "escapechar": "\\"}):
         try:
-            rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True, **options))  # type: ignore[call-overload]
+            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, **options))  # type: ignore[call-overload]
         except csv.Error:
             continue
         if len(rows) == 1:
@@ -210,6 +211,11 @@ def read_table(path: Path, key: str) -> Table:
     return Table(columns or list(dict.fromkeys(name for _, row in rows for name in row)), rows, sorted(faults))
 
 
+def usual_name(name: object) -> str:
+    """The name of a column without case, spaces and hyphens."""
+    return re.sub(r"[\s-]+", "_", str(name).strip().lower())
+
+
 def require_column(table: Table, wanted: str | None, usual: tuple[str, ...], key: str, path: Path) -> str | None:
     """The column to read: the configured one, else the first usual one that is there in any case, else None.
 
@@ -220,5 +226,5 @@ def require_column(table: Table, wanted: str | None, usual: tuple[str, ...], key
         if wanted not in table.columns:
             raise UserError(f"{key}: {path.name} has no column {wanted}", remedy=f"it has {', '.join(table.columns)}")
         return wanted
-    there = {str(name).strip().lower(): name for name in reversed(table.columns)}
+    there = {usual_name(name): name for name in reversed(table.columns)}
     return next((there[name] for name in usual if name in there), None)
