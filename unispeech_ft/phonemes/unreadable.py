@@ -11,7 +11,9 @@ from unispeech_ft.phonemes.espeak import LANGUAGE_FLAG, espeak_phones
 
 # "Chinese letter" and its like have more phones than one letter's sound or name, and neighbours share them.
 NAME_PHONES = 5
-LETTERS_AND_DIGITS = ("Ll", "Lo", "Lt", "Lu", "Nd")
+LETTERS_AND_DIGITS = ("Ll", "Lm", "Lo", "Lt", "Lu", "Nd")
+# What a decoder writes in the place of a letter that it could not read.
+REPLACED = "\ufffd"
 NEIGHBOURS = (1, -1, 2, -2, 5, -5, 16, -16)
 
 
@@ -44,7 +46,7 @@ def _unreadable_in(word: str, language: str) -> str:
         (spoken,) = espeak_phones([word], language)
         heard = " ".join(phone for phone in spoken if not LANGUAGE_FLAG.fullmatch(phone))
         named = [c for c in named if " ".join(_said(c, language)[:NAME_PHONES]) in heard]
-    return "".join(character for character in unread if character in skipped or character in named)
+    return "".join(c for c in word if c in skipped or c in named or c == REPLACED)
 
 
 def _script(character: str) -> str:
