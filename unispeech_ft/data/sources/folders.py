@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ from unispeech_ft.errors import UserError, first_line
 TEXT_ENDINGS = (".txt", ".lab", ".TextGrid", ".textgrid", ".eaf")
 SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
 WORD_TIERS = ("words", "word", "ort")
+LABEL_TRACK = re.compile(r"(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)\t(.*)")  # Audacity: seconds, seconds, text
+LABEL_FREQUENCIES = "\\\t"
+HTK_LABEL = re.compile(r"(\d+)\s+(\d+)\s+\S+\s*")
+# In HTK's unit of 100 ns; numbers below are words of a sentence.
+HTK_SHORTEST = 100_000
 
 
 @dataclass(frozen=True)
@@ -83,9 +89,9 @@ def text_beside(recording: Path) -> str | None:
     if path is None:
         return None
     try:
-        return _read_text(path, None)[0].text.strip() or None
+        return " ".join(said.text.strip() for said in _read_text(path, None)).strip() or None
     except ValueError as error:
-        raise UserError(f"{path} cannot be read ({error})", remedy="save it as UTF-8") from None
+        raise UserError(f"{path} cannot be read ({error})", remedy="save the sentence alone, as UTF-8") from None
 
 
 def _read_text(path: Path, tier: str | None) -> list[Said]:
@@ -93,10 +99,31 @@ def _read_text(path: Path, tier: str | None) -> list[Said]:
         return _elan(path, tier)
     if path.suffix.lower() == ".textgrid":
         return _textgrid(path, tier)
-    lines = [line for _, line in read_lines(path.read_bytes())]
-    if None in lines:
+    found = [line for _, line in read_lines(path.read_bytes())]
+    lines = [line for line in found if line is not None]
+    if len(lines) < len(found):
         raise ValueError("not UTF-8")
-    return [Said(" ".join(str(line).strip() for line in lines))]
+    if _is_htk(lines):
+        raise ValueError("HTK labels with times, not a sentence")
+    return _label_track(lines) or [Said(" ".join(line.strip() for line in lines))]
+
+
+def _is_htk(lines: list[str]) -> bool:
+    found = [HTK_LABEL.fullmatch(line) for line in lines]
+    return bool(found) and all(found) and max(int(label[2]) for label in found if label) >= HTK_SHORTEST
+
+
+def _label_track(lines: list[str]) -> list[Said]:
+    """The segments of an Audacity label track; none where a line is anything else."""
+    found = [LABEL_TRACK.fullmatch(line) for line in lines if not line.startswith(LABEL_FREQUENCIES)]
+    labels = [label for label in found if label]
+    if len(labels) < len(found):
+        return []
+    return [Said(label[3], _seconds(label[1]), _seconds(label[2])) for label in labels]
+
+
+def _seconds(number: str) -> float:
+    return float(number.replace(",", "."))
 
 
 def _textgrid(path: Path, wanted: str | None) -> list[Said]:
