@@ -47,3 +47,37 @@ def test_labels_of_htk_are_no_sentence(folder: Path) -> None:
     assert rejected == [("a", "a.lab cannot be read (HTK labels with times, not a sentence)")]
     with pytest.raises(UserError, match="HTK labels with times"):
         text_beside(folder / "a.wav")
+
+
+def textgrid(path: Path, **tiers: str) -> None:
+    """Tiers that cut 1 s into as many parts as they have labels; `_` in their names stands for `-`."""
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", "1", "<exists>", str(len(tiers))]
+    for name, labels in tiers.items():
+        marks = labels.split("|")
+        lines += ['"IntervalTier"', f'"{name.replace("_", "-")}"', "0", "1", str(len(marks))]
+        for place, label in enumerate(marks):
+            lines += [str(place / len(marks)), str((place + 1) / len(marks)), f'"{label}"']
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_tiers_of_speakers_are_all_read(folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", Anna="good day||", Ortrud="|sil|how are you|", phones="g|d")
+    assert said(folder) == [("good day", 0.0, 1 / 3, "Anna"), ("how are you", 0.5, 0.75, "Ortrud")]
+
+
+@pytest.mark.parametrize("words", ["ORT_MAU", "words", "Anna_words"])
+def test_phones_are_no_sentences_where_words_are_there(words: str, folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", MAU="h|@", KAN_MAU="h@", **{words: "<p:>|good|sp|<eps>|day|sil|spn"})
+    assert said(folder) == [("good day", None, None, None)]
+
+
+def test_a_tier_of_sentences_by_a_part_of_its_name(folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", phones="h|@", Anna_utts="good day|", words="good|day")
+    assert said(folder) == [("good day", 0.0, 0.5, None)]
+
+
+def test_textgrids_without_a_sentence_are_refused(folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", phones="h|@")
+    assert listed(folder)[1][0][1].endswith("(no tier of sentences or words; it has phones)")
+    textgrid(folder / "a.TextGrid", Anna_words="good|day", Ben_words="how|are")
+    assert listed(folder)[1][0][1].endswith("(its tiers Anna-words, Ben-words are alike: name one in data.text_column)")

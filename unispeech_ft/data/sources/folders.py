@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from unispeech_ft.config.sections import DataConfig
@@ -17,6 +18,10 @@ from unispeech_ft.errors import UserError, first_line
 TEXT_ENDINGS = (".txt", ".lab", ".TextGrid", ".textgrid", ".eaf")
 SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
 WORD_TIERS = ("words", "word", "ort")
+SENTENCE_WORDS = re.compile("sentences?|utts?|utterances?|text|transcripts?|transcriptions?")
+WORD_WORDS = re.compile("words?|ort")
+PHONE_TIERS = {"phone", "phones", "phoneme", "phonemes", "phonetic", "phon", "mau", "kan", "kas", "mas"}
+SILENCES = {"", "sp", "sil", "spn", "<eps>", "<p:>"}
 LABEL_TRACK = re.compile(r"(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)\t(.*)")  # Audacity: seconds, seconds, text
 LABEL_FREQUENCIES = "\\\t"
 HTK_LABEL = re.compile(r"(\d+)\s+(\d+)\s+\S+\s*")
@@ -133,15 +138,45 @@ def _textgrid(path: Path, wanted: str | None) -> list[Said]:
         grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
     except Exception as error:
         raise ValueError(first_line(error)) from None
-    names = {name.lower(): name for name in grid.tierNames}
-    if wanted is not None and wanted not in grid.tierNames:
+    names = tuple(name for name in grid.tierNames if isinstance(grid.getTier(name), textgrid.IntervalTier))
+    if wanted is not None and wanted not in names:
         raise ValueError(f"no tier {wanted}; it has {', '.join(grid.tierNames)}")
-    sentences = wanted or next((names[name] for name in SENTENCE_TIERS if name in names), None)
-    words = next((names[name] for name in WORD_TIERS if name in names), None)
-    if sentences is None and words is not None:
-        return [Said(" ".join(entry.label for entry in grid.getTier(words).entries))]
-    tier = grid.getTier(sentences or grid.tierNames[0])
-    return [Said(entry.label, float(entry.start), float(entry.end)) for entry in tier.entries if hasattr(entry, "end")]
+    sentences = [wanted] if wanted else _named(names, SENTENCE_TIERS, SENTENCE_WORDS)
+    words = [] if sentences else _named(names, WORD_TIERS, WORD_WORDS)
+    if words:
+        return [Said(" ".join(entry.label for entry in _spoken(grid.getTier(words[0]).entries)))]
+    speakers = [] if sentences else [name for name in names if not PHONE_TIERS.intersection(_words_of(name))]
+    if not sentences and not speakers:
+        raise ValueError(f"no tier of sentences or words; it has {', '.join(grid.tierNames)}")
+    return [
+        Said(entry.label, float(entry.start), float(entry.end), name if len(speakers) > 1 else None)
+        for name in sentences or speakers
+        for entry in _spoken(grid.getTier(name).entries)
+    ]
+
+
+def _words_of(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
+
+
+def _named(names: tuple[str, ...], known: tuple[str, ...], words: re.Pattern[str]) -> list[str]:
+    """The tier of a known name, or else the one with such a word in its name.
+
+    Raises:
+        ValueError: several have one.
+    """
+    exact = {name.lower(): name for name in names}
+    first = next((exact[name] for name in known if name in exact), None)
+    if first is not None:
+        return [first]
+    alike = [name for name in names if any(words.fullmatch(word) for word in _words_of(name))]
+    if len(alike) > 1:
+        raise ValueError(f"its tiers {', '.join(alike)} are alike: name one in data.text_column")
+    return alike
+
+
+def _spoken(entries: Iterable[Any]) -> list[Any]:
+    return [entry for entry in entries if entry.label.strip().lower() not in SILENCES]
 
 
 def _elan(path: Path, wanted: str | None) -> list[Said]:
