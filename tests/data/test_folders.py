@@ -81,3 +81,23 @@ def test_textgrids_without_a_sentence_are_refused(folder: Path) -> None:
     assert listed(folder)[1][0][1].endswith("(no tier of sentences or words; it has phones)")
     textgrid(folder / "a.TextGrid", Anna_words="good|day", Ben_words="how|are")
     assert listed(folder)[1][0][1].endswith("(its tiers Anna-words, Ben-words are alike: name one in data.text_column)")
+
+
+def test_an_annotation_without_a_time_is_reported(folder: Path) -> None:
+    slots = "".join(
+        f'<TIME_SLOT TIME_SLOT_ID="t{place}"{value}/>'
+        for place, value in enumerate((' TIME_VALUE="0"', "", ' TIME_VALUE="900"'))
+    )
+    annotations = "".join(
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a{start}" TIME_SLOT_REF1="t{start}" TIME_SLOT_REF2="t{end}">'
+        f"<ANNOTATION_VALUE>{text}</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>"
+        for start, end, text in ((0, 1, "one"), (1, 2, "two"), (0, 2, "three"))
+    )
+    (folder / "a.eaf").write_text(
+        f"<ANNOTATION_DOCUMENT><TIME_ORDER>{slots}</TIME_ORDER>"
+        f'<TIER TIER_ID="x">{annotations}</TIER></ANNOTATION_DOCUMENT>'
+    )
+    assert said(folder) == [("three", 0.0, 0.9, None)]
+    assert [reason for _, reason in listed(folder)[1]] == [
+        f"a.eaf: annotation a{number} of tier x begins or ends at no known time" for number in (0, 1)
+    ]

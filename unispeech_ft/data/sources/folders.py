@@ -31,12 +31,17 @@ HTK_SHORTEST = 100_000
 
 @dataclass(frozen=True)
 class Said:
-    """A stretch of a recording and what is said in it; None for the whole recording."""
+    """A stretch of a recording and what is said in it; None for the whole recording.
+
+    Attributes:
+        fault: why it cannot be used, else None.
+    """
 
     text: str
     start_s: float | None = None
     end_s: float | None = None
     speaker: str | None = None
+    fault: str | None = None
 
 
 def list_folder_of_audio(
@@ -70,7 +75,10 @@ def list_folder_of_audio(
             continue
         if not said:
             rejected.append((name, f"{FILTERED}{text.name} holds no sentence"))
+        rejected += [(name, f"{text.name}: {item.fault}") for item in said if item.fault]
         for item in said:
+            if item.fault:
+                continue
             identity = segment_id(name, item.start_s, item.end_s)
             speaker = item.speaker or (path.parent.name if by_folder else None)
             found.append(Utterance(identity, path, item.text.strip(), None, speaker, item.start_s, item.end_s))
@@ -197,5 +205,8 @@ def _annotations(tier: ElementTree.Element, times: dict[str | None, str | None])
     for item in tier.iter("ALIGNABLE_ANNOTATION"):
         start, end = times.get(item.get("TIME_SLOT_REF1")), times.get(item.get("TIME_SLOT_REF2"))
         value = item.findtext("ANNOTATION_VALUE") or ""
-        if start is not None and end is not None:
+        if start is None or end is None:
+            name = item.get("ANNOTATION_ID")
+            yield Said(value, fault=f"annotation {name} of tier {tier.get('TIER_ID')} begins or ends at no known time")
+        else:
             yield Said(value, int(start) / 1000, int(end) / 1000, tier.get("PARTICIPANT") or None)
