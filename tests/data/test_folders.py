@@ -93,11 +93,18 @@ def test_an_annotation_without_a_time_is_reported(folder: Path) -> None:
         f"<ANNOTATION_VALUE>{text}</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>"
         for start, end, text in ((0, 1, "one"), (1, 2, "two"), (0, 2, "three"))
     )
-    (folder / "a.eaf").write_text(
+    (folder / "a.EAF").write_text(
         f"<ANNOTATION_DOCUMENT><TIME_ORDER>{slots}</TIME_ORDER>"
         f'<TIER TIER_ID="x">{annotations}</TIER></ANNOTATION_DOCUMENT>'
     )
     assert said(folder) == [("three", 0.0, 0.9, None)]
     assert [reason for _, reason in listed(folder)[1]] == [
-        f"a.eaf: annotation a{number} of tier x begins or ends at no known time" for number in (0, 1)
+        f"a.EAF: annotation a{number} of tier x begins or ends at no known time" for number in (0, 1)
     ]
+
+
+@pytest.mark.parametrize("ending", [".TXT", ".LAB", ".Txt"])
+def test_endings_of_texts_without_case(ending: str, folder: Path) -> None:
+    (folder / f"a{ending}").write_text("good day")
+    assert said(folder) == [("good day", None, None, None)]
+    assert ending == ".Txt" or text_beside(folder / "a.wav") == "good day"

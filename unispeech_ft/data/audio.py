@@ -22,9 +22,14 @@ from unispeech_ft.data.containers import Content, Joined, Piece, Truncated, stre
 SAMPLE_RATE_HZ = 16_000
 RESAMPLER = "soxr HQ"
 BLOCK_S = 20.0
-# Of files and archive members that are audio by their name; WITH_AV need PyAV.
-SOUNDFILE_ENDINGS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav")
-AV_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma")
+# Of files and archive members that are audio by their name; AV_ENDINGS need PyAV.
+SOUNDFILE_ENDINGS = (
+    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".rf64",
+    ".snd", ".sph", ".w64", ".wav", ".wave",
+)  # fmt: skip
+AV_ENDINGS = (
+    ".3gp", ".aac", ".ac3", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".spx", ".webm", ".wma", ".wv",
+)  # fmt: skip
 AUDIO_ENDINGS = SOUNDFILE_ENDINGS + AV_ENDINGS
 LOUDEST = 1e4
 # Recorders from telephones to ultrasound.

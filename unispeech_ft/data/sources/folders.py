@@ -15,7 +15,8 @@ from unispeech_ft.data.sources.tables import read_lines
 from unispeech_ft.data.utterances import FILTERED, Utterance, segment_id
 from unispeech_ft.errors import UserError, first_line
 
-TEXT_ENDINGS = (".txt", ".lab", ".TextGrid", ".textgrid", ".eaf")
+TEXT_ENDINGS = (".txt", ".lab", ".textgrid", ".eaf")
+PLAIN_ENDINGS = (".txt", ".lab", ".TXT", ".LAB")
 SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
 WORD_TIERS = ("words", "word", "ort")
 SENTENCE_WORDS = re.compile("sentences?|utts?|utterances?|text|transcripts?|transcriptions?")
@@ -56,14 +57,16 @@ def list_folder_of_audio(
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     audio = [path for path in files if path.suffix.lower() in AUDIO_ENDINGS]
-    texts = {path for path in files if path.suffix in TEXT_ENDINGS}
+    texts = {(path.with_suffix(""), ending): path for path in files if (ending := path.suffix.lower()) in TEXT_ENDINGS}
     by_folder = len({path.parent for path in audio}) > 1 and all(path.parent != folder for path in audio)
     found: list[Utterance] = []
     rejected: list[tuple[str, str]] = []
     used = set()
     for path in audio:
         name = path.relative_to(root).with_suffix("").as_posix()
-        text = next((file for ending in TEXT_ENDINGS if (file := path.with_suffix(ending)) in texts), None)
+        text = next(
+            (texts[place] for ending in TEXT_ENDINGS if (place := (path.with_suffix(""), ending)) in texts), None
+        )
         if text is None:
             rejected.append((name, f"{FILTERED}no text of the same name beside it"))
             continue
@@ -82,12 +85,12 @@ def list_folder_of_audio(
             identity = segment_id(name, item.start_s, item.end_s)
             speaker = item.speaker or (path.parent.name if by_folder else None)
             found.append(Utterance(identity, path, item.text.strip(), None, speaker, item.start_s, item.end_s))
-    alone = sorted(text for text in texts if text.with_suffix("") not in used)
+    alone = sorted(text for text in texts.values() if text.with_suffix("") not in used)
     rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
     if not found:
         raise UserError(
             f"{key}: {folder} holds {len(audio)} recordings, none with a text of the same name beside it",
-            remedy=f"put a {', '.join(TEXT_ENDINGS[:3])} or .eaf beside each, or name a manifest",
+            remedy="put a .txt, .lab, .TextGrid or .eaf beside each, or name a manifest",
         )
     return found, rejected
 
@@ -98,7 +101,7 @@ def text_beside(recording: Path) -> str | None:
     Raises:
         UserError: it is not UTF-8 or UTF-16.
     """
-    path = next((file for ending in (".txt", ".lab") if (file := recording.with_suffix(ending)).is_file()), None)
+    path = next((file for ending in PLAIN_ENDINGS if (file := recording.with_suffix(ending)).is_file()), None)
     if path is None:
         return None
     try:
@@ -108,7 +111,7 @@ def text_beside(recording: Path) -> str | None:
 
 
 def _read_text(path: Path, tier: str | None) -> list[Said]:
-    if path.suffix == ".eaf":
+    if path.suffix.lower() == ".eaf":
         return _elan(path, tier)
     if path.suffix.lower() == ".textgrid":
         return _textgrid(path, tier)
