@@ -75,6 +75,19 @@ def test_joined_streams(kind: str, rates_hz: tuple[int, ...]) -> None:
     assert max(pieces) <= 2.0
 
 
+@pytest.mark.parametrize("between", [b"", b"id3 \x04\x00\x00\x00INFO"])
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("FLAC", "PCM_16"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "PCM_U8")]
+)
+def test_joined_files(kind: str, subtype: str, between: bytes) -> None:
+    rates_hz = (44_100, 16_000, 11_025, 16_000)
+    first, second, third, last = (encoded(kind, subtype, 3.0, rate_hz) for rate_hz in rates_hz)
+    content = first + between + second + third + between + last
+    assert seconds_of(content) == pytest.approx(12.0, abs=1e-3)
+    with pytest.raises(BadClip):
+        decode_audio(content[:-999])
+
+
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
 @pytest.mark.parametrize(
     ("riff", "data"), [(0, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000), (0x80000024, 0x80000000), (0, None)]
