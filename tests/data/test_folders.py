@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,20 @@ def test_endings_of_texts_without_case(ending: str, folder: Path) -> None:
     (folder / f"a{ending}").write_text("good day")
     assert said(folder) == [("good day", None, None, None)]
     assert ending == ".Txt" or text_beside(folder / "a.wav") == "good day"
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "why"),
+    [
+        (".txt", b"\xff\xffo", r" that can be used \(b.txt cannot be read \(not UTF-8\)\)$"),
+        (".lab", b"0 5000000 h", r" that can be used \(b.lab cannot be read \(HTK labels .*\)\)$"),
+        (".txt", b"", r" that can be used \(b.txt holds no sentence\)$"),
+        (".doc", b"good day", "2 recordings, none with a text of the same name beside it$"),
+    ],
+)
+def test_a_folder_of_which_no_text_can_be_used_says_why(ending: str, content: bytes, why: str, folder: Path) -> None:
+    (folder / "b.txt").unlink()
+    (folder / f"b{ending}").write_bytes(content)
+    with pytest.raises(UserError) as refused:
+        listed(folder)
+    assert re.search(why, refused.value.what)

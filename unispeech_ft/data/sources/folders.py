@@ -17,6 +17,7 @@ from unispeech_ft.errors import UserError, first_line
 
 TEXT_ENDINGS = (".txt", ".lab", ".textgrid", ".eaf")
 PLAIN_ENDINGS = (".txt", ".lab", ".TXT", ".LAB")
+NO_TEXT = f"{FILTERED}no text of the same name beside it"
 SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
 WORD_TIERS = ("words", "word", "ort")
 SENTENCE_WORDS = re.compile("sentences?|utts?|utterances?|text|transcripts?|transcriptions?")
@@ -68,7 +69,7 @@ def list_folder_of_audio(
             (texts[place] for ending in TEXT_ENDINGS if (place := (path.with_suffix(""), ending)) in texts), None
         )
         if text is None:
-            rejected.append((name, f"{FILTERED}no text of the same name beside it"))
+            rejected.append((name, NO_TEXT))
             continue
         used.add(text.with_suffix(""))
         try:
@@ -85,13 +86,15 @@ def list_folder_of_audio(
             identity = segment_id(name, item.start_s, item.end_s)
             speaker = item.speaker or (path.parent.name if by_folder else None)
             found.append(Utterance(identity, path, item.text.strip(), None, speaker, item.start_s, item.end_s))
-    alone = sorted(text for text in texts.values() if text.with_suffix("") not in used)
-    rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
     if not found:
+        faults = [f" ({fault.removeprefix(FILTERED)})" for _, fault in rejected if fault != NO_TEXT]
         raise UserError(
-            f"{key}: {folder} holds {len(audio)} recordings, none with a text of the same name beside it",
+            f"{key}: {folder} holds {len(audio)} recordings, none with a text of the same name beside it"
+            + "".join(f" that can be used{fault}" for fault in faults[:1]),
             remedy="put a .txt, .lab, .TextGrid or .eaf beside each, or name a manifest",
         )
+    alone = sorted(text for text in texts.values() if text.with_suffix("") not in used)
+    rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
     return found, rejected
 
 
