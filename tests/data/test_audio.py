@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unispeech_ft.data.audio import BadClip, normalise_waveform, pack, read_audio, unpack
+from unispeech_ft.transcription.transcripts import audio_files
 
 FORMATS = {"wav": "WAV", "flac": "FLAC", "mp3": "MP3", "ogg": "OGG", "opus": "OGG"}
 RATES_HZ = (48_000, 44_100, 22_050, 16_000, 8_000)
@@ -51,6 +52,34 @@ def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.flac", speech_like(16_000, 1), 16_000)
     renamed = path.rename(tmp_path / "clip.mp3")
     assert len(read_audio(renamed)) == int(1.3 * 16_000)
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [(".wave", "WAV"), (".aifc", "AIFF"), (".snd", "AU"), (".sph", "NIST"), (".nist", "NIST"), (".mpga", "MP3")],
+)
+def test_files_of_rarer_endings_are_found_and_read(ending: str, kind: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / f"clip{ending}", speech_like(16_000, 1), 16_000, format=kind)
+    (path,), _ = audio_files([tmp_path])
+    assert len(read_audio(path)) / 16_000 == pytest.approx(1.3, abs=0.11)
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec", "kind", "sample"),
+    [(".mp2", "mp2", "mp2", "s16"), (".wv", "wavpack", "wv", "fltp"), (".ac3", "ac3", "ac3", "fltp")],
+)
+def test_files_that_ffmpeg_writes(ending: str, codec: str, kind: str, sample: str, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / f"clip{ending}"), "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(speech_like(48_000, 1).T, format="flt", layout="mono")
+        frame.sample_rate = 48_000
+        size = stream.codec_context.frame_size or 1024
+        for part in av.AudioResampler(format=sample, layout="mono", rate=48_000, frame_size=size).resample(frame):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    (path,), _ = audio_files([tmp_path])
+    assert len(read_audio(path)) / 16_000 == pytest.approx(1.3, abs=0.11)
 
 
 def reason(path: Path) -> str:

@@ -75,6 +75,19 @@ def test_joined_streams(kind: str, rates_hz: tuple[int, ...]) -> None:
     assert max(pieces) <= 2.0
 
 
+@pytest.mark.parametrize("between", [b"", b"id3 \x04\x00\x00\x00INFO"])
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("FLAC", "PCM_16"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "PCM_U8")]
+)
+def test_joined_files(kind: str, subtype: str, between: bytes) -> None:
+    rates_hz = (44_100, 16_000, 11_025, 16_000)
+    first, second, third, last = (encoded(kind, subtype, 3.0, rate_hz) for rate_hz in rates_hz)
+    content = first + between + second + third + between + last
+    assert seconds_of(content) == pytest.approx(12.0, abs=1e-3)
+    with pytest.raises(BadClip):
+        decode_audio(content[:-999])
+
+
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
 @pytest.mark.parametrize(
     ("riff", "data"), [(0, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000), (0x80000024, 0x80000000), (0, None)]
@@ -108,6 +121,51 @@ def test_channels_that_cancel_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_audio(path, channel=1), samples[:, 1])
     with pytest.raises(BadClip, match="channel 2 is asked for"):
         read_audio(path, channel=2)
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.5, 30.0, 45.5])
+@pytest.mark.parametrize(
+    ("signs", "level", "from_end_s"),
+    [
+        ((1, -1, 1, -1), 1.0, None),
+        ((1, -1), 1.0, 8),
+        ((1, -1), 5e-4, None),
+        ((1, -1, 0, 0), 1.0, 2),
+        ((2, -1, -1), 1.0, 3),
+    ],
+)
+def test_channels_that_cancel_for_a_second(
+    signs: tuple[int, ...], level: float, from_end_s: int | None, seconds: float, tmp_path: Path
+) -> None:
+    mono = level * 0.3 * np.random.default_rng(0).normal(size=int(seconds * 16_000))
+    start = max(0, len(mono) - (from_end_s or 60) * 16_000)
+    samples = np.outer(mono, np.ones(len(signs)))
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    assert len(read_audio(tmp_path / "a.wav")) == len(mono)
+    samples[start:] = np.outer(mono[start:], signs)
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    with pytest.raises(BadClip, match=r"cancel .*data.channel 0"):
+        read_audio(tmp_path / "a.wav")
+    with pytest.raises(BadClip, match="cancel"):
+        list(decode_pieces(tmp_path / "a.wav", 10.0, 3.0))
+
+
+@pytest.mark.parametrize("channels", [2, 32])
+def test_channels_that_differ_or_are_silent_do_not_cancel(channels: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    samples = np.zeros((16_000 * 25, channels))
+    samples[: 16_000 * 9] = 0.1 * random.normal(size=(16_000 * 9, channels))
+    samples[16_000 * 12 :, 0] = 0.1 * random.normal(size=16_000 * 13)
+    samples[16_000 * 10 : 16_000 * 12] = np.where(np.arange(channels) % 2, 1, -1) * 2**-15
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    assert len(read_audio(tmp_path / "a.wav")) == 16_000 * 25
+
+
+def test_a_block_of_few_samples_is_not_judged(tmp_path: Path) -> None:
+    samples = 0.1 * np.random.default_rng(0).normal(size=(16_000 * 20 + 1, 2))
+    samples[-1] = (0.1, -0.1)
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    assert len(read_audio(tmp_path / "a.wav")) == len(samples)
 
 
 def test_samples_beyond_all_bounds(tmp_path: Path) -> None:

@@ -22,11 +22,19 @@ from unispeech_ft.data.containers import Content, Joined, Piece, Truncated, stre
 SAMPLE_RATE_HZ = 16_000
 RESAMPLER = "soxr HQ"
 BLOCK_S = 20.0
-# Of files and archive members that are audio by their name; WITH_AV need PyAV.
-SOUNDFILE_ENDINGS = (".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".w64", ".wav")
-AV_ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma")
+# Of files and archive members that are audio by their name; AV_ENDINGS need PyAV.
+SOUNDFILE_ENDINGS = (
+    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus",
+    ".rf64", ".snd", ".sph", ".w64", ".wav", ".wave",
+)  # fmt: skip
+AV_ENDINGS = (
+    ".3gp", ".aac", ".ac3", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".spx", ".webm", ".wma", ".wv",
+)  # fmt: skip
 AUDIO_ENDINGS = SOUNDFILE_ENDINGS + AV_ENDINGS
 LOUDEST = 1e4
+# The mean square of a second without sound (16-bit rounding), and the share of it left where channels cancel.
+SILENT_POWER, CANCELLED = 1e-9, 1e-3
+SHORTEST_JUDGED_S = 0.1
 # Recorders from telephones to ultrasound.
 SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000
 # Segments may end so much later than their recording: lists round.
@@ -84,7 +92,7 @@ def _blocks_of(
         pieces = stream.pieces or (memoryview(content),)
         for samples, rate_hz in _decoded(source, pieces, block_s):
             empty = False
-            yield _mono(samples, channel), rate_hz
+            yield _mono(samples, rate_hz, channel), rate_hz
     if empty:
         raise BadClip("no samples in the file")
 
@@ -134,7 +142,7 @@ def _by_av(source: Path | bytes, reason: str, block_s: float) -> Iterator[tuple[
         raise BadClip(f"not audio that can be decoded ({reason}; nor can PyAV, {type(error).__name__})") from None
 
 
-def _mono(samples: Waveform, channel: int | None) -> Waveform:
+def _mono(samples: Waveform, rate_hz: int, channel: int | None) -> Waveform:
     """One channel, or the mean of `[S, channels]`; refuses what no microphone gives."""
     if not np.isfinite(samples).all():
         raise BadClip("samples that are not finite numbers")
@@ -147,18 +155,35 @@ def _mono(samples: Waveform, channel: int | None) -> Waveform:
     if samples.shape[1] == 1:
         return samples[:, 0]
     mean: Waveform = samples.mean(axis=1)
-    if samples.shape[1] == 2 and _cancel(samples, mean):
+    if _cancel(samples, mean, rate_hz):
         raise BadClip(
-            "the right channel is the inverted left one, so that their mean is silence: choose one (data.channel 0, or"
-            " --channel 0)"
+            "the channels cancel out (one is the inverted other), so that their mean is silence: choose one"
+            " (data.channel 0, or --channel 0)"
         )
     return mean
 
 
-def _cancel(samples: Waveform, mean: Waveform) -> bool:
-    """Whether two channels are loud enough and alike, and their mean is nearly nothing."""
-    left, right = (float(np.mean(np.square(samples[:, side], dtype=np.float64))) for side in (0, 1))
-    return min(left, right) > 1e-8 and float(np.mean(np.square(mean, dtype=np.float64))) < 0.01 * min(left, right)
+def _cancel(samples: Waveform, mean: Waveform, rate_hz: int) -> bool:
+    """Whether, for a second, several channels hold sound and their mean nearly none.
+
+    What is left over after the last whole second is judged with it.
+    """
+    if len(samples) < SHORTEST_JUDGED_S * rate_hz:
+        return False
+    starts = np.arange(max(1, len(samples) // rate_hz)) * rate_hz
+    channels = np.stack([_powers(side, starts) for side in samples.T])
+    sounding = channels > SILENT_POWER
+    loud = sounding.sum(axis=0)
+    expected = (channels * sounding).sum(axis=0) / np.maximum(loud, 1)
+    # Channels without sound make the mean quieter, but cancel nothing.
+    left = _powers(mean, starts) * np.square(samples.shape[1] / np.maximum(loud, 1))
+    return bool(((loud > 1) & (left < CANCELLED * expected)).any())
+
+
+def _powers(mono: Waveform, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Mean squares of the stretches that begin at `starts`, the last up to the end."""
+    powers: npt.NDArray[np.float64] = np.add.reduceat(np.square(mono, dtype=np.float64), starts)
+    return powers / np.diff(starts, append=len(mono))
 
 
 def decode_audio(source: Path | bytes, channel: int | None = None) -> Waveform:

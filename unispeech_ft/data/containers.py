@@ -1,8 +1,8 @@
 """What audio files hold, whatever their headers say: streams that follow one another, each with its true length.
 
 libsndfile reads as many frames as a header states or lets it guess. So the frames of an MP3 are counted, and a header
-with the count is put before them; a chain of Ogg streams is cut where a stream begins; and a WAV that was written
-before its length was known gets that length. All in memory, on views of the file.
+with the count is put before them; a chain of Ogg streams, FLACs or WAVs is cut where one begins; and a WAV that was
+written before its length was known gets that length. All in memory, on views of the file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ BITRATES = {
 RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 LAYER_3 = 1
 OTHER_FORMATS = (b"fLaC", b"FORM", b".snd", b"caff", b"RF64", b"riff", b"\x1a\x45\xdf\xa3")
+FLAC_START = b"fLaC\0\0\0\x22"
 XING_FLAGS = 3  # frames and bytes are stated
 # A file's own count is believed where encoder delay and padding explain what lacks.
 DELAY_FRAMES = 3
@@ -88,14 +89,26 @@ def streams(content: Content) -> list[Stream]:
         Truncated: the file ends before its own header says.
     """
     if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
-        return [_wave(content)]
+        return _waves(content)
     if content[:4] == b"OggS":
         return _ogg(content)
+    if content[:4] == FLAC_START[:4]:
+        return _cut(content, _flac_starts(content))
     return _mpeg(content) or [Stream()]
 
 
-def _wave(content: Content) -> Stream:
-    place = 12
+def _waves(content: Content) -> list[Stream]:
+    """Each WAV, and what stands behind its sound, up to where another begins."""
+    found, start = [], 0
+    while start < len(content):
+        stream, start = _wave(content, start)
+        found.append(stream)
+    return found
+
+
+def _wave(content: Content, start: int) -> tuple[Stream, int]:
+    """The WAV that begins at `start`, and where the next begins or the file ends."""
+    place = start + 12
     while place + 8 <= len(content):
         kind, size = struct.unpack_from("<4sI", content, place)
         there = len(content) - place - 8
@@ -104,18 +117,37 @@ def _wave(content: Content) -> Stream:
             if size > there + 1 and not unknown:
                 raise Truncated
             if not unknown or 0 < size <= there:
-                return Stream()
-            header = bytearray(content[: place + 8])
-            struct.pack_into("<I", header, 4, place + there)
-            struct.pack_into("<I", header, place + 4, there)
-            return Stream((bytes(header), memoryview(content)[place + 8 :]))
+                return _whole_wave(content, start, _next_wave(content, place))
+            header = bytearray(content[start : place + 8])
+            struct.pack_into("<I", header, 4, place + there - start)
+            struct.pack_into("<I", header, place + 4 - start, there)
+            return Stream((bytes(header), memoryview(content)[place + 8 :])), len(content)
         place += 8 + size + size % 2
-    return Stream()
+    return _whole_wave(content, start, len(content))
+
+
+def _whole_wave(content: Content, start: int, end: int) -> tuple[Stream, int]:
+    alone = start == 0 and end == len(content)
+    return Stream(() if alone else (memoryview(content)[start:end],)), end
+
+
+def _next_wave(content: Content, place: int) -> int:
+    """Where a WAV begins behind the chunk at `place` and those that follow it; else the end."""
+    while _is_chunk(content, place):
+        size = struct.unpack_from("<I", content, place + 4)[0]
+        place += 8 + size
+        for start in (place, place + size % 2):
+            if content[start : start + 4] == b"RIFF" and content[start + 8 : start + 12] == b"WAVE":
+                return start
+        place += size % 2
+    return len(content)
 
 
 def _is_chunk(content: Content, place: int) -> bool:
+    if place + 8 > len(content):
+        return False
     name, size = struct.unpack_from("<4sI", content, place)
-    return bool(name.isalnum()) and place + 8 + size <= len(content)
+    return bool(name.strip().isalnum()) and place + 8 + size <= len(content)
 
 
 def _ogg(content: Content) -> list[Stream]:
@@ -134,10 +166,21 @@ def _ogg(content: Content) -> list[Stream]:
         place = end if content[end : end + 4] == b"OggS" else content.find(b"OggS", end)
     if not last:
         raise Truncated
+    return _cut(content, starts)
+
+
+def _cut(content: Content, starts: list[int]) -> list[Stream]:
     if len(starts) < 2:
         return [Stream()]
     view = memoryview(content)
     return [Stream((view[a:b],)) for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
+
+
+def _flac_starts(content: Content) -> list[int]:
+    starts = [0]
+    while (place := content.find(FLAC_START, starts[-1] + 4)) >= 0:
+        starts.append(place)
+    return starts
 
 
 @dataclass(frozen=True)

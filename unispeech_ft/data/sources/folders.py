@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from unispeech_ft.config.sections import DataConfig
@@ -13,19 +15,35 @@ from unispeech_ft.data.sources.tables import read_lines
 from unispeech_ft.data.utterances import FILTERED, Utterance, segment_id
 from unispeech_ft.errors import UserError, first_line
 
-TEXT_ENDINGS = (".txt", ".lab", ".TextGrid", ".textgrid", ".eaf")
+TEXT_ENDINGS = (".txt", ".lab", ".textgrid", ".eaf")
+PLAIN_ENDINGS = (".txt", ".lab", ".TXT", ".LAB")
+NO_TEXT = f"{FILTERED}no text of the same name beside it"
 SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
 WORD_TIERS = ("words", "word", "ort")
+SENTENCE_WORDS = re.compile("sentences?|utts?|utterances?|text|transcripts?|transcriptions?")
+WORD_WORDS = re.compile("words?|ort")
+PHONE_TIERS = {"phone", "phones", "phoneme", "phonemes", "phonetic", "phon", "mau", "kan", "kas", "mas"}
+SILENCES = {"", "sp", "sil", "spn", "<eps>", "<p:>"}
+LABEL_TRACK = re.compile(r"(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)\t(.*)")  # Audacity: seconds, seconds, text
+LABEL_FREQUENCIES = "\\\t"
+HTK_LABEL = re.compile(r"(\d+)\s+(\d+)\s+\S+\s*")
+# In HTK's unit of 100 ns; numbers below are words of a sentence.
+HTK_SHORTEST = 100_000
 
 
 @dataclass(frozen=True)
 class Said:
-    """A stretch of a recording and what is said in it; None for the whole recording."""
+    """A stretch of a recording and what is said in it; None for the whole recording.
+
+    Attributes:
+        fault: why it cannot be used, else None.
+    """
 
     text: str
     start_s: float | None = None
     end_s: float | None = None
     speaker: str | None = None
+    fault: str | None = None
 
 
 def list_folder_of_audio(
@@ -40,16 +58,18 @@ def list_folder_of_audio(
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     audio = [path for path in files if path.suffix.lower() in AUDIO_ENDINGS]
-    texts = {path for path in files if path.suffix in TEXT_ENDINGS}
+    texts = {(path.with_suffix(""), ending): path for path in files if (ending := path.suffix.lower()) in TEXT_ENDINGS}
     by_folder = len({path.parent for path in audio}) > 1 and all(path.parent != folder for path in audio)
     found: list[Utterance] = []
     rejected: list[tuple[str, str]] = []
     used = set()
     for path in audio:
         name = path.relative_to(root).with_suffix("").as_posix()
-        text = next((file for ending in TEXT_ENDINGS if (file := path.with_suffix(ending)) in texts), None)
+        text = next(
+            (texts[place] for ending in TEXT_ENDINGS if (place := (path.with_suffix(""), ending)) in texts), None
+        )
         if text is None:
-            rejected.append((name, f"{FILTERED}no text of the same name beside it"))
+            rejected.append((name, NO_TEXT))
             continue
         used.add(text.with_suffix(""))
         try:
@@ -59,17 +79,22 @@ def list_folder_of_audio(
             continue
         if not said:
             rejected.append((name, f"{FILTERED}{text.name} holds no sentence"))
+        rejected += [(name, f"{text.name}: {item.fault}") for item in said if item.fault]
         for item in said:
+            if item.fault:
+                continue
             identity = segment_id(name, item.start_s, item.end_s)
             speaker = item.speaker or (path.parent.name if by_folder else None)
             found.append(Utterance(identity, path, item.text.strip(), None, speaker, item.start_s, item.end_s))
-    alone = sorted(text for text in texts if text.with_suffix("") not in used)
-    rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
     if not found:
+        faults = [f" ({fault.removeprefix(FILTERED)})" for _, fault in rejected if fault != NO_TEXT]
         raise UserError(
-            f"{key}: {folder} holds {len(audio)} recordings, none with a text of the same name beside it",
-            remedy=f"put a {', '.join(TEXT_ENDINGS[:3])} or .eaf beside each, or name a manifest",
+            f"{key}: {folder} holds {len(audio)} recordings, none with a text of the same name beside it"
+            + "".join(f" that can be used{fault}" for fault in faults[:1]),
+            remedy="put a .txt, .lab, .TextGrid or .eaf beside each, or name a manifest",
         )
+    alone = sorted(text for text in texts.values() if text.with_suffix("") not in used)
+    rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
     return found, rejected
 
 
@@ -79,24 +104,45 @@ def text_beside(recording: Path) -> str | None:
     Raises:
         UserError: it is not UTF-8 or UTF-16.
     """
-    path = next((file for ending in (".txt", ".lab") if (file := recording.with_suffix(ending)).is_file()), None)
+    path = next((file for ending in PLAIN_ENDINGS if (file := recording.with_suffix(ending)).is_file()), None)
     if path is None:
         return None
     try:
-        return _read_text(path, None)[0].text.strip() or None
+        return " ".join(said.text.strip() for said in _read_text(path, None)).strip() or None
     except ValueError as error:
-        raise UserError(f"{path} cannot be read ({error})", remedy="save it as UTF-8") from None
+        raise UserError(f"{path} cannot be read ({error})", remedy="save the sentence alone, as UTF-8") from None
 
 
 def _read_text(path: Path, tier: str | None) -> list[Said]:
-    if path.suffix == ".eaf":
+    if path.suffix.lower() == ".eaf":
         return _elan(path, tier)
     if path.suffix.lower() == ".textgrid":
         return _textgrid(path, tier)
-    lines = [line for _, line in read_lines(path.read_bytes())]
-    if None in lines:
+    found = [line for _, line in read_lines(path.read_bytes())]
+    lines = [line for line in found if line is not None]
+    if len(lines) < len(found):
         raise ValueError("not UTF-8")
-    return [Said(" ".join(str(line).strip() for line in lines))]
+    if _is_htk(lines):
+        raise ValueError("HTK labels with times, not a sentence")
+    return _label_track(lines) or [Said(" ".join(line.strip() for line in lines))]
+
+
+def _is_htk(lines: list[str]) -> bool:
+    found = [HTK_LABEL.fullmatch(line) for line in lines]
+    return bool(found) and all(found) and max(int(label[2]) for label in found if label) >= HTK_SHORTEST
+
+
+def _label_track(lines: list[str]) -> list[Said]:
+    """The segments of an Audacity label track; none where a line is anything else."""
+    found = [LABEL_TRACK.fullmatch(line) for line in lines if not line.startswith(LABEL_FREQUENCIES)]
+    labels = [label for label in found if label]
+    if len(labels) < len(found):
+        return []
+    return [Said(label[3], _seconds(label[1]), _seconds(label[2])) for label in labels]
+
+
+def _seconds(number: str) -> float:
+    return float(number.replace(",", "."))
 
 
 def _textgrid(path: Path, wanted: str | None) -> list[Said]:
@@ -106,15 +152,45 @@ def _textgrid(path: Path, wanted: str | None) -> list[Said]:
         grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
     except Exception as error:
         raise ValueError(first_line(error)) from None
-    names = {name.lower(): name for name in grid.tierNames}
-    if wanted is not None and wanted not in grid.tierNames:
+    names = tuple(name for name in grid.tierNames if isinstance(grid.getTier(name), textgrid.IntervalTier))
+    if wanted is not None and wanted not in names:
         raise ValueError(f"no tier {wanted}; it has {', '.join(grid.tierNames)}")
-    sentences = wanted or next((names[name] for name in SENTENCE_TIERS if name in names), None)
-    words = next((names[name] for name in WORD_TIERS if name in names), None)
-    if sentences is None and words is not None:
-        return [Said(" ".join(entry.label for entry in grid.getTier(words).entries))]
-    tier = grid.getTier(sentences or grid.tierNames[0])
-    return [Said(entry.label, float(entry.start), float(entry.end)) for entry in tier.entries if hasattr(entry, "end")]
+    sentences = [wanted] if wanted else _named(names, SENTENCE_TIERS, SENTENCE_WORDS)
+    words = [] if sentences else _named(names, WORD_TIERS, WORD_WORDS)
+    if words:
+        return [Said(" ".join(entry.label for entry in _spoken(grid.getTier(words[0]).entries)))]
+    speakers = [] if sentences else [name for name in names if not PHONE_TIERS.intersection(_words_of(name))]
+    if not sentences and not speakers:
+        raise ValueError(f"no tier of sentences or words; it has {', '.join(grid.tierNames)}")
+    return [
+        Said(entry.label, float(entry.start), float(entry.end), name if len(speakers) > 1 else None)
+        for name in sentences or speakers
+        for entry in _spoken(grid.getTier(name).entries)
+    ]
+
+
+def _words_of(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
+
+
+def _named(names: tuple[str, ...], known: tuple[str, ...], words: re.Pattern[str]) -> list[str]:
+    """The tier of a known name, or else the one with such a word in its name.
+
+    Raises:
+        ValueError: several have one.
+    """
+    exact = {name.lower(): name for name in names}
+    first = next((exact[name] for name in known if name in exact), None)
+    if first is not None:
+        return [first]
+    alike = [name for name in names if any(words.fullmatch(word) for word in _words_of(name))]
+    if len(alike) > 1:
+        raise ValueError(f"its tiers {', '.join(alike)} are alike: name one in data.text_column")
+    return alike
+
+
+def _spoken(entries: Iterable[Any]) -> list[Any]:
+    return [entry for entry in entries if entry.label.strip().lower() not in SILENCES]
 
 
 def _elan(path: Path, wanted: str | None) -> list[Said]:
@@ -135,5 +211,8 @@ def _annotations(tier: ElementTree.Element, times: dict[str | None, str | None])
     for item in tier.iter("ALIGNABLE_ANNOTATION"):
         start, end = times.get(item.get("TIME_SLOT_REF1")), times.get(item.get("TIME_SLOT_REF2"))
         value = item.findtext("ANNOTATION_VALUE") or ""
-        if start is not None and end is not None:
+        if start is None or end is None:
+            name = item.get("ANNOTATION_ID")
+            yield Said(value, fault=f"annotation {name} of tier {tier.get('TIER_ID')} begins or ends at no known time")
+        else:
             yield Said(value, int(start) / 1000, int(end) / 1000, tier.get("PARTICIPANT") or None)

@@ -1,0 +1,128 @@
+"""Folders of recordings with texts beside them: times and phones are not read aloud, and nothing vanishes unsaid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.sources.folders import list_folder_of_audio, text_beside
+from unispeech_ft.data.utterances import Utterance
+from unispeech_ft.errors import UserError
+
+Found = tuple[list[Utterance], list[tuple[str, str]]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two recordings, of which `b` has a plain sentence beside it."""
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * np.random.default_rng(0).normal(size=16_000), 16_000)
+    (tmp_path / "b.txt").write_text("2 3 times")
+    return tmp_path
+
+
+def listed(folder: Path, **keys: str) -> Found:
+    return list_folder_of_audio(folder, folder, DataConfig(source="manifest", root=str(folder), **keys), "data.train")
+
+
+def said(folder: Path, **keys: str) -> list[tuple[str | None, float | None, float | None, str | None]]:
+    return [(item.text, item.start_s, item.end_s, item.speaker) for item in listed(folder, **keys)[0]][:-1]
+
+
+@pytest.mark.parametrize("ending", [".txt", ".lab"])
+def test_a_label_track_of_audacity_is_segments(ending: str, folder: Path) -> None:
+    (folder / f"a{ending}").write_text("0.5\t1.5\thello you\n\\\t80.0\t900.0\n1,75\t2,000000\tthere\n2.5\t3\t\n")
+    assert said(folder) == [("hello you", 0.5, 1.5, None), ("there", 1.75, 2.0, None)]
+    assert text_beside(folder / "a.wav") == "hello you there"
+
+
+def test_labels_of_htk_are_no_sentence(folder: Path) -> None:
+    (folder / "a.lab").write_text("0 5000000 h\n5000000 7000000 @\n")
+    found, rejected = listed(folder)
+    assert [item.text for item in found] == ["2 3 times"]
+    assert rejected == [("a", "a.lab cannot be read (HTK labels with times, not a sentence)")]
+    with pytest.raises(UserError, match="HTK labels with times"):
+        text_beside(folder / "a.wav")
+
+
+def textgrid(path: Path, **tiers: str) -> None:
+    """Tiers that cut 1 s into as many parts as they have labels; `_` in their names stands for `-`."""
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", "1", "<exists>", str(len(tiers))]
+    for name, labels in tiers.items():
+        marks = labels.split("|")
+        lines += ['"IntervalTier"', f'"{name.replace("_", "-")}"', "0", "1", str(len(marks))]
+        for place, label in enumerate(marks):
+            lines += [str(place / len(marks)), str((place + 1) / len(marks)), f'"{label}"']
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_tiers_of_speakers_are_all_read(folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", Anna="good day||", Ortrud="|sil|how are you|", phones="g|d")
+    assert said(folder) == [("good day", 0.0, 1 / 3, "Anna"), ("how are you", 0.5, 0.75, "Ortrud")]
+
+
+@pytest.mark.parametrize("words", ["ORT_MAU", "words", "Anna_words"])
+def test_phones_are_no_sentences_where_words_are_there(words: str, folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", MAU="h|@", KAN_MAU="h@", **{words: "<p:>|good|sp|<eps>|day|sil|spn"})
+    assert said(folder) == [("good day", None, None, None)]
+
+
+def test_a_tier_of_sentences_by_a_part_of_its_name(folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", phones="h|@", Anna_utts="good day|", words="good|day")
+    assert said(folder) == [("good day", 0.0, 0.5, None)]
+
+
+def test_textgrids_without_a_sentence_are_refused(folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", phones="h|@")
+    assert listed(folder)[1][0][1].endswith("(no tier of sentences or words; it has phones)")
+    textgrid(folder / "a.TextGrid", Anna_words="good|day", Ben_words="how|are")
+    assert listed(folder)[1][0][1].endswith("(its tiers Anna-words, Ben-words are alike: name one in data.text_column)")
+
+
+def test_an_annotation_without_a_time_is_reported(folder: Path) -> None:
+    slots = "".join(
+        f'<TIME_SLOT TIME_SLOT_ID="t{place}"{value}/>'
+        for place, value in enumerate((' TIME_VALUE="0"', "", ' TIME_VALUE="900"'))
+    )
+    annotations = "".join(
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a{start}" TIME_SLOT_REF1="t{start}" TIME_SLOT_REF2="t{end}">'
+        f"<ANNOTATION_VALUE>{text}</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>"
+        for start, end, text in ((0, 1, "one"), (1, 2, "two"), (0, 2, "three"))
+    )
+    (folder / "a.EAF").write_text(
+        f"<ANNOTATION_DOCUMENT><TIME_ORDER>{slots}</TIME_ORDER>"
+        f'<TIER TIER_ID="x">{annotations}</TIER></ANNOTATION_DOCUMENT>'
+    )
+    assert said(folder) == [("three", 0.0, 0.9, None)]
+    assert [reason for _, reason in listed(folder)[1]] == [
+        f"a.EAF: annotation a{number} of tier x begins or ends at no known time" for number in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("ending", [".TXT", ".LAB", ".Txt"])
+def test_endings_of_texts_without_case(ending: str, folder: Path) -> None:
+    (folder / f"a{ending}").write_text("good day")
+    assert said(folder) == [("good day", None, None, None)]
+    assert ending == ".Txt" or text_beside(folder / "a.wav") == "good day"
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "why"),
+    [
+        (".txt", b"\xff\xffo", r" that can be used \(b.txt cannot be read \(not UTF-8\)\)$"),
+        (".lab", b"0 5000000 h", r" that can be used \(b.lab cannot be read \(HTK labels .*\)\)$"),
+        (".txt", b"", r" that can be used \(b.txt holds no sentence\)$"),
+        (".doc", b"good day", "2 recordings, none with a text of the same name beside it$"),
+    ],
+)
+def test_a_folder_of_which_no_text_can_be_used_says_why(ending: str, content: bytes, why: str, folder: Path) -> None:
+    (folder / "b.txt").unlink()
+    (folder / f"b{ending}").write_bytes(content)
+    with pytest.raises(UserError) as refused:
+        listed(folder)
+    assert re.search(why, refused.value.what)
