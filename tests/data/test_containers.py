@@ -217,3 +217,23 @@ def test_durations_agree_with_ffmpeg(
         expected = sum(frame.samples / frame.sample_rate for frame in container.decode(container.streams.audio[0]))
     assert seconds_of(tmp_path / name) == pytest.approx(expected, abs=0.1)
     assert seconds_of((tmp_path / name).read_bytes()) == pytest.approx(expected, abs=0.1)
+
+
+def adpcm(level: float) -> bytes:
+    """A WAV of a codec that libsndfile does not know."""
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="wav") as container:
+        stream = container.add_stream("adpcm_yamaha", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(level * tone(2.0, 16_000).T, format="flt", layout="mono")
+        frame.sample_rate = 16_000
+        size = stream.codec_context.frame_size
+        for part in av.AudioResampler(format="s16", layout="mono", rate=16_000, frame_size=size).resample(frame):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def test_joined_files_that_need_ffmpeg_are_each_read_once() -> None:
+    joined = np.concatenate((decode_audio(adpcm(1.0)), decode_audio(adpcm(0.1))))
+    np.testing.assert_array_equal(decode_audio(adpcm(1.0) + adpcm(0.1)), joined)

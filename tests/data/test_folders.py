@@ -126,3 +126,8 @@ def test_a_folder_of_which_no_text_can_be_used_says_why(ending: str, content: by
     with pytest.raises(UserError) as refused:
         listed(folder)
     assert re.search(why, refused.value.what)
+
+
+def test_the_sample_numbers_of_timit_are_not_read_aloud(folder: Path) -> None:
+    (folder / "a.TXT").write_text("0 46797 She had your dark suit in greasy wash water all year.\n")
+    assert said(folder) == [("She had your dark suit in greasy wash water all year.", None, None, None)]

@@ -89,20 +89,21 @@ def _blocks_of(
         raise BadClip("truncated: the file ends before its own header says") from None
     empty = True
     for stream in found:
-        pieces = stream.pieces or (memoryview(content),)
-        for samples, rate_hz in _decoded(source, pieces, block_s):
+        for samples, rate_hz in _decoded(source, content, stream.pieces, block_s):
             empty = False
             yield _mono(samples, rate_hz, channel), rate_hz
     if empty:
         raise BadClip("no samples in the file")
 
 
-def _decoded(source: Path | bytes, pieces: tuple[Piece, ...], block_s: float) -> Iterator[tuple[Waveform, int]]:
+def _decoded(
+    source: Path | bytes, content: Content, pieces: tuple[Piece, ...], block_s: float
+) -> Iterator[tuple[Waveform, int]]:
     """Blocks `[S, channels]` of one stream, with their rate."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(Joined(pieces)) as file:
+        with soundfile.SoundFile(Joined(pieces or (memoryview(content),))) as file:
             declared, rate_hz, num_read = file.frames, file.samplerate, 0
             if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
                 raise BadClip(f"a sampling rate of {rate_hz} Hz")
@@ -111,13 +112,13 @@ def _decoded(source: Path | bytes, pieces: tuple[Piece, ...], block_s: float) ->
                 yield samples, rate_hz
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
-        yield from _by_av(source, reason, block_s)
+        yield from _by_av(Joined(pieces) if pieces else source, reason, block_s)
         return
     if declared - num_read > max(MISSING_SHARE * declared, MISSING_FRAMES):
         raise BadClip(f"truncated: {num_read / rate_hz:.2f} s decoded of more that the file declares")
 
 
-def _by_av(source: Path | bytes, reason: str, block_s: float) -> Iterator[tuple[Waveform, int]]:
+def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterator[tuple[Waveform, int]]:
     """What soundfile cannot read, decoded by PyAV."""
     try:
         import av
@@ -125,7 +126,10 @@ def _by_av(source: Path | bytes, reason: str, block_s: float) -> Iterator[tuple[
         refused = f"not audio that can be decoded ({reason}); m4a, AAC, WebM and others: pip install 'unispeech-ft[av]'"
         raise BadClip(refused) from None
     try:
-        with av.open(str(source) if isinstance(source, Path) else io.BytesIO(source), mode="r") as container:
+        opened = (
+            io.BytesIO(source) if isinstance(source, bytes) else source if isinstance(source, Joined) else str(source)
+        )
+        with av.open(opened, mode="r") as container:
             if not container.streams.audio:
                 raise BadClip(f"not audio that can be decoded ({reason}; nor does PyAV find sound in it)")
             held: list[Waveform] = []

@@ -27,6 +27,7 @@ SILENCES = {"", "sp", "sil", "spn", "<eps>", "<p:>"}
 LABEL_TRACK = re.compile(r"(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)\t(.*)")  # Audacity: seconds, seconds, text
 LABEL_FREQUENCIES = "\\\t"
 HTK_LABEL = re.compile(r"(\d+)\s+(\d+)\s+\S+\s*")
+TIMIT_SENTENCE = re.compile(r"0 \d{4,} (\S+ .+)")  # first and last sample of the recording, and what is said in it
 # In HTK's unit of 100 ns; numbers below are words of a sentence.
 HTK_SHORTEST = 100_000
 
@@ -124,6 +125,8 @@ def _read_text(path: Path, tier: str | None) -> list[Said]:
         raise ValueError("not UTF-8")
     if _is_htk(lines):
         raise ValueError("HTK labels with times, not a sentence")
+    if len(lines) == 1 and (whole := TIMIT_SENTENCE.fullmatch(lines[0].strip())):
+        return [Said(whole[1])]
     return _label_track(lines) or [Said(" ".join(line.strip() for line in lines))]
 
 
