@@ -21,7 +21,6 @@ from unispeech_ft.runs.evidence import Evidence, Fault
 from unispeech_ft.scoring import Summary, UtteranceScore, distance, summarize
 from unispeech_ft.version import VERSION
 
-COUNTS = ("utterances", "reference_phones", "substitutions", "deletions", "insertions")
 SMALL_FILES = ["README.md", "*.json", "*.yaml", "eval/*"]
 
 

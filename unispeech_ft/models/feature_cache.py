@@ -88,16 +88,15 @@ def _fill(
     front_end: FrontEnd,
     audio: PreparedAudio,
     rows: Sequence[int],
-    frames: int,
     dtype: npt.DTypeLike,
     label: str,
 ) -> npt.NDArray[np.int64]:
-    values = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=(frames, front_end.num_channels))
-    allocate(file)
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([front_end.num_frames(int(audio.num_samples[row])) for row in rows], out=offsets[1:])
+    shape = (int(offsets[-1]), front_end.num_channels)
+    values = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    allocate(file)
     longest_first = sorted(range(len(rows)), key=lambda index: -int(audio.num_samples[rows[index]]))
-    counts = [front_end.num_frames(int(audio.num_samples[row])) for row in rows]
-    np.cumsum(counts, out=offsets[1:])
     step = 1 if front_end.model.device.type == "cpu" else CLIPS_A_TIME
     with tqdm(total=len(rows), desc=label, unit="clip", disable=not label, leave=False) as bar:
         for start in range(0, len(rows), step):
@@ -139,8 +138,7 @@ def cache_features(
     folder = cache_dir / "features" / f"{names.hexdigest()[:16]}-{front_end.key()[:16]}"
 
     def fill(partial: Path) -> None:
-        total = sum(front_end.num_frames(int(audio.num_samples[row])) for row in rows)
-        offsets = _fill(partial / "values.npy", front_end, audio, rows, total, dtype, label)
+        offsets = _fill(partial / "values.npy", front_end, audio, rows, dtype, label)
         np.save(partial / "offsets.npy", offsets)
 
     keep(folder, fill)

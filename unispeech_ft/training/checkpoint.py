@@ -144,6 +144,10 @@ def load_weights(folder: Path, model: PreTrainedModel) -> None:
     fault = damage(folder)
     if fault:
         raise UserError(f"{folder}: {fault}", remedy="resume the run, which scores its last checkpoint again")
+    _put_weights(folder, model)
+
+
+def _put_weights(folder: Path, model: PreTrainedModel) -> None:
     weights = torch.load(folder / WEIGHTS, map_location=model.device, weights_only=True)
     check_finite(weights, str(folder))
     missing, unexpected = model.load_state_dict(weights, strict=False)
@@ -233,7 +237,8 @@ def read_progress(folder: Path, identity: str) -> Progress:
 def load_checkpoint(
     folder: Path, model: PreTrainedModel, optimizer: Any, scaler: Any, identity: str
 ) -> tuple[Progress, Mapping[str, Any] | None]:
-    """Restores model and optimiser; returns the counters and the task's own state.
+    """Restores model and optimiser from a checkpoint that `find_checkpoint` found whole; returns the counters and the
+    task's own state.
 
     Raises:
         UserError: see `read_progress`; or a file of the checkpoint is damaged.
@@ -245,7 +250,7 @@ def load_checkpoint(
         task_state = json.loads(own.read_text(encoding="utf-8")) if own.exists() else None
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise _unreadable(folder, error) from None
-    load_weights(folder, model)
+    _put_weights(folder, model)
     optimizer.load_state_dict(state["optimizer"])
     if scaler and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
