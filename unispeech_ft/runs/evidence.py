@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from unispeech_ft.config.reading import modernise, read_yaml
+from unispeech_ft.config.earlier import modernise
+from unispeech_ft.config.reading import read_yaml
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.files import parse_json
