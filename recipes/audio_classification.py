@@ -17,16 +17,16 @@ if __name__ == "__main__":
     before_torch_loads()
 
 from unispeech_ft.config.reading import read_configs
+from unispeech_ft.data.labelled import describe_clips, open_clips
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
 from unispeech_ft.runs.directory import open_run, reserved
 from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
-from unispeech_ft.tasks.audio_classification.data import describe_clips, open_clips
 from unispeech_ft.tasks.audio_classification.evaluate import Summary
 from unispeech_ft.tasks.audio_classification.export import score_and_export
 from unispeech_ft.tasks.audio_classification.model import build_classifier
-from unispeech_ft.tasks.audio_classification.task import AudioClassificationTask
+from unispeech_ft.tasks.audio_classification.task import AudioClassificationTask, label_source
 from unispeech_ft.training import launch
 from unispeech_ft.training.loop import train
 
@@ -41,12 +41,13 @@ def main() -> None:
 def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
     """One run, and whether it is the last; returns the summaries of its scored splits, on the first process alone."""
     accelerator = launch.start(config.tracking.trackers, config.output_dir)
-    clips = open_clips(config.data, config.audio_classification, launch.turns_of(accelerator))
+    clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
     accelerator.print("\n".join(describe_clips(clips)))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
 
+    clips = clips.augmented(config.augmentation, config.seed)
     built = build_classifier(config.model, config.mask, config.data, clips.classes, config.seed)
     place(built.model, accelerator.device, config.model, config.training)
     features = {

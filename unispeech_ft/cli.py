@@ -29,6 +29,7 @@ from unispeech_ft.commands import (
     push,
     transcribe,
     verify,
+    verify_speakers,
 )
 from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.errors import UserError, raise_all, run_command
@@ -83,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_options(command("convert", convert.run, convert.SUMMARY))
     push.add_options(command("push", push.run, push.SUMMARY))
     verify.add_options(command("verify", verify.run, verify.SUMMARY))
+    verify_speakers.add_options(command("verify-speakers", verify_speakers.run, verify_speakers.SUMMARY))
     export.add_options(command("export", export.run, export.SUMMARY))
     return parser
 

@@ -31,6 +31,9 @@ class Stream(IntEnum):
     RECORDING_CUT = 11
     WINDOW_ORDER = 12
     EVALUATION_REPLACEMENT = 13
+    AUGMENTATION = 14
+    CROP = 15
+    TRIALS = 16
 
 
 def generator(seed: int, stream: Stream, *name: int) -> np.random.Generator:

@@ -161,6 +161,7 @@ class OptimizerConfig(Section):
     """AdamW; with weight_decay 0 it is Adam."""
 
     lr: Positive = 2e-5
+    head_lr: Positive | None = Field(None, description="of the head; null: lr")
     betas: tuple[Probability, Probability] = Field((0.9, 0.98), strict=False)
     eps: Positive = 1e-8
     weight_decay: NotNegative = 0.0
@@ -191,6 +192,34 @@ class EvaluationConfig(Section):
         None,
         description="second labelling, scored against the references: espeak, lexicon, column, published or a file",
     )
+
+
+class AugmentationConfig(Section):
+    """Changed copies of the training clips, made once: each has its name, and features that stay cached."""
+
+    speeds: tuple[Positive, ...] = Field(
+        (), strict=False, description="a copy at each of these speeds; 0.9 is slower and lower"
+    )
+    copies: Count = Field(0, description="copies, each with a room and a noise of its own")
+    noise: str | None = Field(None, description="folder of noises")
+    rooms: str | None = Field(None, description="folder of room impulse responses")
+    snr_db: tuple[float, float] = Field((5.0, 20.0), strict=False, description="speech over noise, from and to")
+    share: Probability = Field(0.6, description="of those copies get a room; of those copies get a noise")
+
+    def checks(self) -> list[Check]:
+        """Faults that only several keys together show."""
+        return [
+            (
+                self.copies > 0 and self.noise is None and self.rooms is None,
+                "augmentation.copies is given without noise or rooms",
+                "name a folder in augmentation.noise or augmentation.rooms",
+            ),
+            (
+                self.snr_db[0] > self.snr_db[1],
+                f"augmentation.snr_db {self.snr_db} ends below its beginning",
+                "give the lower one first",
+            ),
+        ]
 
 
 class CheckpointingConfig(Section):

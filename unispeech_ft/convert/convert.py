@@ -15,6 +15,7 @@ from unispeech_ft.convert.recognise import Target, choose_target, recognise_fami
 from unispeech_ft.convert.renaming import BACKBONE, CTC_HEAD, POSITION_BIAS, Renamed, bare, rename_all
 from unispeech_ft.convert.settings import read_settings
 from unispeech_ft.convert.shapes import facts_of, settle
+from unispeech_ft.convert.speaker import apart, is_speaker_file
 from unispeech_ft.convert.weights import Array, check, expected_shapes, filled_in, write_safetensors
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import atomic_folder
@@ -42,6 +43,8 @@ class Plan:
         filled: tensors that the original has not, with values at which they change nothing.
         random: names that the class will start at random.
         notes: what was decided on the way: disagreements, defaults, unknowns.
+        head: tensors of a speaker head beside the encoder, its names → `whole`'s.
+        whole: the file with the head, where there is one.
     """
 
     original: OriginalFile
@@ -53,6 +56,8 @@ class Plan:
     filled: Mapping[str, Array]
     random: Sequence[str]
     notes: Sequence[str]
+    head: Mapping[str, str]
+    whole: OriginalFile
 
     @property
     def added(self) -> dict[str, str]:
@@ -73,18 +78,23 @@ def _normalises(said: bool | None, config: PreTrainedConfig, notes: list[str]) -
     return normalize
 
 
-def plan_conversion(checkpoint: Path, dictionary: Path | None = None) -> Plan:
+def plan_conversion(checkpoint: Path, dictionary: Path | None = None, upstream: Path | None = None) -> Plan:
     """Recognises an original file and settles what it becomes; writes nothing.
 
     Args:
         checkpoint: original file of any supported family.
         dictionary: of its phones, where the file holds none.
+        upstream: checkpoint that a speaker head's encoder began from, where the file does not say what it is.
 
     Raises:
         UserError: it is unreadable, hostile, of no supported family, incomplete, or does not fit the dictionary.
     """
-    original = open_original(checkpoint)
+    whole = original = open_original(checkpoint)
     notes: list[str] = []
+    head: dict[str, str] = {}
+    head_settings = None
+    if is_speaker_file(whole.content):
+        original, head, head_settings = apart(whole, upstream)
     try:
         settings = read_settings(original.content)
         tensors = original.content["model"]
@@ -105,20 +115,26 @@ def plan_conversion(checkpoint: Path, dictionary: Path | None = None) -> Plan:
         filled = filled_in(target, missing, expected, {bare(name): shape for name, shape in shapes.items()})
         random = check(target, renamed, filled, expected, shapes)
         normalize = _normalises(settings.normalize, config, notes)
+        if head_settings is not None:
+            config.head = head_settings
     except UserError as error:
         named = str(checkpoint) in error.what
         raise UserError(error.what if named else f"{checkpoint}: {error.what}", remedy=error.remedy) from None
-    return Plan(original, target, config, normalize, tokenizer, renamed, filled, random, notes)
+    return Plan(original, target, config, normalize, tokenizer, renamed, filled, random, notes, head, whole)
 
 
 def _write(plan: Plan, folder: Path) -> None:
     tensors = plan.original.content["model"]
     originals = {name: tensors[old].shape for name, old in plan.renamed.names.items()}
+    of_head = {name: plan.whole.content["model"][old] for name, old in plan.head.items()}
+    originals |= {name: tensor.shape for name, tensor in of_head.items()}
     shapes = originals | {name: array.shape for name, array in plan.filled.items()}
 
     def read(name: str) -> Array:
         if name in plan.filled:
             return plan.filled[name]
+        if name in of_head:
+            return plan.whole.read(of_head[name])
         return plan.original.read(tensors[plan.renamed.names[name]])
 
     sha256 = plan.original.sha256()
@@ -151,13 +167,15 @@ def _refuse_existing(out: Path) -> None:
         raise UserError(f"{out} exists already", remedy="name a new folder, or remove it first")
 
 
-def convert(checkpoint: Path, out: Path, dictionary: Path | None = None) -> Plan:
+def convert(checkpoint: Path, out: Path, dictionary: Path | None = None, upstream: Path | None = None) -> Plan:
     """Converts an original checkpoint.
 
     Args:
-        checkpoint: original file of UniSpeech, UniSpeech-SAT, WavLM, ILS-SSL, HuBERT or wav2vec 2.0.
+        checkpoint: original file of UniSpeech, UniSpeech-SAT, WavLM, ILS-SSL, HuBERT or wav2vec 2.0, or one of the
+            released speaker verifications.
         out: folder that does not exist yet.
         dictionary: of the phones of its CTC head, where the file holds none.
+        upstream: see `plan_conversion`.
 
     Returns:
         What was recognised and decided.
@@ -166,6 +184,6 @@ def convert(checkpoint: Path, out: Path, dictionary: Path | None = None) -> Plan
         UserError: see `plan_conversion` and `write_folder`.
     """
     _refuse_existing(out)
-    plan = plan_conversion(checkpoint, dictionary)
+    plan = plan_conversion(checkpoint, dictionary, upstream)
     write_folder(plan, out)
     return plan

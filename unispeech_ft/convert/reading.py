@@ -232,11 +232,12 @@ def _read(stream: BinaryIO, file_bytes: int) -> tuple[Any, dict[str, tuple[int, 
     raise damaged("neither a zip archive nor a pickle of torch.save")
 
 
-def open_original(path: Path) -> OriginalFile:
+def open_original(path: Path, *, needs_tensors: bool = True) -> OriginalFile:
     """Opens an original checkpoint without executing, importing or unpacking anything of it.
 
     Args:
         path: a file that `torch.save` wrote, zip or older.
+        needs_tensors: false where only what it says of the model is asked for.
 
     Raises:
         UserError: it cannot be read, is no such file, is damaged, or is hostile.
@@ -245,9 +246,12 @@ def open_original(path: Path) -> OriginalFile:
         with _open(path) as stream:
             file_bytes = os.fstat(stream.fileno()).st_size
             content, spans = _read(stream, file_bytes)
-        if not isinstance(content, dict) or not isinstance(content.get("model"), dict) or not content["model"]:
+        if not isinstance(content, dict):
+            raise damaged("a torch file, but no dictionary")
+        if needs_tensors and (not isinstance(content.get("model"), dict) or not content["model"]):
             raise damaged("a torch file, but without the tensors of a model under 'model'")
-        return OriginalFile(path, content, _checked_starts(content, spans, file_bytes))
+        starts = _checked_starts(content, spans, file_bytes) if needs_tensors else {}
+        return OriginalFile(path, content, starts)
     except UserError as error:
         named = str(path) in error.what
         raise UserError(error.what if named else f"{path}: {error.what}", remedy=error.remedy) from None

@@ -19,6 +19,7 @@ from unispeech_ft.config.sections import MaskConfig
 from unispeech_ft.data.batch_plan import BatchPlan, MicroBatch, passes
 from unispeech_ft.data.masking import Masks, sample_masks
 from unispeech_ft.data.row import Row, row_of
+from unispeech_ft.randomness import Stream, generator
 
 ClipFeatures = Callable[[int], npt.NDArray[Any]]
 # Names the dropout of a batch's parts: no epoch has so many micro-batches.
@@ -80,6 +81,7 @@ class TrainingSet:
         clip_features: index → `[T, F]`.
         labels: label ids of each clip.
         num_channels: `C`, the hidden size, for the channel mask.
+        crop_frames: of a longer clip so many frames are taken, drawn by epoch and clip; None for all.
     """
 
     clip_features: ClipFeatures
@@ -87,11 +89,16 @@ class TrainingSet:
     num_channels: int
     mask: MaskConfig
     seed: int
+    crop_frames: int | None = None
 
     def batch(self, *micro_batches: MicroBatch) -> Batch:
         """The tensors of planned micro-batches that pass the model together; a pure function of them."""
         clips = [clip for micro_batch in micro_batches for clip in micro_batch.clips]
-        features = [self.clip_features(clip) for clip in clips]
+        features = [
+            self._cropped(self.clip_features(clip), micro_batch.epoch, clip)
+            for micro_batch in micro_batches
+            for clip in micro_batch.clips
+        ]
         masks = self._masks(micro_batches, [len(clip) for clip in features])
         labels = [self.labels[clip] for clip in clips]
         return Batch(
@@ -105,6 +112,13 @@ class TrainingSet:
             torch.tensor([label for line in labels for label in line], dtype=torch.long),
             tuple(len(line) for line in labels),
         )
+
+    def _cropped(self, features: npt.NDArray[Any], epoch: int, clip: int) -> npt.NDArray[Any]:
+        spare = 0 if self.crop_frames is None else len(features) - self.crop_frames
+        if spare <= 0:
+            return features
+        first = int(generator(self.seed, Stream.CROP, epoch, clip).integers(spare + 1))
+        return features[first : first + len(features) - spare]
 
     def _masks(self, micro_batches: Sequence[MicroBatch], num_frames: Sequence[int]) -> Masks:
         """The masks of some micro-batches: time `[N]`, channels `[B, C]`; each has those that it has alone."""

@@ -79,6 +79,15 @@ class PreparedAudio:
         values = self.dataset[row]
         return unpack(values["samples"], values["scale"])
 
+    @property
+    def key(self) -> str:
+        """Identifies the audio."""
+        return self.folder.name
+
+    def name(self, row: int) -> str:
+        """The id of a row."""
+        return str(self.dataset[row]["id"])
+
     def duration_s(self, row: int) -> float:
         return float(self.num_samples[row]) / SAMPLE_RATE_HZ
 

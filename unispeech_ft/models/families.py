@@ -49,8 +49,9 @@ def shares_position_bias(config: PreTrainedConfig) -> bool:
 
 
 def backbone(model: PreTrainedModel) -> Any:
-    """The model without its head; its modules have the names that all families share."""
-    return getattr(model, model.base_model_prefix)
+    """The model without its head, or the model itself where it has none; its modules have the names that all families
+    share."""
+    return getattr(model, model.base_model_prefix, model)
 
 
 def num_frames(config: PreTrainedConfig, num_samples: int) -> int:

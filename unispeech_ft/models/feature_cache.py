@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from unispeech_ft.config.sections import TrainingConfig
-from unispeech_ft.data.prepare import PreparedAudio
+from unispeech_ft.data.augmentation import Audio
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import allocate, keep
 from unispeech_ft.models.front_end import Features, FrontEnd
@@ -56,7 +56,7 @@ class ComputedFeatures:
     """Features made anew each time they are asked for; in the place of a `FeatureStore`."""
 
     front_end: FrontEnd
-    audio: PreparedAudio
+    audio: Audio
     rows: Sequence[int]
 
     @property
@@ -76,9 +76,9 @@ def store_size_bytes(front_end: FrontEnd, num_samples: Sequence[int], dtype: npt
     return frames * front_end.num_channels * np.dtype(dtype).itemsize
 
 
-def _not_finite(audio: PreparedAudio, row: int, dtype: npt.DTypeLike) -> UserError:
+def _not_finite(audio: Audio, row: int, dtype: npt.DTypeLike) -> UserError:
     return UserError(
-        f"the features of clip {audio.dataset[row]['id']} are not finite numbers in {np.dtype(dtype).name}",
+        f"the features of clip {audio.name(row)} are not finite numbers in {np.dtype(dtype).name}",
         remedy="look at that clip; where it is sound, the weights of the base model's extractor are damaged",
     )
 
@@ -86,7 +86,7 @@ def _not_finite(audio: PreparedAudio, row: int, dtype: npt.DTypeLike) -> UserErr
 def _fill(
     file: Path,
     front_end: FrontEnd,
-    audio: PreparedAudio,
+    audio: Audio,
     rows: Sequence[int],
     dtype: npt.DTypeLike,
     label: str,
@@ -114,7 +114,7 @@ def _fill(
 
 def cache_features(
     front_end: FrontEnd,
-    audio: PreparedAudio,
+    audio: Audio,
     rows: Sequence[int],
     cache_dir: Path,
     *,
@@ -134,7 +134,7 @@ def cache_features(
         UserError: the features of a clip are not finite.
         OSError: they cannot be written.
     """
-    names = hashlib.sha256(json.dumps([audio.folder.name, list(map(int, rows)), np.dtype(dtype).name]).encode())
+    names = hashlib.sha256(json.dumps([audio.key, list(map(int, rows)), np.dtype(dtype).name]).encode())
     folder = cache_dir / "features" / f"{names.hexdigest()[:16]}-{front_end.key()[:16]}"
 
     def fill(partial: Path) -> None:
@@ -146,7 +146,7 @@ def cache_features(
 
 
 def open_features(
-    audio: PreparedAudio,
+    audio: Audio,
     rows: Sequence[int],
     front_end: FrontEnd,
     cache_dir: Path,

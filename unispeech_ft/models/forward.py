@@ -119,8 +119,14 @@ def _checkpointed(layer: Any, run: Callable[..., Any], *arguments: object) -> An
     return run(layer, *arguments)
 
 
-def _layers(model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Sequence[int]) -> Tensor:
-    """Some encoder layers in stock kernels, and the norm behind the last where layers begin with theirs."""
+def _layers(
+    model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Sequence[int], inputs: list[Tensor] | None
+) -> Tensor:
+    """Some encoder layers in stock kernels, and the norm behind the last where layers begin with theirs.
+
+    Args:
+        inputs: takes what enters each layer.
+    """
     encoder: Any = backbone(model).encoder
     norm_first = bool(model.config.do_stable_layer_norm)
     bias = None
@@ -128,11 +134,15 @@ def _layers(model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Seq
         table = position_bias(encoder.layers[0].attention, layout.longest).to(autocast_dtype(hidden))
         bias = by_query_and_key(table) if hidden.device.type == "cpu" else table
     for index in indices:
+        if inputs is not None:
+            inputs.append(hidden)
         hidden = _checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
     return encoder.layer_norm(hidden) if norm_first else hidden
 
 
-def _fused_layers(model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Sequence[int]) -> Tensor:
+def _fused_layers(
+    model: PreTrainedModel, hidden: Tensor, layout: Layout, indices: Sequence[int], inputs: list[Tensor] | None
+) -> Tensor:
     """`_layers` in Triton's kernels."""
     encoder: Any = backbone(model).encoder
     layers = [encoder.layers[index] for index in indices]
@@ -144,28 +154,37 @@ def _fused_layers(model: PreTrainedModel, hidden: Tensor, layout: Layout, indice
     hidden, normed = hidden.to(dtype), normed.to(dtype)
     for layer, copies, next_norm in zip(layers, copies_of(layers, dtype), norms[1:], strict=True):
         norm = next_norm if norm_first else None
+        if inputs is not None:
+            inputs.append(hidden)
         hidden, normed = _checkpointed(layer, fused_layer, copies, hidden, normed, layout, table, norm)
     return normed
 
 
-def _encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None) -> Tensor:
+def _encoder(
+    model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None, inputs: list[Tensor] | None
+) -> Tensor:
     encoder: Any = backbone(model).encoder
     norm_first = bool(model.config.do_stable_layer_norm)
     hidden = hidden + _positions(encoder.pos_conv_embed, hidden, layout)
     hidden = _drop(encoder.dropout, hidden if norm_first else encoder.layer_norm(hidden))
     indices = range(len(encoder.layers)) if layers is None else layers
     run = _fused_layers if indices and can_fuse(model, hidden) else _layers
-    return run(model, hidden, layout, indices)
+    return run(model, hidden, layout, indices, inputs)
 
 
-def _stock_encoder(model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None) -> Tensor:
+def _stock_encoder(
+    model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None, inputs: list[Tensor] | None
+) -> Tensor:
     """Wav2Vec2-BERT's encoder on the clips padded to the longest."""
     base: Any = backbone(model)
     clips, width, places = len(layout.num_frames), layout.longest, layout.padded_places
     padded = spread(hidden, places, clips * width).view(clips, width, -1)
     mask = frame_mask(layout.starts.diff(), width)
     with kept_layers(base.encoder, layers):
-        encoded = base.encoder(padded, attention_mask=mask).last_hidden_state
+        found = base.encoder(padded, attention_mask=mask, output_hidden_states=inputs is not None)
+    encoded = found.last_hidden_state
+    if inputs is not None:
+        inputs.extend(collect(states.flatten(0, 1), places) for states in found.hidden_states[:-1])
     if base.intermediate_ffn is not None:
         encoded = encoded + 0.5 * base.intermediate_ffn(encoded)
     return collect(encoded.flatten(0, 1), places)
@@ -178,10 +197,24 @@ def encode(model: PreTrainedModel, row: Row, *, layers: Sequence[int] | None = N
         row: on the model's device.
         layers: indices of the encoder layers that run; None for all.
     """
+    return _encode(model, row, layers, None)
+
+
+def encode_layers(model: PreTrainedModel, row: Row) -> list[Tensor]:
+    """A row of features → what enters each encoder layer and what the encoder gives, `layers + 1` times `[N, C]`.
+
+    Transformers calls them `hidden_states`.
+    """
+    inputs: list[Tensor] = []
+    last = _encode(model, row, None, inputs)
+    return [*inputs, last]
+
+
+def _encode(model: PreTrainedModel, row: Row, layers: Sequence[int] | None, inputs: list[Tensor] | None) -> Tensor:
     base: Any = backbone(model)
     hidden = _masked(base, _project(base.feature_projection, row.features), row)
     run = _encoder if reads_waveforms(model.config) else _stock_encoder
-    return run(model, hidden, row.layout, layers)
+    return run(model, hidden, row.layout, layers, inputs)
 
 
 def head(model: PreTrainedModel, hidden: Tensor) -> Tensor:

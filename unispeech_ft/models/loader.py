@@ -168,6 +168,7 @@ def load_network(
     source = path if path.is_dir() else name
     loudness = logging.get_verbosity()
     logging.set_verbosity_error()  # what is missing is said below, where it matters
+    logging.disable_progress_bar()
     try:
         network, info = model_class.from_pretrained(
             source,
@@ -187,6 +188,7 @@ def load_network(
         ) from None
     finally:
         logging.set_verbosity(loudness)
+        logging.enable_progress_bar()
     of_other_shape = {name for name, *_ in info["mismatched_keys"]}
     missing = sorted(key for key in {*info["missing_keys"], *of_other_shape} if "masked_spec_embed" not in key)
     lacking = [key for key in missing if not key.startswith(tuple(heads))]

@@ -111,7 +111,7 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator) -> Pro
     """
     output, last = Path(config.output_dir), config.schedule.updates
     optimizer: Any = accelerator.prepare(
-        make_optimizer(task.network, config.optimizer, fused=config.training.fused_optimizer)
+        make_optimizer(task.network, config.optimizer, head=task.head, fused=config.training.fused_optimizer)
     )
     progress, state = _resume(task, optimizer, config, accelerator)
     run = _Run(task, optimizer, config, accelerator)

@@ -44,11 +44,19 @@ class StepResult:
     stop: Tensor
 
 
-def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = True) -> torch.optim.Optimizer:
-    """AdamW over everything that may train, one group; with weight_decay 0 it is Adam."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def make_optimizer(
+    model: nn.Module, settings: OptimizerConfig, *, head: tuple[str, ...] = (), fused: bool = True
+) -> torch.optim.Optimizer:
+    """AdamW over everything that may train; with weight_decay 0 it is Adam.
+
+    Args:
+        head: beginnings of the names of the head's parameters, a group of their own where `head_lr` is given.
+    """
+    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    apart = head if settings.head_lr is not None else ()
+    groups = [[p for name, p in trainable if name.startswith(apart) == of_head] for of_head in (False, True)]
     return torch.optim.AdamW(
-        trainable,
+        [{"params": group} for group in (groups if apart else [[p for _, p in trainable]])],
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,
@@ -167,8 +175,8 @@ def run_update(
         seed: of the run, for dropout.
         stop: whether this process was asked to end; all are told.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+    for group, own_lr in zip(optimizer.param_groups, (settings.lr, settings.head_lr), strict=False):
+        group["lr"] = lr if own_lr is None else lr * (own_lr / settings.lr)
     optimizer.zero_grad(set_to_none=True)
     sums, epoch = add_up(task, update, seed, accelerator)
     sums[STOP] += stop
@@ -186,5 +194,6 @@ def run_update(
         nn.utils.clip_grads_with_norm_(parameters, settings.max_grad_norm, norm)
     finite = torch.isfinite(loss) & torch.isfinite(norm)
     apply_if(finite, optimizer, accelerator)
+    task.absorb(sums[OWN:])
     figures = task.figures(update.number, sums[OWN:], weight)
     return StepResult(epoch, loss, norm, lr, figures, finite, sums[STOP])

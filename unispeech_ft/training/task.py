@@ -92,12 +92,14 @@ class Task(ABC, Generic[Batch]):
         identity: of data, labels, batches and model (`checkpoint.identity_of`); checkpoints of another are refused.
         num_sums: `K`, of `SummedLoss.sums`.
         can_score: whether there is a validation split.
+        head: beginnings of the names of the parameters that have `optimizer.head_lr`.
     """
 
     network: PreTrainedModel
     identity: str
     num_sums: int = 0
     can_score: bool = False
+    head: tuple[str, ...] = ()
 
     @abstractmethod
     def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
@@ -126,6 +128,10 @@ class Task(ABC, Generic[Batch]):
             weight: of the update.
         """
         return {}
+
+    def absorb(self, sums: Tensor) -> None:
+        """Puts into the network what an update's `sums` `[K]`, over all processes, say of it besides its gradients:
+        running statistics. It must bear sums that are not finite, and ask the device for nothing."""
 
     def warnings(self, figures: Mapping[str, float]) -> list[str]:
         """What people must be warned of after one more update."""

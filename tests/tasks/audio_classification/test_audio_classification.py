@@ -14,14 +14,15 @@ from running import TINY_MODEL
 from transformers import AutoModelForAudioClassification, pipeline
 
 from unispeech_ft.config.reading import read_config
+from unispeech_ft.data.labelled import hold_out, list_clips, open_clips
 from unispeech_ft.data.row import row_of
 from unispeech_ft.data.speech import Turns
 from unispeech_ft.data.utterances import Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.recipes import audio_classification
 from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
-from unispeech_ft.tasks.audio_classification.data import hold_out, list_clips, open_clips
 from unispeech_ft.tasks.audio_classification.evaluate import classify
+from unispeech_ft.tasks.audio_classification.task import label_source
 
 TONES_HZ = {"high": 2_400.0, "low": 300.0, "middle": 900.0}
 YAML = Path(__file__).parents[3] / "configs" / "audio_classification" / "folder.yaml"
@@ -142,7 +143,7 @@ def test_a_manifest_with_a_column_of_labels(folders: Path, configured: Callable[
     config = configured(
         "manifest", data__train=str(manifest), audio_classification__label_column="class", data__max_bad_fraction=0.2
     )
-    clips = open_clips(config.data, config.audio_classification, Turns())
+    clips = open_clips(config.data, label_source(config), Turns())
     assert {split: len(part) for split, part in clips.splits.items()} == {"train": 36, "validation": 3, "test": 3}
     assert clips.classes == sorted(TONES_HZ)
     reasons = sorted(item.reason for item in clips.left_out)
@@ -172,7 +173,7 @@ def test_speakers_are_held_out_whole_where_enough_are_known() -> None:
 def test_faults_are_named(change: dict[str, object], message: str, configured: Callable[..., ClassifierConfig]) -> None:
     def listed() -> None:
         config = configured("faulty", **change)
-        list_clips(config.data, config.audio_classification)
+        list_clips(config.data, label_source(config))
 
     with pytest.raises(UserError, match=message):
         listed()
@@ -183,4 +184,4 @@ def test_one_class_alone_is_refused(tmp_path: Path, configured: Callable[..., Cl
         write_tone(tmp_path / "only" / f"{number}.wav", 500.0, number)
     config = configured("one", data__root=str(tmp_path))
     with pytest.raises(UserError, match="all training clips are of one class"):
-        open_clips(config.data, config.audio_classification, Turns())
+        open_clips(config.data, label_source(config), Turns())

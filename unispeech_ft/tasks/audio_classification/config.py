@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from unispeech_ft.config.reading import ConfigFile
-from unispeech_ft.config.sections import Check, Probability, RunConfig, Section
+from unispeech_ft.config.sections import AugmentationConfig, Check, Positive, Probability, RunConfig, Section
 
 
 class AudioClassificationConfig(Section):
@@ -18,6 +18,10 @@ class AudioClassificationConfig(Section):
         "label", description="of the manifest; without data.train each folder of data.root is one"
     )
     held_out: Probability = Field(0.1, description="share of clips or speakers that validation and test get each")
+    crop_s: Positive | None = Field(None, description="training takes so much of a longer clip, from a drawn place")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: each class weighs the same, however many clips it has"
+    )
 
 
 class ClassifierConfig(RunConfig):
@@ -40,11 +44,13 @@ class ClassifierConfig(RunConfig):
 
     output_dir: str = "runs/audio_classification"
     audio_classification: AudioClassificationConfig = AudioClassificationConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
 
     def checks(self) -> list[Check]:
         data = self.data
         return [
             *super().checks(),
+            *self.augmentation.checks(),
             (
                 data.root is None,
                 "data.root is missing",
@@ -61,7 +67,7 @@ class ClassifierConfig(RunConfig):
                 "name the manifest of training as well",
             ),
             (
-                data.max_duration_s > self.batch.seconds_per_micro_batch,
+                self.audio_classification.crop_s is None and data.max_duration_s > self.batch.seconds_per_micro_batch,
                 f"data.max_duration_s ({data.max_duration_s}) is above batch.seconds_per_micro_batch"
                 f" ({self.batch.seconds_per_micro_batch})",
                 "lower the first or raise the second",

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import evaluation_batches
+from unispeech_ft.data.labelled import LabelledClips
 from unispeech_ft.data.row import Row, row_of
 from unispeech_ft.files import write_text
 from unispeech_ft.models.decoding import seconds_per_batch
@@ -24,7 +25,6 @@ from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.forward import encode
 from unispeech_ft.scoring import UtteranceScore
 from unispeech_ft.scoring.bootstrap import bootstrap_per, interval_text
-from unispeech_ft.tasks.audio_classification.data import LabelledClips
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unispeech_ft.data.labelled import Clips
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
-from unispeech_ft.tasks.audio_classification.data import Clips
 from unispeech_ft.tasks.audio_classification.evaluate import (
     Summary,
     evaluate_clips,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
+from unispeech_ft.data.labelled import Clips, LabelSource
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
-from unispeech_ft.tasks.audio_classification.data import Clips
 from unispeech_ft.tasks.audio_classification.evaluate import classify, evaluate_clips
 from unispeech_ft.tasks.audio_classification.model import HEAD
 from unispeech_ft.training.checkpoint import identity_of
@@ -26,11 +30,23 @@ if TYPE_CHECKING:
 
 def identity(config: ClassifierConfig, clips: Clips) -> str:
     """Identifies data, labels, batches, seed and model of a run."""
-    sections = [config.model, config.batch, config.mask, config.audio_classification]
+    sections = [config.model, config.batch, config.mask, config.audio_classification, config.augmentation]
     said = [section.model_dump(mode="json") for section in sections]
     train = clips.splits["train"]
     normalised = [config.data.normalize, config.data.normalize_eps]
     return identity_of(config.seed, *said, normalised, train.ids, train.labels, train.num_samples.tolist())
+
+
+def label_source(config: ClassifierConfig) -> LabelSource:
+    """Where the labels of a run stand."""
+    settings = config.audio_classification
+    return LabelSource(settings.label_column, "audio_classification.label_column", settings.held_out)
+
+
+def balanced(labels: Sequence[str], classes: Sequence[str]) -> Tensor:
+    """`[K]`, a weight for each class with which all classes weigh the same and a clip 1 in the mean."""
+    counts = Counter(labels)
+    return torch.tensor([len(labels) / (len(classes) * counts[name]) for name in classes])
 
 
 class AudioClassificationTask(FineTuning):
@@ -51,21 +67,27 @@ class AudioClassificationTask(FineTuning):
         train, batch = clips.splits["train"], config.batch
         rows = {name: row for row, name in enumerate(clips.classes)}
         labels = [[rows[label]] for label in train.labels]
-        plan = BatchPlan(train.num_samples, batch.seconds_per_update, batch.seconds_per_micro_batch, config.seed)
+        crop_s = config.audio_classification.crop_s
+        crop = None if crop_s is None else round(crop_s * SAMPLE_RATE_HZ)
+        num_samples = train.num_samples if crop is None else np.minimum(train.num_samples, crop)
+        plan = BatchPlan(num_samples, batch.seconds_per_update, batch.seconds_per_micro_batch, config.seed)
         width = built.model.config.hidden_size
-        training_set = TrainingSet(features["train"].clip, labels, width, config.mask, config.seed)
+        crop_frames = None if crop is None else built.front_end.num_frames(crop)
+        training_set = TrainingSet(features["train"].clip, labels, width, config.mask, config.seed, crop_frames)
         super().__init__(config, built.model, HEAD, plan, training_set, accelerator, train.ids)
         self.identity = identity(config, clips)
         self.classes, self.features = clips.classes, features
         self.validation = clips.splits.get("validation")
         self.can_score = self.validation is not None
+        even = config.audio_classification.class_weights == "none"
+        self.class_weights = None if even else balanced(train.labels, clips.classes).to(accelerator.device)
 
     def loss(self, update: int, micro_batch: Batch) -> SummedLoss:
         """Σ cross-entropy of one micro-batch."""
         with self.accelerator.autocast():
             trains = not self.is_frozen(update)
             logits = classify(self.network, micro_batch.row, self.layers(update), encoder_trains=trains)
-        loss = nn.functional.cross_entropy(logits, micro_batch.labels, reduction="sum")
+        loss = nn.functional.cross_entropy(logits, micro_batch.labels, self.class_weights, reduction="sum")
         return SummedLoss(loss, len(micro_batch.num_labels))
 
     def score(self) -> Score:

@@ -1,17 +1,18 @@
-"""Labelled clips for a classification: a manifest with a column of labels, or a folder for each class."""
+"""Labelled clips: a manifest with a column of labels, or a folder for each class; the label may be who speaks."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.config.sections import AugmentationConfig, DataConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
+from unispeech_ft.data.augmentation import AugmentedAudio, augmented_audio
 from unispeech_ft.data.labels import check_bad_fraction, summarize_rejected
 from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
 from unispeech_ft.data.sources.manifest import PATH_COLUMNS, SPEAKER_COLUMNS, find_clip
@@ -20,7 +21,27 @@ from unispeech_ft.data.speech import Turns
 from unispeech_ft.data.utterances import FILTERED, SPLIT_NAMES, SPLITS, Corpus, Rejected, Split, Utterance, unique_ids
 from unispeech_ft.errors import UserError
 from unispeech_ft.scoring.bootstrap import MIN_SPEAKERS
-from unispeech_ft.tasks.audio_classification.config import AudioClassificationConfig
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Where labels stand.
+
+    Attributes:
+        column: of a manifest; None for the first of `columns` that it has.
+        key: of the configuration that names the column, for people.
+        held_out: share that validation and test get each.
+        speakers: the label is who speaks, so that validation and test have others than training.
+    """
+
+    column: str | None
+    key: str
+    held_out: float
+    speakers: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return SPEAKER_COLUMNS if self.speakers else ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +58,7 @@ class LabelledClips:
     labels: list[str]
     speakers: list[str | None]
     rows: list[int]
-    audio: PreparedAudio
+    audio: PreparedAudio | AugmentedAudio
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,6 +86,10 @@ class Clips:
         """The labels of training, sorted: the rows of the head."""
         return sorted(set(self.splits["train"].labels))
 
+    def augmented(self, settings: AugmentationConfig, seed: int) -> Clips:
+        """The same with changed copies of the training clips (`with_copies`)."""
+        return replace(self, splits={**self.splits, "train": with_copies(self.splits["train"], settings, seed)})
+
 
 def _from_folders(root: Path) -> list[Utterance]:
     """Clips below the folders of `root`; the first folder's name is the label."""
@@ -82,13 +107,13 @@ def _from_folders(root: Path) -> list[Utterance]:
 
 
 def _from_manifest(
-    path: Path, root: Path, split: Split, data: DataConfig, label_column: str
+    path: Path, root: Path, split: Split, data: DataConfig, labels: LabelSource
 ) -> tuple[list[tuple[Utterance, str]], list[Rejected]]:
     """(clip with its label as text, split name or "") of each row, and the rows that cannot be used."""
     key = f"data.{split}"
     table = read_table(path, key)
     audio = require_column(table, data.audio_column, PATH_COLUMNS, "data.audio_column", path)
-    label = require_column(table, label_column, (), "audio_classification.label_column", path)
+    label = require_column(table, labels.column, labels.columns, labels.key, path)
     speaker = require_column(table, data.speaker_column, SPEAKER_COLUMNS, "data.speaker_column", path)
     if audio is None:
         raise UserError(f"{key}: {path.name} has no column of audio paths", remedy="name it in data.audio_column")
@@ -106,21 +131,26 @@ def _from_manifest(
         if isinstance(file, str):
             rejected.append(Rejected(split, f"{path.name}:{line}", file))
             continue
-        who = str(values[speaker]) if speaker and values.get(speaker) else None
+        who = said if labels.speakers else str(values[speaker]) if speaker and values.get(speaker) else None
         found.append(
             (Utterance(Path(name).with_suffix("").as_posix(), file, said, None, who), str(values.get("split") or ""))
         )
     return found, rejected
 
 
-def hold_out(clips: Sequence[Utterance], share: float) -> tuple[dict[Split, list[Utterance]], str]:
-    """Divides clips into train, validation and test: by speaker where ten or more are known, else by clip.
+def hold_out(
+    clips: Sequence[Utterance], share: float, *, by_speaker: bool | None = None
+) -> tuple[dict[Split, list[Utterance]], str]:
+    """Divides clips into train, validation and test.
+
+    Args:
+        by_speaker: no speaker stands in two parts; None for so where ten or more are known, else by clip.
 
     Returns:
         The parts, and how they were made, for people.
     """
     speakers = {clip.speaker for clip in clips if clip.speaker}
-    by_speaker = len(speakers) >= MIN_SPEAKERS
+    by_speaker = len(speakers) >= MIN_SPEAKERS if by_speaker is None else by_speaker
     parts: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
     names = sorted({(clip.speaker if by_speaker else None) or clip.id for clip in clips})
     ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -134,7 +164,7 @@ def hold_out(clips: Sequence[Utterance], share: float) -> tuple[dict[Split, list
     return parts, f"{count} of {len(ordered)} {unit} each were set aside for validation and test"
 
 
-def list_clips(data: DataConfig, settings: AudioClassificationConfig) -> Corpus:
+def list_clips(data: DataConfig, labels: LabelSource) -> Corpus:
     """The clips that a configuration names, their labels as text.
 
     Raises:
@@ -150,7 +180,7 @@ def list_clips(data: DataConfig, settings: AudioClassificationConfig) -> Corpus:
     rows: list[tuple[Utterance, str]] = []
     for split, name in named.items():
         path = next((place for place in (Path(name), root / name) if place.is_file()), Path(name))
-        rows, faults = _from_manifest(path, root, split, data, settings.label_column)
+        rows, faults = _from_manifest(path, root, split, data, labels)
         splits[split] = [clip for clip, _ in rows]
         rejected += faults
     if len(named) == 1 and any(name for _, name in rows):
@@ -159,7 +189,10 @@ def list_clips(data: DataConfig, settings: AudioClassificationConfig) -> Corpus:
         if unknown:
             raise UserError(f"data.train: split {unknown[0]!r} is unknown", remedy="use train, dev, test")
     elif len(named) <= 1:
-        splits, note = hold_out(splits["train"] if named else _from_folders(root), settings.held_out)
+        found = splits["train"] if named else _from_folders(root)
+        if labels.speakers:
+            found = [replace(clip, speaker=clip.text) for clip in found]
+        splits, note = hold_out(found, labels.held_out, by_speaker=labels.speakers or None)
         notes.append(note)
     return Corpus({split: unique_ids(clips) for split, clips in splits.items()}, rejected, notes=notes)
 
@@ -188,13 +221,13 @@ def _usable(
     return found, rejected
 
 
-def open_clips(data: DataConfig, settings: AudioClassificationConfig, turns: Turns) -> Clips:
+def open_clips(data: DataConfig, labels: LabelSource, turns: Turns) -> Clips:
     """Lists and decodes the clips of every split.
 
     Raises:
         UserError: no clips, one class alone, or too many bad ones.
     """
-    corpus = list_clips(data, settings)
+    corpus = list_clips(data, labels)
     clips = Clips({}, [], list(corpus.notes))
     for split in SPLITS:
         if not corpus.splits[split]:
@@ -203,7 +236,7 @@ def open_clips(data: DataConfig, settings: AudioClassificationConfig, turns: Tur
             audio = prepare_audio(
                 corpus, split, data.cache_folder, num_workers=data.num_workers, show_progress=turns.show_progress
             )
-        classes = None if split == "train" else set(clips.classes)
+        classes = None if split == "train" or labels.speakers else set(clips.classes)
         usable, rejected = _usable(corpus, split, audio, data, classes)
         clips.notes.extend(summarize_rejected(rejected, len(usable) + len(rejected), split))
         check_bad_fraction(rejected, len(usable) + len(rejected), split, data.max_bad_fraction)
@@ -218,7 +251,8 @@ def open_clips(data: DataConfig, settings: AudioClassificationConfig, turns: Tur
         )
     if len(clips.classes) < 2:
         raise UserError(
-            f"all training clips are of one class, {clips.classes[0]}", remedy="check data.root and the label column"
+            f"all training clips are of one {'speaker' if labels.speakers else 'class'}, {clips.classes[0]}",
+            remedy=f"check data.root and {labels.key}",
         )
     return clips
 
@@ -229,3 +263,25 @@ def describe_clips(clips: Clips) -> list[str]:
     classes = clips.classes
     shown = ", ".join(classes[:12]) + (" …" if len(classes) > 12 else "")
     return [*clips.notes, *sizes, f"classes: {len(classes)}: {shown}"]
+
+
+def with_copies(clips: LabelledClips, settings: AugmentationConfig, seed: int) -> LabelledClips:
+    """The clips and their changed copies, which are named `ID*COPY`. Where the labels are speakers, a clip at another
+    speed is another speaker, `SPEAKER*SPEED`.
+
+    Raises:
+        UserError: a folder of noises or rooms holds none.
+    """
+    if not (settings.speeds or settings.copies) or not isinstance(clips.audio, PreparedAudio):
+        return clips
+    audio = augmented_audio(clips.audio, settings, seed)
+    found = replace(clips, audio=audio, ids=[], labels=[], speakers=[], rows=[])
+    of_speakers = clips.labels == clips.speakers
+    for number, change in enumerate(audio.changes):
+        for name, label, speaker, row in zip(clips.ids, clips.labels, clips.speakers, clips.rows, strict=True):
+            voice = "" if change.speed == 1 else f"*{change.speed:g}"
+            found.ids.append(name + change.name)
+            found.labels.append(label + voice if of_speakers else label)
+            found.speakers.append(speaker + voice if speaker else None)
+            found.rows.append(number * audio.num_originals + row)
+    return found

@@ -1,0 +1,203 @@
+"""The recipe on made-up voices: it learns, resumes, and is the same on two processes; faults are named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from running import REPOSITORY, TINY_MODEL, events, must_run, write_settings
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from unispeech_ft.config.reading import read_config, to_yaml
+from unispeech_ft.data.labelled import open_clips
+from unispeech_ft.data.speech import Turns
+from unispeech_ft.errors import UserError
+from unispeech_ft.recipes import speaker_verification
+from unispeech_ft.tasks.speaker_verification.compare import compare_recordings, read_pairs
+from unispeech_ft.tasks.speaker_verification.config import FILE, SpeakerConfig
+from unispeech_ft.tasks.speaker_verification.export import open_trials
+from unispeech_ft.tasks.speaker_verification.task import label_source
+from unispeech_ft.tasks.speaker_verification.trials import pairs_of_speakers, read_trials
+
+YAML = REPOSITORY / "configs" / "speaker_verification" / "words.yaml"
+SPEAKERS = 14
+
+
+def write_voice(path: Path, speaker: int, seed: int) -> None:
+    """A buzz at the pitch of a speaker, some tenths of a second long."""
+    random = np.random.default_rng(seed)
+    time_s = np.arange(int(16_000 * random.uniform(0.5, 0.8))) / 16_000
+    pitch_hz = 150.0 * 1.13**speaker * random.uniform(0.99, 1.01)
+    tone = sum(np.sin(2 * np.pi * k * pitch_hz * time_s) / k for k in (1, 2, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, (0.2 * tone + random.normal(0, 0.01, len(time_s))).astype(np.float32), 16_000)
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("voices")
+    for speaker in range(SPEAKERS):
+        for number in range(6):
+            write_voice(root / f"v{speaker:02d}" / f"{number}.wav", speaker, 100 * speaker + number)
+    return root
+
+
+@pytest.fixture(scope="module")
+def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SpeakerConfig]:
+    place = tmp_path_factory.mktemp("runs")
+
+    def config(name: str, **overrides: object) -> SpeakerConfig:
+        tiny = {
+            "model.from_scratch": True,
+            "model.base": None,
+            "model.config": {**TINY_MODEL, "num_hidden_layers": 1},
+            "data.root": str(voices),
+            "data.cache_dir": str(place / "cache"),
+            "output_dir": str(place / name),
+            "augmentation.speeds": [0.9],
+            "batch.seconds_per_update": 8,
+            "batch.seconds_per_micro_batch": 4,
+            "schedule.updates": 40,
+            "schedule.warmup": 4,
+            "schedule.freeze_encoder_updates": 10,
+            "speaker_verification.channels": 16,
+            "speaker_verification.pooled": 16,
+            "speaker_verification.size": 8,
+            "speaker_verification.margin_until": 20,
+            "speaker_verification.crop_s": 0.4,
+            "evaluation.every_updates": 20,
+            "tracking.trackers": [],
+        }
+        return read_config(FILE, YAML, {**tiny, **{key.replace("__", "."): value for key, value in overrides.items()}})
+
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(configured: Callable[..., SpeakerConfig]) -> Path:
+    config = configured("voices", checkpointing__every_updates=20, checkpointing__keep_last=3)
+    speaker_verification.run(config)
+    return Path(config.output_dir)
+
+
+def test_it_learns_and_says_how_sure_it_is(trained: Path) -> None:
+    summary = json.loads((trained / "eval" / "test" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["eer"] < 0.25
+    assert summary["speakers"] == 3
+    assert summary["trials"] == 18 * 17 // 2
+    assert summary["targets"] == 3 * 15
+    lines = [json.loads(line) for line in (trained / "eval" / "test" / "trials.jsonl").read_text().splitlines()]
+    assert len(lines) == summary["trials"]
+    assert all(line["target"] == (line["enrol"].split("/")[0] == line["test"].split("/")[0]) for line in lines)
+
+
+def test_the_folder_holds_an_encoder_for_plain_transformers_and_compares_recordings(
+    trained: Path, voices: Path
+) -> None:
+    weights = load_file(trained / "model" / "model.safetensors")
+    encoder = AutoModel.from_pretrained(trained / "model")
+    assert torch.equal(
+        encoder.state_dict()["feature_projection.projection.weight"],
+        weights["unispeech.feature_projection.projection.weight"],
+    )
+    [same, other] = compare_recordings(
+        str(trained), [(None, "v03/0.wav", "v03/1.wav"), (None, "v03/0.wav", "v10/1.wav")], voices
+    )
+    assert same.cosine > other.cosine
+    threshold = json.loads((trained / "model" / "config.json").read_text())["head"]["threshold"]
+    assert [same.same, other.same] == [same.cosine >= threshold, other.cosine >= threshold]
+
+
+def test_a_run_resumes_to_the_same_weights(configured: Callable[..., SpeakerConfig], trained: Path) -> None:
+    again = configured("again", checkpointing__every_updates=20, resume=f"{trained}/checkpoints/update-000020")
+    speaker_verification.run(again)
+    files = [folder / "model" / "model.safetensors" for folder in (trained, Path(again.output_dir))]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_two_processes_make_the_same_network(
+    configured: Callable[..., SpeakerConfig], trained: Path, tmp_path: Path
+) -> None:
+    # Standard deviations near 0 multiply rounding by thousands, so it grows from update to update; two show enough.
+    config = configured("two", schedule__updates=2, output_dir=str(tmp_path / "two"))
+    alone = configured("one", schedule__updates=2, output_dir=str(tmp_path / "one"))
+    speaker_verification.run(alone)
+    yaml = write_settings(tmp_path / "run.yaml", {})
+    yaml.write_text(to_yaml(config), encoding="utf-8")
+    must_run("--config", yaml, script=(REPOSITORY / "recipes" / "speaker_verification.py",), processes=2)
+    one, two = (events(tmp_path / name) for name in ("one", "two"))
+    assert [event["loss"] for event in one] == pytest.approx([event["loss"] for event in two], rel=1e-5)
+    assert [event["grad_norm"] for event in one] == pytest.approx([event["grad_norm"] for event in two], rel=1e-3)
+    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
+    statistics = [key for key in weights[0] if "running" in key]
+    assert len(statistics) == 2 * (2 + 3 * 9)
+    for key in statistics:
+        torch.testing.assert_close(weights[0][key], weights[1][key], rtol=1e-3, atol=1e-4)
+
+
+def test_pairs_of_speakers_are_all_pairs_or_half_targets() -> None:
+    speakers = ["a"] * 6 + ["b"] * 6 + ["c"]
+    found = pairs_of_speakers(speakers, 1_000, 0)
+    assert len(found.pairs) == 13 * 12 // 2
+    assert found.targets.sum() == 30
+    few = pairs_of_speakers(speakers, 40, 0)
+    assert (len(few.pairs), few.targets.sum()) == (40, 20)
+    assert np.array_equal(few.pairs, pairs_of_speakers(speakers, 40, 0).pairs)
+
+
+def test_lists_of_trials_in_either_form(tmp_path: Path) -> None:
+    ids = ["s1/a", "s1/b", "s2/c"]
+    for text in ("1 s1/a.wav s1/b.wav\n0 s1/a.wav s2/c.wav\n", "s1/a s1/b target\ns1/a s2/c nontarget\n"):
+        (tmp_path / "list").write_text(text)
+        found = read_trials(tmp_path / "list", ids)
+        assert found.pairs.tolist() == [[0, 1], [0, 2]]
+        assert found.targets.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 s1/a.wav x/y.wav\n", "names 1 clips that the test split lacks"),
+        ("yes s1/a s1/b\n", "is no trial"),
+        ("1 s1/a s1/b\n", "all of one speaker"),
+        ("", "0 trials"),
+    ],
+)
+def test_lists_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "list").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_trials(tmp_path / "list", ["s1/a", "s1/b", "s2/c"])
+
+
+def test_pairs_to_compare(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("1 a b\nc d\n\n")
+    assert read_pairs(tmp_path / "list") == [(True, "a", "b"), (None, "c", "d")]
+    (tmp_path / "list").write_text("a b c d\n")
+    with pytest.raises(UserError, match="is no pair"):
+        read_pairs(tmp_path / "list")
+
+
+def test_one_speaker_and_too_few_are_refused(tmp_path: Path, configured: Callable[..., SpeakerConfig]) -> None:
+    for number in range(4):
+        write_voice(tmp_path / "one" / "only" / f"{number}.wav", 1, number)
+    config = configured("one speaker", data__root=str(tmp_path / "one"))
+    with pytest.raises(UserError):
+        open_clips(config.data, label_source(config), Turns())
+    for speaker in range(4):
+        write_voice(tmp_path / "few" / f"v{speaker}" / "0.wav", speaker, speaker)
+        write_voice(tmp_path / "few" / f"v{speaker}" / "1.wav", speaker, speaker + 9)
+    config = configured("few", data__root=str(tmp_path / "few"))
+    clips = open_clips(config.data, label_source(config), Turns())
+    with pytest.raises(UserError, match="all of one speaker"):
+        open_trials(config, clips)
+
+
+def test_what_is_no_speaker_model_is_refused(tmp_path: Path, voices: Path) -> None:
+    with pytest.raises(UserError, match="no model of speaker_verification"):
+        compare_recordings("packaged:demo", [(None, "v03/0.wav", "v03/1.wav")], voices)

@@ -1,0 +1,184 @@
+"""Changed copies of clips: another speed, a room, a noise. A copy is drawn once, by its name, and then a clip like any
+other: the batch plan counts it, and its features are computed once.
+
+`S` samples. Resampling, convolution and mixing are torchaudio's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unispeech_ft.config.sections import AugmentationConfig
+from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, BadClip, Waveform, read_audio
+from unispeech_ft.data.prepare import PreparedAudio
+from unispeech_ft.errors import UserError
+from unispeech_ft.randomness import Stream, generator
+
+
+class Audio(Protocol):
+    """Decoded clips by row."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def num_samples(self) -> npt.NDArray[np.int64]: ...
+
+    def waveform(self, row: int) -> Waveform: ...
+
+    def name(self, row: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a copy has of its own.
+
+    Attributes:
+        name: behind the clip's id; empty for the clip itself.
+        speed: 0.9 is slower and lower.
+        number: of a copy with room and noise, else None.
+    """
+
+    name: str = ""
+    speed: float = 1.0
+    number: int | None = None
+
+
+def at_speed(waveform: Waveform, speed: float) -> Waveform:
+    """`[S]` → about `[S / speed]`, resampled."""
+    from torchaudio.functional import resample
+
+    changed = resample(torch.from_numpy(waveform), round(SAMPLE_RATE_HZ * speed), SAMPLE_RATE_HZ)
+    return np.asarray(changed.numpy(), dtype=np.float32)
+
+
+def samples_at_speed(num_samples: npt.NDArray[np.int64], speed: float) -> npt.NDArray[np.int64]:
+    """How many samples `at_speed` makes of so many."""
+    rate = round(SAMPLE_RATE_HZ * speed)
+    return -(-num_samples * SAMPLE_RATE_HZ // rate)
+
+
+def in_room(waveform: Waveform, impulse: Waveform) -> Waveform:
+    """Speech `[S]` in a room, from its direct sound on and as loud as before."""
+    from torchaudio.functional import fftconvolve
+
+    response = impulse[int(np.abs(impulse).argmax()) :]
+    heard = fftconvolve(torch.from_numpy(waveform), torch.from_numpy(response))[: len(waveform)].numpy()
+    return np.asarray(heard * _level(waveform) / max(_level(heard), 1e-8), dtype=np.float32)
+
+
+def with_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:
+    """Speech `[S]` and noise `[S]`, the speech so many decibels above."""
+    from torchaudio.functional import add_noise
+
+    if not noise.any():
+        return waveform
+    mixed = add_noise(torch.from_numpy(waveform), torch.from_numpy(noise), torch.tensor(snr_db))
+    return np.asarray(mixed.numpy(), dtype=np.float32)
+
+
+def _level(waveform: Waveform) -> float:
+    return float(np.sqrt(np.mean(np.square(waveform)))) if len(waveform) else 0.0
+
+
+def piece_of(sound: Waveform, num_samples: int, random: np.random.Generator) -> Waveform:
+    """So many samples from a random place of a sound, which goes round where it is shorter."""
+    first = int(random.integers(len(sound)))
+    return np.take(sound, np.arange(first, first + num_samples), mode="wrap")
+
+
+def read_sounds(folder: str | None, key: str) -> list[Waveform]:
+    """The sounds below a folder, in the order of their names; none without a folder.
+
+    Raises:
+        UserError: it holds none, or one that cannot be read.
+    """
+    if folder is None:
+        return []
+    root = Path(folder).expanduser()
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_ENDINGS)
+    if not files:
+        raise UserError(f"{key}: {folder} holds no audio", remedy="name a folder of audio files")
+    try:
+        return [read_audio(path) for path in files]
+    except BadClip as error:
+        raise UserError(f"{key}: a file of {folder} cannot be read: {error}", remedy="take it out") from None
+
+
+@dataclass(frozen=True)
+class AugmentedAudio:
+    """Prepared clips, then each of their changed copies, row behind row: copy `c` of row `r` is row
+    `c · num_originals + r`.
+
+    Attributes:
+        changes: of each copy; the first is none.
+    """
+
+    audio: PreparedAudio
+    changes: Sequence[Change]
+    settings: AugmentationConfig
+    seed: int
+    noises: Sequence[Waveform]
+    rooms: Sequence[Waveform]
+
+    @property
+    def num_originals(self) -> int:
+        return len(self.audio.num_samples)
+
+    @cached_property
+    def key(self) -> str:
+        """Identifies the audio by clips, settings, seed and sounds."""
+        digest = hashlib.sha256(json.dumps([self.audio.key, self.settings.model_dump(), self.seed]).encode())
+        for sound in (*self.noises, *self.rooms):
+            digest.update(sound.tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def num_samples(self) -> npt.NDArray[np.int64]:
+        """Samples at 16 kHz of each row."""
+        return np.concatenate([samples_at_speed(self.audio.num_samples, change.speed) for change in self.changes])
+
+    def duration_s(self, row: int) -> float:
+        return float(self.num_samples[row]) / SAMPLE_RATE_HZ
+
+    def name(self, row: int) -> str:
+        """The id of a row."""
+        return self.audio.name(row % self.num_originals) + self.changes[row // self.num_originals].name
+
+    def waveform(self, row: int) -> Waveform:
+        """The clip of a row: `[S]`, float32."""
+        change = self.changes[row // self.num_originals]
+        waveform = self.audio.waveform(row % self.num_originals)
+        if change.speed != 1:
+            waveform = at_speed(waveform, change.speed)
+        if change.number is not None:
+            random = generator(self.seed, Stream.AUGMENTATION, change.number, row % self.num_originals)
+            if self.rooms and random.random() < self.settings.share:
+                waveform = in_room(waveform, self.rooms[int(random.integers(len(self.rooms)))])
+            if self.noises and random.random() < self.settings.share:
+                noise = piece_of(self.noises[int(random.integers(len(self.noises)))], len(waveform), random)
+                waveform = with_noise(waveform, noise, float(random.uniform(*self.settings.snr_db)))
+        return waveform
+
+
+def augmented_audio(audio: PreparedAudio, settings: AugmentationConfig, seed: int) -> AugmentedAudio:
+    """The clips and their copies.
+
+    Raises:
+        UserError: see `read_sounds`.
+    """
+    changes = [Change(), *(Change(f"*{speed:g}", speed) for speed in settings.speeds)]
+    changes += [Change(f"*copy{number}", number=number) for number in range(1, settings.copies + 1)]
+    noises = read_sounds(settings.noise, "augmentation.noise")
+    rooms = read_sounds(settings.rooms, "augmentation.rooms")
+    return AugmentedAudio(audio, changes, settings, seed, noises, rooms)

@@ -1,0 +1,130 @@
+"""An encoder of the families with a head of ours beside it, in one folder.
+
+Plain Transformers loads the encoder from such a folder (`AutoModel`); what the head is stands in `config.json` below
+`head`, as the task that made it wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+
+from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.build import BuiltModel, base_folder, make_front_end, read_model_config, regularise
+from unispeech_ft.models.families import backbone, reads_waveforms
+from unispeech_ft.models.filter_bank import start_as_filter_bank
+from unispeech_ft.models.loader import check_finite, load_network, read_config, small_files
+
+MakeHead = Callable[[PreTrainedConfig], nn.Module]
+
+
+class UpstreamWithHead(PreTrainedModel):
+    """The encoder under the name that its family has in Transformers, and `head`.
+
+    Args:
+        upstream: the encoder.
+        settings: what `make_head` needs to make the head again, in plain JSON.
+    """
+
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # as the encoder says itself
+    config_class = PreTrainedConfig
+
+    def __init__(self, upstream: PreTrainedModel, make_head: MakeHead, settings: Mapping[str, Any]) -> None:
+        super().__init__(upstream.config)
+        self.base_model_prefix = type(upstream).base_model_prefix
+        self.add_module(self.base_model_prefix, upstream)
+        self.config.head = dict(settings)
+        self.head = make_head(upstream.config)
+
+    @property
+    def upstream(self) -> Any:
+        """The encoder."""
+        return backbone(self)
+
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:  # type: ignore[override]
+        """Writes `config.json` and `model.safetensors`."""
+        self.config.architectures = [type(self.upstream).__name__]
+        self.config.save_pretrained(folder)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(tensors, str(Path(folder) / "model.safetensors"), metadata={"format": "pt"})
+
+
+def build_upstream(
+    model: ModelConfig,
+    mask: MaskConfig,
+    data: DataConfig,
+    make_head: MakeHead,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> BuiltModel:
+    """A pre-trained encoder, or one from random weights, with a head that starts at random.
+
+    A base model with a head of the same settings keeps it.
+
+    Raises:
+        UserError: the base model cannot be found or loaded.
+    """
+    config = read_model_config(model)
+    regularise(config, model, mask)
+    before = getattr(config, "head", None)
+    torch.manual_seed(seed)
+    if model.from_scratch:
+        upstream = AutoModel.from_config(config).float()
+        if reads_waveforms(config):
+            start_as_filter_bank(upstream.feature_extractor)
+    else:
+        upstream, _ = load_network(AutoModel, str(model.base), config, heads=(), revision=model.revision)
+    torch.manual_seed(seed)
+    network = UpstreamWithHead(upstream, make_head, settings)
+    folder = base_folder(model)
+    kept = not model.from_scratch and before == network.config.head and folder is not None
+    if kept and folder is not None:
+        _load_head(network, folder, str(model.base))
+    network.config.layerdrop = 0.0
+    if model.gradient_checkpointing:
+        upstream.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if reads_waveforms(config):
+        upstream.feature_extractor._freeze_parameters()
+    rows = len(list(network.head.parameters()))
+    return BuiltModel(network, make_front_end(network, data, folder), rows if kept else 0, 0 if kept else rows)
+
+
+def _load_head(network: UpstreamWithHead, folder: Path, name: str) -> None:
+    from safetensors.torch import load_file
+
+    file = folder / "model.safetensors"
+    found = load_file(str(file)) if file.is_file() else {}
+    head = {key.removeprefix("head."): value for key, value in found.items() if key.startswith("head.")}
+    try:
+        network.head.load_state_dict(head)
+    except RuntimeError as error:
+        raise UserError(f"{name}: its head cannot be loaded ({error})", remedy="download it again") from None
+    check_finite(head, name)
+
+
+def load_upstream(name: str, make_head: Callable[[PreTrainedConfig, Mapping[str, Any]], nn.Module], task: str) -> Any:
+    """The network of a model folder that a task wrote, in evaluation mode.
+
+    Args:
+        make_head: makes the head from the encoder's configuration and the settings that the folder names.
+        task: whose head it must be.
+
+    Raises:
+        UserError: there is no such folder, or it holds another task's model.
+    """
+    folder = small_files(name)
+    config = read_config(folder, name)
+    settings = getattr(config, "head", None)
+    if not isinstance(settings, dict) or settings.get("task") != task:
+        raise UserError(f"{name} is no model of {task}", remedy=f"name a folder that recipes/{task}.py wrote")
+    upstream, _ = load_network(AutoModel, name, config, heads=())
+    network = UpstreamWithHead(upstream, lambda config: make_head(config, settings), settings)
+    _load_head(network, folder, name)
+    return network.eval()

@@ -1,0 +1,131 @@
+"""What a speaker verification leaves: scored trials and a model folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unispeech_ft.data.augmentation import AugmentedAudio
+from unispeech_ft.data.labelled import Clips
+from unispeech_ft.data.utterances import Split
+from unispeech_ft.files import write_text
+from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
+from unispeech_ft.models.saving import save_model
+from unispeech_ft.tasks.speaker_verification.config import SpeakerConfig
+from unispeech_ft.tasks.speaker_verification.evaluate import (
+    Scored,
+    Scorer,
+    Summary,
+    embed,
+    fit_scorer,
+    of_each_speaker,
+    result_line,
+    summarize,
+)
+from unispeech_ft.tasks.speaker_verification.trials import Trials, check_trials, pairs_of_speakers, read_trials
+from unispeech_ft.training.checkpoint import BEST, load_weights
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def _card(summaries: Mapping[Split, Summary], speakers: int, config: SpeakerConfig) -> str:
+    results = "\n".join(f"- {result_line(summary)}" for summary in summaries.values())
+    base = config.model.base or "random weights"
+    return (
+        "---\nlibrary_name: unispeech_ft\ntags: [speech, speaker-verification]\n---\n\n"
+        f"# Speaker verification\n\nTrained with unispeech_ft from {base} on {speakers} speakers (those at another"
+        f" speed counted).\n\n{results}\n\nUse: `unispeech-ft verify-speakers THIS_FOLDER A.wav B.wav`. Every trial"
+        " and the whole\nconfiguration stand in its run.\n"
+    )
+
+
+def open_trials(config: SpeakerConfig, clips: Clips) -> dict[Split, Trials]:
+    """The trials of validation and test, before anything is trained.
+
+    Raises:
+        UserError: a list cannot be used, or a split has trials of one kind alone.
+    """
+    own = config.speaker_verification
+    found: dict[Split, Trials] = {}
+    for split, part in clips.splits.items():
+        if split == "test" and own.trials is not None:
+            found[split] = read_trials(Path(own.trials).expanduser(), part.ids)
+        elif split != "train":
+            found[split] = pairs_of_speakers(part.labels, own.max_trials, config.seed)
+            check_trials(found[split], f"{split} split")
+    return found
+
+
+def _scorer(
+    config: SpeakerConfig,
+    clips: Clips,
+    built: BuiltModel,
+    store: FeatureStore | ComputedFeatures,
+    accelerator: Accelerator,
+) -> Scorer:
+    own, train = config.speaker_verification, clips.splits["train"]
+    copies = len(train.audio.changes) if isinstance(train.audio, AugmentedAudio) else 1
+    indices = of_each_speaker(train.labels, len(train) // copies)
+    vectors = embed(built.model, train, store, accelerator, indices)
+    return fit_scorer(vectors, pairs_of_speakers(vectors.speakers, own.max_trials, config.seed), own.norm_top)
+
+
+def _write_scored(folder: Path, scored: Scored, summary: Summary) -> None:
+    """Writes `trials.jsonl` (enrol, test, target, score, log likelihood ratio) and `summary.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = scored.vectors.ids
+    columns = zip(
+        scored.trials.pairs.tolist(), scored.trials.targets.tolist(), scored.scores, scored.ratios, strict=True
+    )
+    lines = [
+        {"enrol": ids[a], "test": ids[b], "target": target, "score": round(float(s), 6), "llr": round(float(r), 6)}
+        for (a, b), target, s, r in columns
+    ]
+    write_text(folder / "trials.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_text(folder / "summary.json", json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n")
+
+
+def score_and_export(
+    config: SpeakerConfig,
+    clips: Clips,
+    trials: Mapping[Split, Trials],
+    built: BuiltModel,
+    features: Mapping[Split, FeatureStore | ComputedFeatures],
+    accelerator: Accelerator,
+) -> list[Summary]:
+    """Scores validation and test with the best weights, writes results and model folder, and prints the outcome.
+
+    Returns:
+        The summaries; on other processes than the first, none.
+    """
+    output, top = Path(config.output_dir), config.speaker_verification.norm_top
+    if (output / "checkpoints" / BEST).is_dir():
+        load_weights(output / "checkpoints" / BEST, built.model)
+    scorer = _scorer(config, clips, built, features["train"], accelerator)
+    summaries: dict[Split, Summary] = {}
+    for split, pairs in trials.items():
+        started = time.perf_counter()
+        vectors = embed(built.model, clips.splits[split], features[split], accelerator)
+        if accelerator.is_main_process:
+            scored = Scored(vectors, pairs, scorer.scores(vectors, pairs), scorer.ratios(vectors, pairs))
+            used = 0 if scorer.cohort is None else min(top, len(scorer.cohort))
+            summaries[split] = summarize(scored, used, model=str(output / "model"), split=split, started=started)
+            _write_scored(output / "eval" / split, scored, summaries[split])
+            accelerator.print(result_line(summaries[split]))
+    if accelerator.is_main_process:
+        if summaries:
+            by_validation = summaries.get("validation", summaries.get("test"))
+            built.model.config.head["threshold"] = float(np.float32(by_validation.threshold)) if by_validation else None
+        card = _card(summaries, len(clips.classes), config)
+        save_model(output / "model", built.model, built.extractor, None, layerdrop=config.model.layerdrop, card=card)
+        accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
+    accelerator.wait_for_everyone()
+    return list(summaries.values())
