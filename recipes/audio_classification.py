@@ -48,7 +48,7 @@ def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
         return []
 
     clips = clips.augmented(config.augmentation, config.seed)
-    built = build_classifier(config.model, config.mask, config.data, clips.classes, config.seed)
+    built = build_classifier(config, clips.classes)
     place(built.model, accelerator.device, config.model, config.training)
     features = {
         split: open_features(

@@ -32,12 +32,14 @@ class LabelSource:
         key: of the configuration that names the column, for people.
         held_out: share that validation and test get each.
         speakers: the label is who speaks, so that validation and test have others than training.
+        separator: between several labels of a clip; None where it has one.
     """
 
     column: str | None
     key: str
     held_out: float
     speakers: bool = False
+    separator: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -75,20 +77,29 @@ class LabelledClips:
 
 @dataclass(frozen=True)
 class Clips:
-    """All clips of a run; `left_out` are those that are not used, `notes` lines for people."""
+    """All clips of a run; `left_out` are those that are not used, `notes` lines for people, `separator` stands between
+    several labels of a clip."""
 
     splits: dict[Split, LabelledClips]
     left_out: list[Rejected]
     notes: list[str]
+    separator: str | None = None
 
     @property
     def classes(self) -> list[str]:
         """The labels of training, sorted: the rows of the head."""
-        return sorted(set(self.splits["train"].labels))
+        return sorted({name for label in self.splits["train"].labels for name in labels_of(label, self.separator)})
 
     def augmented(self, settings: AugmentationConfig, seed: int) -> Clips:
         """The same with changed copies of the training clips (`with_copies`)."""
         return replace(self, splits={**self.splits, "train": with_copies(self.splits["train"], settings, seed)})
+
+
+def labels_of(label: str, separator: str | None) -> list[str]:
+    """One label, or several sorted ones."""
+    if separator is None:
+        return [label]
+    return sorted({part.strip() for part in label.split(separator)} - {""})
 
 
 def _from_folders(root: Path) -> list[Utterance]:
@@ -198,7 +209,12 @@ def list_clips(data: DataConfig, labels: LabelSource) -> Corpus:
 
 
 def _usable(
-    corpus: Corpus, split: Split, audio: PreparedAudio, data: DataConfig, classes: set[str] | None
+    corpus: Corpus,
+    split: Split,
+    audio: PreparedAudio,
+    data: DataConfig,
+    classes: set[str] | None,
+    separator: str | None,
 ) -> tuple[LabelledClips, list[Rejected]]:
     found = LabelledClips(split, [], [], [], [], audio)
     rejected = [item for item in corpus.rejected if item.split == split]
@@ -209,7 +225,7 @@ def _usable(
             if not data.min_duration_s <= duration_s <= data.max_duration_s:
                 limits = f"{data.min_duration_s:g} to {data.max_duration_s:g} s"
                 reason = f"{FILTERED}{duration_s:.2f} s long, outside {limits}"
-            elif classes is not None and clip.text not in classes:
+            elif classes is not None and set(labels_of(str(clip.text), separator)) - classes:
                 reason = f"training has no clip of its class: {clip.text}"
         if reason is not None:
             rejected.append(Rejected(split, clip.id, reason))
@@ -228,7 +244,7 @@ def open_clips(data: DataConfig, labels: LabelSource, turns: Turns) -> Clips:
         UserError: no clips, one class alone, or too many bad ones.
     """
     corpus = list_clips(data, labels)
-    clips = Clips({}, [], list(corpus.notes))
+    clips = Clips({}, [], list(corpus.notes), labels.separator)
     for split in SPLITS:
         if not corpus.splits[split]:
             continue
@@ -237,7 +253,7 @@ def open_clips(data: DataConfig, labels: LabelSource, turns: Turns) -> Clips:
                 corpus, split, data.cache_folder, num_workers=data.num_workers, show_progress=turns.show_progress
             )
         classes = None if split == "train" or labels.speakers else set(clips.classes)
-        usable, rejected = _usable(corpus, split, audio, data, classes)
+        usable, rejected = _usable(corpus, split, audio, data, classes, labels.separator)
         clips.notes.extend(summarize_rejected(rejected, len(usable) + len(rejected), split))
         check_bad_fraction(rejected, len(usable) + len(rejected), split, data.max_bad_fraction)
         clips.left_out.extend(rejected)

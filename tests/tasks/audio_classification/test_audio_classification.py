@@ -21,8 +21,8 @@ from unispeech_ft.data.utterances import Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.recipes import audio_classification
 from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
-from unispeech_ft.tasks.audio_classification.evaluate import classify
-from unispeech_ft.tasks.audio_classification.task import label_source
+from unispeech_ft.tasks.audio_classification.evaluate import Evaluation, classify, recalls, score_clip, summarize, uar
+from unispeech_ft.tasks.audio_classification.task import balanced, label_source
 
 TONES_HZ = {"high": 2_400.0, "low": 300.0, "middle": 900.0}
 YAML = Path(__file__).parents[3] / "configs" / "audio_classification" / "folder.yaml"
@@ -185,3 +185,71 @@ def test_one_class_alone_is_refused(tmp_path: Path, configured: Callable[..., Cl
     config = configured("one", data__root=str(tmp_path))
     with pytest.raises(UserError, match="all training clips are of one class"):
         open_clips(config.data, label_source(config), Turns())
+
+
+def test_several_labels_a_clip(folders: Path, configured: Callable[..., ClassifierConfig]) -> None:
+    names = {"high": "tone; high", "low": "tone;low;", "middle": "tone;high;low"}
+    rows = [("path", "label", "split")]
+    rows += [
+        (f"{name}/{name}{number:02d}.wav", label, "test" if number < 3 else "dev" if number < 5 else "train")
+        for name, label in names.items()
+        for number in range(14)
+    ]
+    manifest = folders / "several.tsv"
+    manifest.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    config = configured("several", data__train=str(manifest), audio_classification__separator=";", schedule__updates=80)
+    [_, test] = audio_classification.run(config)
+    assert test.classes == ["high", "low", "tone"]
+    assert test.f1 is not None
+    assert test.f1 > 0.9
+    saved = json.loads((Path(config.output_dir) / "model" / "config.json").read_text())
+    assert saved["problem_type"] == "multi_label_classification"
+
+
+def test_recall_is_averaged_over_classes_and_errors_are_told_apart() -> None:
+    scores = [
+        score_clip("a", ["x"], ["x"], 1.0, None),
+        score_clip("b", ["x"], ["y"], 1.0, None),
+        score_clip("c", ["x"], ["x"], 1.0, None),
+        score_clip("d", ["y"], ["y"], 1.0, None),
+        score_clip("e", ["x", "z"], ["y"], 1.0, None),
+    ]
+    assert recalls(scores) == {"x": 0.5, "y": 1.0, "z": 0.0}
+    assert uar(scores) == 0.5
+    assert [(s.substitutions, s.deletions, s.insertions) for s in scores[1::3]] == [(1, 0, 0), (1, 1, 0)]
+    summary = summarize(Evaluation(scores, 0.0), ["x", "y", "z"], model="m", split="test")
+    assert (summary.accuracy, summary.uar, summary.correct) == (0.6, 0.5, 3)
+    assert summary.uar_ci95 is not None
+    assert summary.uar_ci95[0] < 0.5 < summary.uar_ci95[1]
+
+
+def test_balanced_weights_give_each_class_the_same_sum() -> None:
+    labels = ["x"] * 6 + ["y"] * 2
+    weights = balanced(labels, ["x", "y"])
+    assert [6 * float(weights[0]), 2 * float(weights[1])] == pytest.approx([4.0, 4.0])
+
+
+def test_copies_and_crops_of_training_clips(configured: Callable[..., ClassifierConfig], tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name, sound in (("noise", random.normal(0, 0.1, 8_000)), ("rooms", 0.8 ** np.arange(400))):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "one.wav", sound.astype(np.float32), 16_000)
+    config = configured(
+        "copies",
+        augmentation__speeds=[0.9, 1.1],
+        augmentation__copies=1,
+        augmentation__noise=str(tmp_path / "noise"),
+        augmentation__rooms=str(tmp_path / "rooms"),
+        audio_classification__crop_s=0.3,
+        schedule__updates=20,
+    )
+    clips = open_clips(config.data, label_source(config), Turns())
+    plain, copied = clips.splits["train"], clips.augmented(config.augmentation, config.seed).splits["train"]
+    assert len(copied) == 4 * len(plain)
+    assert copied.ids[len(plain)] == f"{plain.ids[0]}*0.9"
+    assert copied.labels == 4 * plain.labels
+    for row, samples in zip(copied.rows, copied.num_samples.tolist(), strict=True):
+        assert len(copied.audio.waveform(row)) == samples
+    assert not np.array_equal(copied.audio.waveform(copied.rows[-1]), plain.audio.waveform(plain.rows[-1]))
+    audio_classification.run(config)
+    assert (Path(config.output_dir) / "eval" / "test" / "report.html").stat().st_size > 10_000

@@ -94,6 +94,7 @@ def test_it_learns_and_says_how_sure_it_is(trained: Path) -> None:
     assert summary["targets"] == 3 * 15
     lines = [json.loads(line) for line in (trained / "eval" / "test" / "trials.jsonl").read_text().splitlines()]
     assert len(lines) == summary["trials"]
+    assert "DET curve" in (trained / "eval" / "test" / "report.html").read_text(encoding="utf-8")
     assert all(line["target"] == (line["enrol"].split("/")[0] == line["test"].split("/")[0]) for line in lines)
 
 

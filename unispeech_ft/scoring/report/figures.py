@@ -97,15 +97,28 @@ def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
     return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def draw_curve(points: Sequence[Point], label: str, *, percent: bool = False, logarithmic: bool = False) -> Curve:
-    """One curve; a logarithmic scale only where every value is above 0."""
+def draw_curve(
+    points: Sequence[Point],
+    label: str,
+    *,
+    percent: bool = False,
+    logarithmic: bool = False,
+    said: str | None = None,
+    last: float | None = None,
+) -> Curve:
+    """One curve; a logarithmic scale only where every value is above 0.
+
+    Args:
+        said: what stands below; None for its last and lowest value over the updates.
+        last: right end of the axis; None for the last point, and for one update at least.
+    """
     frame, scale, unit = Frame(), 100.0 if percent else 1.0, " %" if percent else ""
     drawn = [(x, y * scale) for x, y in thinned(points)]
     logarithmic = logarithmic and min(y for _, y in drawn) > 0
     bend = math.log10 if logarithmic else float
     low, high = (0.0 if percent else min(y for _, y in drawn)), max(y for _, y in drawn)
     high = high if high > low else low + 1.0
-    first, last = drawn[0][0], max(drawn[-1][0], drawn[0][0] + 1)
+    first, last = drawn[0][0], max(drawn[-1][0], drawn[0][0] + 1) if last is None else last
 
     def across(x: float) -> float:
         return frame.left + (x - first) / (last - first) * (frame.right - frame.left)
@@ -115,11 +128,28 @@ def draw_curve(points: Sequence[Point], label: str, *, percent: bool = False, lo
 
     best = min(points, key=lambda point: point[1])
     return Curve(
-        f"{label}: last {scale * points[-1][1]:.4g}{unit}, lowest {scale * best[1]:.4g}{unit} at update {best[0]:g}",
+        said
+        or f"{label}: last {scale * points[-1][1]:.4g}{unit}, lowest {scale * best[1]:.4g}{unit} at update {best[0]:g}",
         [(up(tick), f"{tick:g}{unit}") for tick in _ticks(low, high, logarithmic)],
         [(across(tick), f"{tick:g}") for tick in _ticks(first, last, False)],
         [(across(x), up(y)) for x, y in drawn],
     )
+
+
+def task_curves(metrics: str, figure: str, label: str) -> list[Curve]:
+    """The training loss and one figure of the validation split, from the text of a `metrics.jsonl`.
+
+    Args:
+        figure: its name in the events of evaluations, a fraction.
+        label: for people.
+    """
+    events = [json.loads(line) for line in metrics.splitlines() if line.endswith("}")]
+    found = Curves(
+        parse_curves(metrics).loss,
+        [(e["update"], e[figure]) for e in events if e.get("event") == "evaluation" and e.get(figure) is not None],
+    )
+    loss = [draw_curve(found.loss, "Training loss", logarithmic=True)] if found.loss else []
+    return loss + ([draw_curve(found.per, label, percent=True)] if found.per else [])
 
 
 def draw_curves(curves: Curves) -> list[Curve]:

@@ -50,9 +50,9 @@ def report_html(
     aligned = align_all(scores, recordings)
     kept = kept_utterances(aligned)
     floor = [] if summary.reference_floor is None else [Rung("reference floor", summary.reference_floor)]
-    script = '\n"use strict";\n' + "\n".join(_part(name) for name in SCRIPTS)
+    script = '\n"use strict";\n' + "\n".join(part(name) for name in SCRIPTS)
     return (
-        _templates()
+        templates()
         .get_template("page.html")
         .render(
             title=title,
@@ -66,7 +66,7 @@ def report_html(
             durations=by_duration(scores),
             worst=worst(aligned),
             data=page_data(aligned, kept, dict(sounds(kept, recordings)) if recordings else {}),
-            style=Markup(_part("style.css")),
+            style=Markup(part("style.css")),
             script=Markup(script),
             script_sha256=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
         )
@@ -98,12 +98,13 @@ def highest(rows: Iterable[Rung | Group]) -> float:
     return max((row.per or 0.0 for row in rows), default=0.0)
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """A file that goes into the page."""
     return files("unispeech_ft.scoring.report").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
     """The one environment of the report: it escapes everything, and a name that nobody gave is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

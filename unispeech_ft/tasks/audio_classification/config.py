@@ -17,6 +17,12 @@ class AudioClassificationConfig(Section):
     label_column: str = Field(
         "label", description="of the manifest; without data.train each folder of data.root is one"
     )
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="between several labels of a clip, `;` for example; null: one label",
+    )
     held_out: Probability = Field(0.1, description="share of clips or speakers that validation and test get each")
     crop_s: Positive | None = Field(None, description="training takes so much of a longer clip, from a drawn place")
     class_weights: Literal["none", "balanced"] = Field(

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.data.labelled import Clips
+from unispeech_ft.data.labelled import Clips, LabelledClips
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.saving import save_model
+from unispeech_ft.scoring.report.data import Recordings
+from unispeech_ft.scoring.report.figures import task_curves
+from unispeech_ft.scoring.report.task_page import TaskReport, write_task_report
+from unispeech_ft.scoring.timing import PhoneTime
 from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
 from unispeech_ft.tasks.audio_classification.evaluate import (
+    Evaluation,
     Summary,
     evaluate_clips,
     result_line,
@@ -20,6 +25,7 @@ from unispeech_ft.tasks.audio_classification.evaluate import (
     write_evaluation,
 )
 from unispeech_ft.training.checkpoint import BEST, load_weights
+from unispeech_ft.training.loop import METRICS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,6 +40,26 @@ def _card(summaries: Mapping[Split, Summary], classes: list[str], config: Classi
         f" {', '.join(f'`{name}`' for name in classes)}.\n\n{results}\n\n"
         'Use: `pipeline("audio-classification", model=THIS_FOLDER)` on 16 kHz audio. Every scored clip and the whole\n'
         "configuration stand in its run.\n"
+    )
+
+
+def _report(summary: Summary, found: Evaluation, clips: LabelledClips, output: Path) -> TaskReport:
+    places = dict(zip(clips.ids, clips.rows, strict=True))
+    times = {item.id: [PhoneTime(0.0, float(item.duration_s or 0.0), 1.0)] for item in found.scores}
+    metrics = output / METRICS
+    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
+    figures = [("Clips", f"{summary.clips:,}"), ("Classes", str(len(summary.classes)))]
+    figures += [("Average recall", f"{100 * summary.uar:.2f} %")]
+    figures += [] if summary.f1 is None else [("F1 of labels", f"{100 * summary.f1:.2f} %")]
+    figures += [(f"Recall of {name}", f"{100 * value:.1f} %") for name, value in summary.recalls.items()]
+    return TaskReport(
+        f"Audio classification: {summary.split}",
+        f"accuracy {100 * summary.accuracy:.2f} %",
+        f"{result_line(summary)}. Accuracy is the share of clips that were recognised; higher is better.",
+        figures,
+        task_curves(text, "accuracy", "Validation accuracy"),
+        found.scores if summary.f1 is None else (),
+        Recordings(times, lambda name: clips.audio.waveform(places[name])),
     )
 
 
@@ -52,17 +78,20 @@ def score_and_export(
     output = Path(config.output_dir)
     if (output / "checkpoints" / BEST).is_dir():
         load_weights(output / "checkpoints" / BEST, built.model)
+    separator, classes = clips.separator, clips.classes
     summaries: dict[Split, Summary] = {}
     for split, store in features.items():
         if split == "train":
             continue
-        found = evaluate_clips(built.model, clips.splits[split], store, clips.classes, accelerator)
+        found = evaluate_clips(built.model, clips.splits[split], store, classes, accelerator, separator)
         if accelerator.is_main_process:
-            summaries[split] = summarize(found, clips.classes, model=str(output / "model"), split=split)
+            summaries[split] = summarize(found, classes, model=str(output / "model"), split=split, separator=separator)
             write_evaluation(output / "eval" / split, found, summaries[split])
+            report = _report(summaries[split], found, clips.splits[split], output)
+            write_task_report(output / "eval" / split / "report.html", report)
             accelerator.print(result_line(summaries[split]))
     if accelerator.is_main_process:
-        card = _card(summaries, clips.classes, config)
+        card = _card(summaries, classes, config)
         save_model(output / "model", built.model, built.extractor, None, layerdrop=config.model.layerdrop, card=card)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     accelerator.wait_for_everyone()

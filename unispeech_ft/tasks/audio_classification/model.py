@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import (
     BuiltModel,
@@ -20,13 +19,12 @@ from unispeech_ft.models.build import (
 from unispeech_ft.models.families import backbone, reads_waveforms
 from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.loader import load_network
+from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
 
 HEAD = ("projector.", "classifier.")
 
 
-def build_classifier(
-    model: ModelConfig, mask: MaskConfig, data: DataConfig, classes: Sequence[str], seed: int
-) -> BuiltModel:
+def build_classifier(run: ClassifierConfig, classes: Sequence[str]) -> BuiltModel:
     """The model with a row of its head for each class.
 
     Raises:
@@ -34,17 +32,20 @@ def build_classifier(
     """
     from transformers import AutoModelForAudioClassification as Classifier
 
+    model = run.model
     config = read_model_config(model)
     if type(config) not in Classifier._model_mapping:
         raise UserError(
             f"model.base: Transformers has no audio classifier of type {config.model_type!r}",
             remedy="use unispeech, unispeech-sat, wavlm, wav2vec2 or hubert",
         )
-    regularise(config, model, mask)
+    regularise(config, model, run.mask)
     config.num_labels = len(classes)
     config.id2label = dict(enumerate(classes))
+    several = run.audio_classification.separator is not None
+    config.problem_type = "multi_label_classification" if several else "single_label_classification"
     config.label2id = {name: row for row, name in enumerate(classes)}
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     options = {"ignore_mismatched_sizes": True}
     network: Any
     if model.from_scratch:
@@ -62,4 +63,4 @@ def build_classifier(
     if reads_waveforms(config):
         backbone(network).feature_extractor._freeze_parameters()
     folder: Path | None = base_folder(model)
-    return BuiltModel(network, make_front_end(network, data, folder), len(classes) - fresh, fresh)
+    return BuiltModel(network, make_front_end(network, run.data, folder), len(classes) - fresh, fresh)

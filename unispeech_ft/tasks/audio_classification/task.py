@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
-from unispeech_ft.data.labelled import Clips, LabelSource
+from unispeech_ft.data.labelled import Clips, LabelSource, labels_of
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
-from unispeech_ft.tasks.audio_classification.evaluate import classify, evaluate_clips
+from unispeech_ft.tasks.audio_classification.evaluate import classify, evaluate_clips, uar
 from unispeech_ft.tasks.audio_classification.model import HEAD
 from unispeech_ft.training.checkpoint import identity_of
 from unispeech_ft.training.planned import FineTuning
@@ -40,7 +40,9 @@ def identity(config: ClassifierConfig, clips: Clips) -> str:
 def label_source(config: ClassifierConfig) -> LabelSource:
     """Where the labels of a run stand."""
     settings = config.audio_classification
-    return LabelSource(settings.label_column, "audio_classification.label_column", settings.held_out)
+    return LabelSource(
+        settings.label_column, "audio_classification.label_column", settings.held_out, separator=settings.separator
+    )
 
 
 def balanced(labels: Sequence[str], classes: Sequence[str]) -> Tensor:
@@ -65,8 +67,9 @@ class AudioClassificationTask(FineTuning):
         accelerator: Accelerator,
     ) -> None:
         train, batch = clips.splits["train"], config.batch
+        separator = config.audio_classification.separator
         rows = {name: row for row, name in enumerate(clips.classes)}
-        labels = [[rows[label]] for label in train.labels]
+        labels = [[rows[name] for name in labels_of(label, separator)] for label in train.labels]
         crop_s = config.audio_classification.crop_s
         crop = None if crop_s is None else round(crop_s * SAMPLE_RATE_HZ)
         num_samples = train.num_samples if crop is None else np.minimum(train.num_samples, crop)
@@ -76,25 +79,39 @@ class AudioClassificationTask(FineTuning):
         training_set = TrainingSet(features["train"].clip, labels, width, config.mask, config.seed, crop_frames)
         super().__init__(config, built.model, HEAD, plan, training_set, accelerator, train.ids)
         self.identity = identity(config, clips)
-        self.classes, self.features = clips.classes, features
+        self.classes, self.features, self.separator = list(rows), features, separator
         self.validation = clips.splits.get("validation")
         self.can_score = self.validation is not None
         even = config.audio_classification.class_weights == "none"
-        self.class_weights = None if even else balanced(train.labels, clips.classes).to(accelerator.device)
+        self.class_weights = (
+            None
+            if even
+            else balanced([name for label in train.labels for name in labels_of(label, separator)], list(rows)).to(
+                accelerator.device
+            )
+        )
 
     def loss(self, update: int, micro_batch: Batch) -> SummedLoss:
         """Σ cross-entropy of one micro-batch."""
         with self.accelerator.autocast():
             trains = not self.is_frozen(update)
             logits = classify(self.network, micro_batch.row, self.layers(update), encoder_trains=trains)
-        loss = nn.functional.cross_entropy(logits, micro_batch.labels, self.class_weights, reduction="sum")
+        if self.separator is None:
+            loss = nn.functional.cross_entropy(logits, micro_batch.labels, self.class_weights, reduction="sum")
+        else:
+            wanted = torch.zeros_like(logits)
+            counts = torch.tensor(micro_batch.num_labels, device=logits.device)
+            wanted[torch.arange(len(counts), device=logits.device).repeat_interleave(counts), micro_batch.labels] = 1
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                logits, wanted, pos_weight=self.class_weights, reduction="sum"
+            )
         return SummedLoss(loss, len(micro_batch.num_labels))
 
     def score(self) -> Score:
         if self.validation is None:
             raise ValueError("there is no validation split")
         found = evaluate_clips(
-            self.network, self.validation, self.features["validation"], self.classes, self.accelerator
+            self.network, self.validation, self.features["validation"], self.classes, self.accelerator, self.separator
         )
-        values = {"accuracy": found.accuracy, "seconds": round(found.seconds, 3)}
+        values = {"accuracy": found.accuracy, "uar": uar(found.scores), "seconds": round(found.seconds, 3)}
         return Score(values, 1 - found.accuracy, f"validation accuracy {100 * found.accuracy:.2f} %")

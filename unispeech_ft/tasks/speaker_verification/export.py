@@ -18,6 +18,9 @@ from unispeech_ft.files import write_text
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.saving import save_model
+from unispeech_ft.scoring.report.figures import draw_curve, task_curves
+from unispeech_ft.scoring.report.task_page import TaskReport, write_task_report
+from unispeech_ft.scoring.verification import det_points
 from unispeech_ft.tasks.speaker_verification.config import SpeakerConfig
 from unispeech_ft.tasks.speaker_verification.evaluate import (
     Scored,
@@ -31,6 +34,7 @@ from unispeech_ft.tasks.speaker_verification.evaluate import (
 )
 from unispeech_ft.tasks.speaker_verification.trials import Trials, check_trials, pairs_of_speakers, read_trials
 from unispeech_ft.training.checkpoint import BEST, load_weights
+from unispeech_ft.training.loop import METRICS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -93,6 +97,38 @@ def _write_scored(folder: Path, scored: Scored, summary: Summary) -> None:
     write_text(folder / "summary.json", json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n")
 
 
+def _report(summary: Summary, scored: Scored, output: Path) -> TaskReport:
+    metrics = output / METRICS
+    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
+    points = sorted(det_points(scored.errors))
+    det = draw_curve(
+        [(100 * false_alarm, miss) for false_alarm, miss in points],
+        "",
+        percent=True,
+        said="DET curve: misses (%) over false alarms (%); where both are equal is the EER",
+        last=100.0,
+    )
+    figures = [
+        ("Trials", f"{summary.trials:,}"),
+        ("of one speaker", f"{summary.targets:,}"),
+        ("Speakers", str(summary.speakers)),
+        ("Clips", f"{summary.clips:,}"),
+        ("Scores", summary.scoring),
+        ("EER of plain cosines", f"{100 * summary.eer_cosine:.2f} %"),
+        ("minDCF, target prior 0.01", f"{summary.min_dcf_001:.3f}"),
+        ("minDCF, target prior 0.05", f"{summary.min_dcf_005:.3f}"),
+        ("Cllr, calibrated on training speakers", f"{summary.cllr:.3f}"),
+    ]
+    return TaskReport(
+        f"Speaker verification: {summary.split}",
+        f"EER {100 * summary.eer:.2f} %",
+        f"{result_line(summary)}. At the EER as many pairs of one speaker are rejected as pairs of two are accepted;"
+        " lower is better.",
+        figures,
+        [*task_curves(text, "eer", "Validation EER"), det],
+    )
+
+
 def score_and_export(
     config: SpeakerConfig,
     clips: Clips,
@@ -119,6 +155,7 @@ def score_and_export(
             used = 0 if scorer.cohort is None else min(top, len(scorer.cohort))
             summaries[split] = summarize(scored, used, model=str(output / "model"), split=split, started=started)
             _write_scored(output / "eval" / split, scored, summaries[split])
+            write_task_report(output / "eval" / split / "report.html", _report(summaries[split], scored, output))
             accelerator.print(result_line(summaries[split]))
     if accelerator.is_main_process:
         if summaries:
