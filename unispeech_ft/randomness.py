@@ -34,6 +34,7 @@ class Stream(IntEnum):
     AUGMENTATION = 14
     CROP = 15
     TRIALS = 16
+    SIMULATION = 17
 
 
 def generator(seed: int, stream: Stream, *name: int) -> np.random.Generator:

@@ -222,6 +222,30 @@ class AugmentationConfig(Section):
         ]
 
 
+class SimulationConfig(Section):
+    """Conversations made of single clips (`data.simulate`)."""
+
+    conversations: PositiveCount = Field(2_000, description="to train on")
+    scored: PositiveCount = Field(100, description="of validation and of test each")
+    speakers: tuple[PositiveCount, PositiveCount] = Field(
+        (2, 2), strict=False, description="of a conversation, from and to"
+    )
+    duration_s: Positive = Field(10.0, description="of a conversation")
+    pause_s: Positive = Field(2.0, description="mean of the pauses between what one speaker says; exponential")
+    level_db: NotNegative = Field(2.5, description="a speaker is up to so much louder or softer")
+    room_share: Probability = Field(0.5, description="of the conversations are in a room, where there are rooms")
+
+    def checks(self) -> list[Check]:
+        """Faults that only several keys together show."""
+        return [
+            (
+                self.speakers[0] > self.speakers[1],
+                f"simulation.speakers {self.speakers} ends below its beginning",
+                "give the smaller number first",
+            )
+        ]
+
+
 class CheckpointingConfig(Section):
     """Full training states, for resuming."""
 

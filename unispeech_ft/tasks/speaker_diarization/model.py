@@ -1,0 +1,154 @@
+"""Encoder, and a head that says of each frame which local speakers speak and of each what its voice is like.
+
+`B` clips, `N` frames of a row, `T` frames of a clip, `C` hidden channels, `P` local speakers, `E` values of a vector,
+`K` training speakers.
+Sources: s3prl/downstream/diarization (layer sum, LSTM, linear); downstreams/speaker_diarization of microsoft/UniSpeech
+and Kinoshita et al. 2021 (speaker vectors and their loss).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from unispeech_ft.data.row import Layout, Row
+from unispeech_ft.kernels.rows import collect, spread
+from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.forward import encode_layers
+from unispeech_ft.models.layer_sum import LayerSum
+from unispeech_ft.models.permutation import best_permutation
+from unispeech_ft.models.upstream import build_upstream, load_upstream
+from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
+
+TASK = "speaker_diarization"
+HEAD = ("head.",)
+
+
+class Voices(NamedTuple):
+    """What the head says.
+
+    Attributes:
+        logits: `[N, P]`, of speaking.
+        vectors: `[N, P, E]`, of unit length.
+    """
+
+    logits: Tensor
+    vectors: Tensor
+
+
+class DiarizationHead(nn.Module):
+    """The weighted sum of all layers, a recurrent layer both ways, and a line for each thing that is said.
+
+    Args:
+        settings: `hidden`, `layers`, `local_speakers`, `size`, `speakers` (names of the training speakers).
+    """
+
+    def __init__(self, num_layers: int, width: int, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        hidden, self.local_speakers = settings["hidden"], settings["local_speakers"]
+        self.layer_sum = LayerSum(num_layers)
+        self.norm = nn.LayerNorm(width)
+        self.recurrent = nn.LSTM(width, hidden, settings["layers"], batch_first=True, bidirectional=True)
+        self.speaks = nn.Linear(2 * hidden, self.local_speakers)
+        self.voice = nn.Linear(2 * hidden, self.local_speakers * settings["size"])
+        self.speakers = nn.Embedding(len(settings["speakers"]), settings["size"])
+        self.sharpness = nn.Parameter(torch.tensor([5.0, 0.0]))
+
+    def forward(self, states: Sequence[Tensor], layout: Layout) -> Voices:
+        """`L + 1` times `[N, C]` → what is said of each frame."""
+        summed = self.norm(self.layer_sum(states))
+        clips, longest, places = len(layout.num_frames), layout.longest, layout.padded_places
+        padded = spread(summed, places, clips * longest).view(clips, longest, -1)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            padded, torch.tensor(layout.num_frames), batch_first=True, enforce_sorted=False
+        )
+        found, _ = nn.utils.rnn.pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=longest)
+        row = collect(found.flatten(0, 1), places)
+        vectors = self.voice(row).view(len(row), self.local_speakers, -1)
+        return Voices(self.speaks(row).float(), nn.functional.normalize(vectors.float(), dim=-1))
+
+    def loss(
+        self, said: Voices, active: Tensor, speakers: Tensor, num_frames: Sequence[int], speaker_weight: float
+    ) -> Tensor:
+        """Σ over the clips of the loss of the cheapest order of speakers.
+
+        Args:
+            active: `[N, P]`, 1 where a speaker speaks.
+            speakers: `[B, P]`, rows of the training speakers, −1 for none.
+            speaker_weight: of the loss over training speakers, beside that of speaking.
+        """
+        pairs = nn.functional.binary_cross_entropy_with_logits(
+            said.logits[:, :, None].expand(-1, -1, active.shape[1]),
+            active[:, None, :].expand(-1, said.logits.shape[1], -1),
+            reduction="none",
+        )
+        costs = torch.stack([clip.mean(dim=0) for clip in pairs.split(list(num_frames))])
+        cheapest, order = best_permutation(costs / active.shape[1])
+        if not speaker_weight:
+            return cheapest.sum()
+        clips = zip(said.vectors.split(list(num_frames)), active.split(list(num_frames)), order, speakers, strict=True)
+        told_apart = [
+            self._told_apart(vectors, spoken[:, places], who[places]) for vectors, spoken, places, who in clips
+        ]
+        return cheapest.sum() + speaker_weight * torch.stack(told_apart).sum()
+
+    def _told_apart(self, vectors: Tensor, spoken: Tensor, who: Tensor) -> Tensor:
+        """Mean cross-entropy of the speakers of one clip, told from all training speakers by their mean vectors."""
+        there = (who >= 0) & (spoken.sum(dim=0) > 0)
+        weights = spoken / spoken.sum(dim=0).clamp(min=1)
+        means = nn.functional.normalize((vectors * weights[:, :, None]).sum(dim=0), dim=-1)
+        distances = torch.cdist(means[None], nn.functional.normalize(self.speakers.weight)[None])[0].square()
+        scores = -(nn.functional.softplus(self.sharpness[0]) * distances + self.sharpness[1])
+        losses = nn.functional.cross_entropy(scores, who.clamp(min=0), reduction="none")
+        return (losses * there).sum() / there.sum().clamp(min=1)
+
+
+def make_head(config: PreTrainedConfig, settings: Mapping[str, Any]) -> DiarizationHead:
+    """The head of an encoder's configuration."""
+    return DiarizationHead(config.num_hidden_layers, config.hidden_size, settings)
+
+
+def build_diarization(config: DiarizationConfig, speakers: Sequence[str]) -> BuiltModel:
+    """The model for conversations of the training speakers.
+
+    Raises:
+        UserError: the base model cannot be found or loaded.
+    """
+    own = config.speaker_diarization
+    settings = {
+        "task": TASK,
+        "hidden": own.hidden,
+        "layers": own.layers,
+        "local_speakers": config.simulation.speakers[1],
+        "size": own.size,
+        "speakers": list(speakers),
+    }
+    return build_upstream(
+        config.model, config.mask, config.data, lambda encoder: make_head(encoder, settings), settings, config.seed
+    )
+
+
+def load_diarization(name: str) -> Any:
+    """The network of a model folder of this task.
+
+    Raises:
+        UserError: it is none.
+    """
+    return load_upstream(name, make_head, TASK)
+
+
+def hear(network: Any, row: Row, *, encoder_trains: bool = False) -> Voices:
+    """A row of features → what is said of its frames.
+
+    Args:
+        encoder_trains: whether the encoder is in training mode and keeps what its backward pass needs.
+    """
+    network.upstream.train(encoder_trains)
+    with torch.set_grad_enabled(encoder_trains and torch.is_grad_enabled()):
+        states = encode_layers(network.upstream, row)
+    voices: Voices = network.head(states, row.layout)
+    return voices
