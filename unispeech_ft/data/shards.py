@@ -16,7 +16,7 @@ import numpy as np
 
 from unispeech_ft.data.archives import DAMAGE, MOST_FOLDERS, members
 from unispeech_ft.data.audio import AUDIO_ENDINGS
-from unispeech_ft.data.sources.manifest import PATH_COLUMNS
+from unispeech_ft.data.sources.manifest import PATH_COLUMNS, audio_of_row
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.errors import UserError, first_line
 
@@ -74,6 +74,7 @@ def _parquet(unit: Unit, column: str) -> Iterator[Example]:
     import pyarrow.parquet
 
     name, part, parts = unit
+    folder = Path(name).absolute().parent
     try:
         with pyarrow.parquet.ParquetFile(name) as file:
             if column not in file.schema_arrow.names:
@@ -85,11 +86,12 @@ def _parquet(unit: Unit, column: str) -> Iterator[Example]:
             for rows in file.iter_batches(batch_size=PARQUET_ROWS_AT_ONCE, columns=[column]):
                 for row in range(rows.num_rows):
                     if number % parts == part:
-                        value = rows.column(0)[row].as_py()
-                        audio = value.get("bytes") if isinstance(value, dict) else value
-                        path = value.get("path") if isinstance(value, dict) else None
-                        beside = "" if audio is not None or not path else str(Path(name).parent / path)
-                        yield {"name": f"{Path(name).name}:{number}", "path": beside, "audio": audio}
+                        held = audio_of_row(rows.column(0)[row].as_py(), folder)
+                        yield {
+                            "name": f"{Path(name).name}:{number}" + (f" ({held})" if isinstance(held, str) else ""),
+                            "path": str(held) if isinstance(held, Path) else "",
+                            "audio": held if isinstance(held, bytes) else None,
+                        }
                     number += 1
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(

@@ -62,8 +62,8 @@ def find_language_folder(root: Path, language: str) -> Path:
 def unpack_release(archive: Path, language: str, cache_dir: Path) -> Path:
     """Unpacks one language of a release archive into the cache, once; returns the folder to look in.
 
-    Only plain files below their own folder are taken, within the limits of `data.archives`. The folder is keyed by the archive's path, size and time, and
-    appears whole or not at all.
+    Only plain files below their own folder are taken, within the limits of `data.archives`. The folder is keyed by the
+    archive's path, size and time, and appears whole or not at all.
 
     Raises:
         UserError: the file is not a readable archive, or lacks the language.
