@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 
+from unispeech_ft.commands import add_model
+
 SUMMARY = "Compute the PER of a published model again from its hypotheses, and its references from the speech."
 FOUND_WANTING = 3
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s [-h] REPO_OR_FOLDER [--config C] [--section.key VALUE ...]"
+    parser.usage = "%(prog)s [-h] REPO_OR_FOLDER [--revision R] [--config C] [--section.key VALUE ...]"
     parser.epilog = (
         "Prints `true` where the references were built again from the speech and everything holds, `self-consistent`"
         " where there was no speech to compare with, or `not true:` with the names of what does not hold (status 3):"
         " missing, unreadable, split, references, hypotheses, summary, data, card. Hypotheses are taken as published;"
         " `unispeech-ft evaluate` decodes them again."
     )
-    parser.add_argument("model", metavar="REPO_OR_FOLDER", help="name on the Hub, its downloaded folder, or a run")
+    add_model(parser, "REPO_OR_FOLDER", "run, downloaded folder")
     config = "YAML that names the speech; --section.key VALUE sets its keys, such as --data.root DIR"
     parser.add_argument("--config", metavar="C", help=config)
 
@@ -30,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             f"--{next(iter(options.overrides))} has no effect without --config", remedy="name the YAML as well"
         )
-    folder = fetch(options.model)
+    folder = fetch(options.model, options.revision)
     verdict = check_folder(folder)
     if options.config is not None:
         from unispeech_ft.hub.rebuild import check_data

@@ -40,7 +40,7 @@ class SavedModel:
     tokenizer: PhoneTokenizer
 
 
-def _small_files(name: str) -> Path:
+def _small_files(name: str, revision: str | None) -> Path:
     """The local folder with configuration and tokenizer; fetched from the Hub, or its cache, where it is an id."""
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
@@ -52,7 +52,7 @@ def _small_files(name: str) -> Path:
             f"{name} is not a model folder: it has no config.json", remedy="name a Transformers model folder"
         )
     try:
-        return small_files(name)
+        return small_files(name, revision)
     except UserError as error:
         raise _without_key(error) from None
 
@@ -134,6 +134,7 @@ def load_saved(
     folder_or_hub_id: str | Path,
     device: str | torch.device = "cpu",
     *,
+    revision: str | None = None,
     tokenizer: PhoneTokenizer | None = None,
     eps: float = STOCK_EPS,
     stock: bool = False,
@@ -146,6 +147,7 @@ def load_saved(
     Args:
         folder_or_hub_id: of any supported family.
         device: where the network computes.
+        revision: of a Hub id: branch, tag or commit; None for its main branch.
         tokenizer: for a folder without one, such as the published UniSpeech checkpoints.
         eps: of the normalisation, for a folder that does not say.
         stock: leaves the kernels of Transformers in place, as an export needs them.
@@ -157,11 +159,11 @@ def load_saved(
     from transformers import AutoModelForCTC
 
     name = model_folder(folder_or_hub_id)
-    folder = _small_files(name)
+    folder = _small_files(name, revision)
     config = _read_config(name, folder)
     found = _read_tokenizer(name, folder) if tokenizer is None or (folder / VOCABULARY).is_file() else tokenizer
     try:
-        network, missing = load_network(AutoModelForCTC, name, config, heads=("lm_head",))
+        network, missing = load_network(AutoModelForCTC, name, config, heads=("lm_head",), revision=revision)
     except UserError as error:
         raise _without_key(error) from None
     if missing:

@@ -39,7 +39,7 @@ class HubReader:
     """Streams the splits of one dataset; can be sent to other processes."""
 
     def __init__(self, data: DataConfig) -> None:
-        self.root = str(data.root)
+        self.root, self.revision = str(data.root), data.revision
         self.folder = Path(self.root).expanduser()
         self.names = {split: getattr(data, split) or DEFAULT_NAMES[split] for split in SPLITS}
         self.language = data.language
@@ -65,17 +65,20 @@ class HubReader:
             except Exception as error:
                 raise _damaged(self.root, error) from None
         try:
-            return load_dataset(self.root, split=name, streaming=True)
+            return load_dataset(self.root, split=name, streaming=True, revision=self.revision)
         except ValueError as error:
             raise UserError(
                 f"data.{split}: {self.root} has no split {name} that can be read ({first_line(error)})",
                 remedy="name the split in the configuration",
             ) from None
         except Exception as error:
-            raise UserError(
-                f"data.root: the Hub dataset {self.root} cannot be opened ({type(error).__name__})",
-                remedy="check the id and the network, or name a local folder of parquet files",
-            ) from None
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> UserError:
+        return UserError(
+            f"data.root: the Hub dataset {self.root} cannot be opened ({type(error).__name__})",
+            remedy="check id, data.revision and the network, or name a local folder of parquet files",
+        )
 
     def has(self, split: Split) -> bool:
         """Whether the dataset has a split; one that it lacks matters only where the configuration names it."""
@@ -83,7 +86,10 @@ class HubReader:
             return self.names[split] in _parquet_files(self.folder)
         from datasets import get_dataset_split_names
 
-        return self.names[split] in get_dataset_split_names(self.root)
+        try:
+            return self.names[split] in get_dataset_split_names(self.root, revision=self.revision)
+        except Exception as error:
+            raise self._unreachable(error) from None
 
     def key(self) -> str:
         """Identifies the audio: files with size and time, or the Hub revision."""
@@ -93,7 +99,10 @@ class HubReader:
         else:
             from huggingface_hub import HfApi
 
-            lines = [self.root, str(HfApi().dataset_info(self.root).sha)]
+            try:
+                lines = [self.root, str(HfApi().dataset_info(self.root, revision=self.revision).sha)]
+            except Exception as error:
+                raise self._unreachable(error) from None
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def column(self, columns: list[str]) -> str:
