@@ -52,7 +52,7 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     turns = launch.turns_of(accelerator)
     speech = open_speech(config.data, config.phonemes, num_frames=num_frames, turns=turns)
     tokenizer = make_tokenizer(speech, config.data, config.phonemes)
-    lines = describe_speech(speech, tokenizer) + planned_lines(config, speech.splits["train"])
+    lines = describe_speech(speech, tokenizer) + planned_lines(config, speech.splits, accelerator.mixed_precision)
     accelerator.print("\n".join(lines))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")

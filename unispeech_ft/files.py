@@ -126,6 +126,14 @@ def keep(folder: Path, fill: Callable[[Path], None]) -> None:
         fill(partial)
 
 
+def free_bytes(folder: Path) -> int:
+    """Room on the disk where a folder is, or would be."""
+    above = folder.expanduser().absolute()
+    while not above.exists():
+        above = above.parent
+    return shutil.disk_usage(above).free
+
+
 def allocate(file: Path) -> None:
     """Gives every byte of a sparse file its place on the disk, so that writing to it through memory cannot fail.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from unispeech_ft.config.sections import OptimizerConfig, RunConfig, ScheduleCon
 from unispeech_ft.errors import UserError, run_command
 from unispeech_ft.files import allocate, damage
 from unispeech_ft.runs.directory import check_place, reserved
+from unispeech_ft.runs.room import run_bytes
 from unispeech_ft.training.checkpoint import find_checkpoint
 from unispeech_ft.training.loop import METRICS, train
 from unispeech_ft.training.metrics_logger import cut_events
@@ -181,6 +183,21 @@ def straight(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     file = write_settings(folder / "straight.yaml", settings)
     must_run("--config", file)
     return file, folder / "run"
+
+
+def test_the_room_that_a_run_takes_is_told_beforehand(straight: tuple[Path, Path], tmp_path: Path) -> None:
+    cache, run = tmp_path / "cache", straight[1]
+    words = ("--config", straight[0], "--output_dir", tmp_path / "run", "--data.cache_dir", cache)
+    said = must_run(*words, "--dry_run", "true")
+    line = next(line for line in said.splitlines() if line.startswith("disk: "))
+    must_run(*words)
+    found = [sum(file.stat().st_size for file in cache.rglob(name)) / 2**20 for name in ("*.arrow", "values.npy")]
+    told = re.findall(r"([\d.]+) MiB", line)
+    assert [float(size) for size in (told[0], told[1])] == pytest.approx(found, rel=0.1, abs=1)
+    assert f" in {cache} (" in line
+    model_bytes = (run / "model" / "model.safetensors").stat().st_size
+    taken = sum(file.stat().st_size for name in ("model.pt", "state.pt", "*.safetensors") for file in run.rglob(name))
+    assert 0.7 < taken / run_bytes(model_bytes // 4, keep_last=3) < 1.1, "four checkpoints, the best, the model"
 
 
 @pytest.fixture
