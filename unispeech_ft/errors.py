@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -72,6 +73,18 @@ def disk_fault(error: OSError) -> UserError | None:
     return UserError(f"{where}{error.strerror}", remedy=remedies[error.errno])
 
 
+def memory_fault(error: Exception) -> UserError | None:
+    """Memory that the machine or the device did not give, as a fault of the user's; None for any other error."""
+    # Of torch's, only those of a device have a class of their own.
+    if not isinstance(error, MemoryError) and not re.search("can't allocate memory|out of memory", str(error)):
+        return None
+    return UserError(
+        f"there is too little memory ({first_line(error)})",
+        remedy="lower batch.seconds_per_micro_batch or data.max_duration_s, set model.gradient_checkpointing true, or"
+        " take a smaller model.base",
+    )
+
+
 def first_line(error: Exception) -> str:
     """The first line of a library's message, short enough to stand inside one of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
@@ -112,6 +125,11 @@ def run_command(command: Callable[[], int | None]) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         fault = disk_fault(error)
+        if fault is None:
+            raise
+        exit_with(fault)
+    except (MemoryError, RuntimeError) as error:
+        fault = memory_fault(error)
         if fault is None:
             raise
         exit_with(fault)

@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -33,6 +34,13 @@ from unispeech_ft.training.loop import METRICS, train
 from unispeech_ft.training.metrics_logger import cut_events
 from unispeech_ft.training.step import make_optimizer
 from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
+
+
+def ending_of(command: Callable[[], Any], capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """The exit status of a command, and what it says."""
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    return ended.value.code, capsys.readouterr().err
 
 
 @dataclass(frozen=True)
@@ -349,13 +357,23 @@ def test_a_full_disk_is_told_before_anything_is_written_through_memory(
     assert file.stat().st_blocks * 512 >= 3 * 2**20
     monkeypatch.setattr(os, "posix_fallocate", full)
 
-    def command() -> None:
-        allocate(file)
-
-    with pytest.raises(SystemExit) as ended:
-        run_command(command)
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
+    status, said = ending_of(lambda: allocate(file), capsys)
+    assert status == 2
     assert "3 MiB are needed" in said
     assert "MiB are free" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("size", [lambda: torch.empty(2**46), lambda: bytearray(2**46), lambda: np.ones(2**46)])
+def test_too_little_memory_is_one_line_with_the_keys_to_lower(
+    size: Callable[[], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = ending_of(size, capsys)
+    assert status == 2
+    assert "lower batch.seconds_per_micro_batch" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_other_faults_of_torch_stay_ours() -> None:
+    with pytest.raises(RuntimeError):
+        run_command(lambda: torch.ones(2) @ torch.ones(3))
