@@ -81,7 +81,7 @@ def _fetched(language: str, name: str, source: Path | None) -> bytes:
             raise UserError(f"{path} cannot be read ({error.strerror})", remedy="check --source") from None
     url = f"{REPOSITORY}/{DATA_FOLDER}/{language}/{name}"
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:  # nosec B310: REPOSITORY says https
+        with urllib.request.urlopen(url, timeout=60) as answer:  # nosec B310  # an address of REPOSITORY
             return bytes(answer.read())
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         raise UserError(

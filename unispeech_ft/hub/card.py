@@ -188,7 +188,7 @@ def _templates() -> Environment:
     # Nothing is escaped: the card is Markdown, where `&lt;` in a code span would be read as it stands.
     environment = Environment(
         loader=PackageLoader("unispeech_ft.hub"),
-        autoescape=False,
+        autoescape=False,  # nosec B701
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -118,7 +118,8 @@ def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: f
         return default
     from transformers import SeamlessM4TFeatureExtractor
 
-    return FrontEnd(network, False, eps, SeamlessM4TFeatureExtractor.from_pretrained(folder))
+    filter_banks = SeamlessM4TFeatureExtractor.from_pretrained(folder)  # nosec B615  # a local folder
+    return FrontEnd(network, False, eps, filter_banks)
 
 
 def model_folder(folder_or_hub_id: str | Path) -> str:
