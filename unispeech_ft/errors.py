@@ -7,7 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn
 
 
 class UserError(Exception):
@@ -23,6 +24,10 @@ class UserError(Exception):
         self.remedy = remedy
         super().__init__(f"{what}: {remedy}" if remedy else what)
 
+    def __reduce__(self) -> tuple[Callable[..., UserError], tuple[Any, ...]]:
+        """Faults pass from process to process."""
+        return partial(UserError, remedy=self.remedy), (self.what,)
+
     @property
     def lines(self) -> list[str]:
         """One line for each fault, without line breaks inside."""
@@ -35,6 +40,9 @@ class UserErrors(UserError):
     def __init__(self, errors: Sequence[UserError]) -> None:
         self.errors = list(errors)
         super().__init__("\n".join(line for error in self.errors for line in error.lines), remedy="")
+
+    def __reduce__(self) -> tuple[Callable[..., UserError], tuple[Any, ...]]:
+        return UserErrors, (self.errors,)
 
     @property
     def lines(self) -> list[str]:

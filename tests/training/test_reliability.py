@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -24,10 +25,11 @@ from running import RECIPE, REPOSITORY, events, merged, must_run, run_recipe, ti
 from torch import Tensor, nn
 from warm import clean_environment
 
+import unispeech_ft.files
 from unispeech_ft.config.sections import OptimizerConfig, RunConfig, ScheduleConfig
-from unispeech_ft.errors import UserError, run_command
-from unispeech_ft.files import allocate, damage
-from unispeech_ft.runs.directory import check_place, reserved
+from unispeech_ft.errors import UserError, UserErrors, run_command
+from unispeech_ft.files import allocate, damage, digest_of
+from unispeech_ft.runs.directory import check_place, open_run, reserved
 from unispeech_ft.runs.room import run_bytes
 from unispeech_ft.training.checkpoint import find_checkpoint
 from unispeech_ft.training.loop import METRICS, train
@@ -61,6 +63,7 @@ class Numbers(Task[Number]):
     def __init__(self, values: Mapping[int, float], validate: bool = False) -> None:
         torch.manual_seed(0)
         self.network: Any = nn.Linear(3, 2)
+        self.network.device = torch.device("cpu")
         self.identity, self.values, self.can_score = "numbers", values, validate
 
     def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Number]]:
@@ -141,6 +144,30 @@ def test_too_many_in_a_row_stop_the_run_with_its_last_good_weights(tmp_path: Pat
     saved = torch.load(checkpoint / "model.pt", weights_only=True)
     for name, tensor in good.items():
         torch.testing.assert_close(saved[name], tensor, rtol=0, atol=0)
+
+
+def test_a_scale_of_fp16_that_was_too_high_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Gradients of a finite loss overflow while the scaler's scale is high; it is lowered, and the run goes on."""
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    accelerator.native_amp = True
+    accelerator.state._mixed_precision = "fp16"
+    task = Numbers({3: 1e34, 4: float("nan")})
+    train(task, config_of(tmp_path, 8, max_bad_updates=2), accelerator)
+    reasons = {event["update"]: event["reason"] for event in read(tmp_path, "left_out")}
+    assert list(reasons) == [4, 5]
+    assert "scale of fp16" in reasons[4]
+    assert "not finite" in reasons[5]
+    assert "update 4 was left out" not in capsys.readouterr().err
+
+
+def test_a_scale_that_cannot_be_lowered_stops_the_run(tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    accelerator.native_amp = True
+    accelerator.state._mixed_precision = "fp16"
+    with pytest.raises(UserError, match="updates in a row"):
+        train(Numbers(dict.fromkeys(range(50), 3e38)), config_of(tmp_path, 50, max_bad_updates=3), accelerator)
 
 
 def test_a_gradient_that_explodes_is_named(tmp_path: Path) -> None:
@@ -232,6 +259,28 @@ def test_a_damaged_checkpoint_is_passed_over(straight: tuple[Path, Path], copy: 
     assert weights(copy) == weights(straight[1])
     assert [event["update"] for event in events(copy)] == list(range(1, 13))
     assert damage(copy / "checkpoints" / "update-000012") == ""
+
+
+def test_resuming_reads_the_digests_of_a_checkpoint_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    trained(run, {}, updates=5)
+    read_files: list[Path] = []
+    monkeypatch.setattr(unispeech_ft.files, "digest_of", lambda path: read_files.append(path) or digest_of(path))
+    config = config_of(run, 6).model_copy(update={"resume": True})
+    task, accelerator = Numbers({}), Accelerator(cpu=True)
+    train(task, config, accelerator, open_run(config, task.identity, [], accelerator))
+    assert sorted(path.name for path in read_files if path.parent.name == "update-000005") == [
+        "model.pt",
+        "progress.json",
+        "state.pt",
+    ]
+    assert max(event["update"] for event in events(run)) == 6
+
+
+def test_faults_pass_from_process_to_process() -> None:
+    for fault in (UserError("a", remedy="b"), UserErrors([UserError("a", remedy="b"), UserError("c", remedy="d")])):
+        again = pickle.loads(pickle.dumps(fault))
+        assert (type(again), again.lines) == (type(fault), fault.lines)
 
 
 def test_nothing_whole_to_resume_from(straight: tuple[Path, Path], copy: Path) -> None:
