@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+LONGEST = 1000
+
 
 class UserError(Exception):
     """A fault in the configuration, the data or a file.
@@ -30,8 +32,9 @@ class UserError(Exception):
 
     @property
     def lines(self) -> list[str]:
-        """One line for each fault, without line breaks inside."""
-        return [" ".join(str(self).split())]
+        """One line for each fault, without line breaks inside, of bounded length."""
+        what = one_line(self.what)
+        return [f"{what}: {one_line(self.remedy)}" if self.remedy else what]
 
 
 class UserErrors(UserError):
@@ -91,6 +94,12 @@ def memory_fault(error: Exception) -> UserError | None:
         remedy="lower batch.seconds_per_micro_batch or data.max_duration_s, set model.gradient_checkpointing true, or"
         " take a smaller model.base",
     )
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks, and without the middle of one that is very long."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
 
 
 def first_line(error: Exception) -> str:

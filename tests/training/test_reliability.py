@@ -378,6 +378,8 @@ def test_damaged_caches_are_made_anew(straight: tuple[Path, Path], tmp_path: Pat
     clips, values, offsets = (
         sorted(cache.rglob(name))[place] for name, place in (("*.arrow", 0), ("values.npy", 0), ("offsets.npy", 1))
     )
+    labels = next(cache.rglob("phones.json"))
+    labels.write_bytes(labels.read_bytes()[:1000])
     clips.write_bytes(clips.read_bytes()[:1000])
     flip(values)
     offsets.unlink()
@@ -387,6 +389,7 @@ def test_damaged_caches_are_made_anew(straight: tuple[Path, Path], tmp_path: Pat
         (values, "values.npy is damaged"),
         (clips, "is damaged"),
         (offsets, "offsets.npy is missing"),
+        (labels, "phones.json is damaged"),
     ):
         assert any(str(folder.parent) in line and fault in line for line in finished.stderr.splitlines()), folder
     assert weights(tmp_path / "run") == weights(straight[1])

@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the verdict; 3 where something does not hold."""
-    from unispeech_ft.errors import UserError
+    from unispeech_ft.errors import UserError, one_line
     from unispeech_ft.hub.verify import check_folder, fetch
 
     if options.overrides and options.config is None:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     held = "self-consistent" if options.config is None else "true"
     print(f"not true: {', '.join(names)}" if names else held)
     for fault in verdict.faults:
-        print(f"  {fault.name}: {fault.found}")
+        print(f"  {fault.name}: {one_line(fault.found)}")
     for text in verdict.unchecked:
         print(f"  not checked: {text}")
     return FOUND_WANTING if names else 0

@@ -110,10 +110,11 @@ def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: f
     try:
         normalize = normalises_input(network.config, folder)
         eps = float(extractor_settings(folder).get("normalize_eps", default_eps))
+        data = DataConfig(normalize=normalize, normalize_eps=eps)
     except (ValueError, AttributeError, TypeError) as error:
         what = f"{name}: preprocessor_config.json or processor_config.json cannot be read ({first_line(error)})"
         raise UserError(what, remedy="download or export the model again") from None
-    default = make_front_end(network, DataConfig(normalize=normalize, normalize_eps=eps), folder)
+    default = make_front_end(network, data, folder)
     if reads_waveforms(network.config) or not extractor_settings(folder):
         return default
     from transformers import SeamlessM4TFeatureExtractor
