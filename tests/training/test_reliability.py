@@ -379,7 +379,7 @@ def test_damaged_caches_are_made_anew(straight: tuple[Path, Path], tmp_path: Pat
         sorted(cache.rglob(name))[place] for name, place in (("*.arrow", 0), ("values.npy", 0), ("offsets.npy", 1))
     )
     labels = next(cache.rglob("phones.json"))
-    labels.write_bytes(labels.read_bytes()[:1000])
+    labels.write_bytes(labels.read_bytes()[:10])
     clips.write_bytes(clips.read_bytes()[:1000])
     flip(values)
     offsets.unlink()
