@@ -31,6 +31,8 @@ from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.files import read_phone_file
 
+PRONUNCIATIONS = "phones.json"
+
 
 @dataclass(frozen=True)
 class LabelledSplit:
@@ -90,9 +92,6 @@ class LabelledSplit:
             return self
         random = generator(seed, Stream.VALIDATION_SAMPLE)
         return self.subset(sorted(random.choice(len(self), limit, replace=False).tolist()))
-
-
-PRONUNCIATIONS = "phones.json"
 
 
 def _cached_pronunciations(sentences: Sequence[str], g2p: G2P, rule: str, cache_dir: Path) -> list[Pronunciation]:
