@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -65,21 +66,27 @@ class HubReader:
                 return load_dataset("parquet", data_files=given, split=name, streaming=True)  # nosec B615  # local
             except Exception as error:
                 raise _damaged(self.root, error) from None
-        try:
-            return load_dataset(self.root, split=name, streaming=True, revision=self.revision)
-        except ValueError as error:
-            raise UserError(
-                f"data.{split}: {self.root} has no split {name} that can be read ({first_line(error)})",
-                remedy="name the split in the configuration",
-            ) from None
-        except Exception as error:
-            raise self._unreachable(error) from None
+        with self._reached():
+            try:
+                return load_dataset(self.root, split=name, streaming=True, revision=self.revision)
+            except ValueError as error:
+                raise UserError(
+                    f"data.{split}: {self.root} has no split {name} that can be read ({first_line(error)})",
+                    remedy="name the split in the configuration",
+                ) from None
 
-    def _unreachable(self, error: Exception) -> UserError:
-        return UserError(
-            f"data.root: the Hub dataset {self.root} cannot be opened ({type(error).__name__})",
-            remedy="check id, data.revision and the network, or name a local folder of parquet files",
-        )
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Whatever asking the Hub raises is one fault of the user's."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"data.root: the Hub dataset {self.root} cannot be opened ({type(error).__name__})",
+                remedy="check id, data.revision and the network, or name a local folder of parquet files",
+            ) from None
 
     def has(self, split: Split) -> bool:
         """Whether the dataset has a split; one that it lacks matters only where the configuration names it."""
@@ -87,10 +94,8 @@ class HubReader:
             return self.names[split] in _parquet_files(self.folder)
         from datasets import get_dataset_split_names
 
-        try:
+        with self._reached():
             return self.names[split] in get_dataset_split_names(self.root, revision=self.revision)
-        except Exception as error:
-            raise self._unreachable(error) from None
 
     def key(self) -> str:
         """Identifies the audio: files with size and time, or the Hub revision."""
@@ -100,10 +105,8 @@ class HubReader:
         else:
             from huggingface_hub import HfApi
 
-            try:
+            with self._reached():
                 lines = [self.root, str(HfApi().dataset_info(self.root, revision=self.revision).sha)]
-            except Exception as error:
-                raise self._unreachable(error) from None
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def column(self, columns: list[str]) -> str:
