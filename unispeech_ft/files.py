@@ -154,10 +154,14 @@ def parse_json(text: str | bytes) -> Any:
     """JSON that others have written.
 
     Raises:
-        ValueError: it is not JSON, nested too deeply, or holds an endless number.
+        ValueError: it is not JSON, nested too deeply, or holds an endless number or half a character.
     """
+    text = text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # half of a pair could never be written again
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
