@@ -22,6 +22,7 @@ from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
 from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.dry_run import disk_lines
 from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
 from unispeech_ft.tasks.audio_classification.evaluate import Summary
 from unispeech_ft.tasks.audio_classification.export import score_and_export
@@ -42,7 +43,8 @@ def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
     """One run, and whether it is the last; returns the summaries of its scored splits, on the first process alone."""
     accelerator = launch.start(config.tracking.trackers, config.output_dir)
     clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
-    accelerator.print("\n".join(describe_clips(clips)))
+    samples = [count for part in clips.splits.values() for count in part.num_samples.tolist()]
+    accelerator.print("\n".join([*describe_clips(clips), *disk_lines(config, samples, accelerator.mixed_precision)]))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
@@ -57,8 +59,8 @@ def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
         for split, part in clips.splits.items()
     }
     task = AudioClassificationTask(config, built, clips, features, accelerator)
-    open_run(config, task.identity, clips.left_out, accelerator)
-    train(task, config, accelerator)
+    checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
+    train(task, config, accelerator, checkpoint)
     summaries = score_and_export(config, clips, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries

@@ -56,8 +56,8 @@ def run(config: PretrainingConfig, *, last: bool = True) -> None:
     for note in built.notes:
         accelerator.print(note)
     task = PretrainingTask(config, built, labelled, pieces, accelerator)
-    open_run(config, task.identity, labelled.left_out if labelled else [], accelerator)
-    progress = train(task, config, accelerator)
+    checkpoint = open_run(config, task.identity, labelled.left_out if labelled else [], accelerator)
+    progress = train(task, config, accelerator, checkpoint)
     export(config, built, progress, accelerator)
     launch.finish(accelerator, last=last)
 

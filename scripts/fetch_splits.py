@@ -3,12 +3,14 @@
     python scripts/fetch_splits.py data/unispeech_splits [--languages ky fr …]
 
 The lists belong to microsoft/UniSpeech (CC BY-SA 3.0; Rivière et al. 2020). A folder that already holds complete
-lists is left as it is. `--source DIR` copies from a checkout of that repository instead of the network.
+lists is left as it is. What is fetched must have the digests of `fetch_splits.sha256`, as far as these are known, and
+the published counts. `--source DIR` copies from a checkout of that repository instead of the network.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import tempfile
@@ -27,6 +29,14 @@ STEMS = ("trainSeqs_1.0_uniform_new_version", "valSeqs_1.0_uniform_new_version",
 FILES = ("phonesMatches_reduced.json",) + tuple(
     stem + ending for stem in STEMS for ending in ("_16k.tsv", "_16k.id", ".text")
 )
+# SHA-256 by language and name (`sha256sum`'s form); nl, ru, sv and most test lists are held by their counts alone.
+DIGESTS = {
+    name: digest
+    for digest, name in (
+        line.split(maxsplit=1)
+        for line in Path(__file__).with_suffix(".sha256").read_text(encoding="utf-8").splitlines()
+    )
+}
 # Phones of the dictionary and label tokens of the test list.
 PUBLISHED_LABELS = {
     "es": (41, 26_045),
@@ -54,6 +64,14 @@ def check_lists(folder: Path, language: str) -> list[str]:
 
 
 def _read(language: str, name: str, source: Path | None) -> bytes:
+    content = _fetched(language, name, source)
+    known = DIGESTS.get(f"{language}/{name}")
+    if known and hashlib.sha256(content).hexdigest() != known:
+        raise UserError(f"{language}/{name} is not the published file (SHA-256)", remedy="fetch it again, or report it")
+    return content
+
+
+def _fetched(language: str, name: str, source: Path | None) -> bytes:
     if source is not None:
         inside = source / DATA_FOLDER / language / name
         path = inside if inside.is_file() else source / language / name
@@ -63,7 +81,7 @@ def _read(language: str, name: str, source: Path | None) -> bytes:
             raise UserError(f"{path} cannot be read ({error.strerror})", remedy="check --source") from None
     url = f"{REPOSITORY}/{DATA_FOLDER}/{language}/{name}"
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:  # nosec B310  # an address of REPOSITORY
             return bytes(answer.read())
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         raise UserError(

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -58,6 +59,8 @@ def test_a_healthy_installation(tmp_path):
     assert ended.returncode == 0, ended.stderr
     checks = {check["name"]: check for check in json.loads(ended.stdout)}
     assert checks.keys() >= SHOWN
+    for folder in ("cache folder", "run folder"):
+        assert re.search(r"GiB free\).* takes [\d.]+ GiB", checks[folder]["value"])
     assert all(checks[name]["value"] for name in SHOWN)
     assert [check for check in checks.values() if check["fault"]] == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unispeech_ft.files import DIGESTS, LEFTOVER_S, atomic_folder, damage
+from unispeech_ft.files import DIGESTS, LEFTOVER_S, atomic_folder, damage, parse_json
 
 
 @pytest.fixture
@@ -66,3 +66,10 @@ def test_what_fails_midway_leaves_what_was_there(sealed: Path) -> None:
         fail()
     assert damage(sealed) == ""
     assert [path.name for path in sealed.parent.iterdir()] == ["made"]
+
+
+def test_json_with_half_a_character_is_refused() -> None:
+    assert parse_json(b'"\\ud83d\\ude00"') == "\U0001f600"
+    for text in (b'"\\ud800"', b'"\xed\xa0\x80"', '"\\uDFFF"'):
+        with pytest.raises(ValueError, match="surrogates|decode"):
+            parse_json(text)

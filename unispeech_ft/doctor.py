@@ -214,9 +214,21 @@ def _writable(folder: str) -> str:
 
 
 def _cache_folder() -> str:
-    from unispeech_ft.config.sections import DataConfig
+    from transformers import UniSpeechConfig
 
-    return _writable(DataConfig().cache_dir)
+    from unispeech_ft.config.sections import DataConfig
+    from unispeech_ft.runs.room import cache_bytes
+
+    hour = sum(cache_bytes(UniSpeechConfig(), [10 * 16_000] * 360, 4)) / 2**30
+    return f"{_writable(DataConfig().cache_dir)}; an hour of speech takes {hour:.1f} GiB, in 16 bits less"
+
+
+def _run_folder() -> str:
+    from unispeech_ft.config.sections import CheckpointingConfig, RunConfig
+    from unispeech_ft.runs.room import run_bytes
+
+    sizes = [run_bytes(count, CheckpointingConfig().keep_last) / 2**30 for count in (95_000_000, 316_000_000)]
+    return f"{_writable(RunConfig().output_dir)}; a run takes {sizes[0]:.0f} GiB (Base) or {sizes[1]:.0f} GiB (Large)"
 
 
 def _functions() -> list[Probe]:
@@ -231,7 +243,8 @@ def _functions() -> list[Probe]:
         Probe("resampling", _resampling, f"{REINSTALL} soxr", after=("soxr", "numpy")),
         Probe("device", _device, torch, after=("torch",)),
         Probe("CUDA of torch", _cuda, f"update the NVIDIA driver, or {torch}", after=("torch",)),
-        Probe("cache folder", _cache_folder, cache, after=("pydantic",)),
+        Probe("cache folder", _cache_folder, cache, after=("pydantic", "transformers", *TOGETHER)),
+        Probe("run folder", _run_folder, "set output_dir to a folder you may write to", after=("pydantic", *TOGETHER)),
         Probe("temporary folder", lambda: _writable(tempfile.gettempdir()), "export TMPDIR=A_FOLDER_YOU_MAY_WRITE_TO"),
     ]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn
+
+LONGEST = 1000
 
 
 class UserError(Exception):
@@ -22,10 +26,15 @@ class UserError(Exception):
         self.remedy = remedy
         super().__init__(f"{what}: {remedy}" if remedy else what)
 
+    def __reduce__(self) -> tuple[Callable[..., UserError], tuple[Any, ...]]:
+        """Faults pass from process to process."""
+        return partial(UserError, remedy=self.remedy), (self.what,)
+
     @property
     def lines(self) -> list[str]:
-        """One line for each fault, without line breaks inside."""
-        return [" ".join(str(self).split())]
+        """One line for each fault, without line breaks inside, of bounded length."""
+        what = one_line(self.what)
+        return [f"{what}: {one_line(self.remedy)}" if self.remedy else what]
 
 
 class UserErrors(UserError):
@@ -34,6 +43,9 @@ class UserErrors(UserError):
     def __init__(self, errors: Sequence[UserError]) -> None:
         self.errors = list(errors)
         super().__init__("\n".join(line for error in self.errors for line in error.lines), remedy="")
+
+    def __reduce__(self) -> tuple[Callable[..., UserError], tuple[Any, ...]]:
+        return UserErrors, (self.errors,)
 
     @property
     def lines(self) -> list[str]:
@@ -70,6 +82,24 @@ def disk_fault(error: OSError) -> UserError | None:
         return None
     where = f"{error.filename}: " if error.filename else ""
     return UserError(f"{where}{error.strerror}", remedy=remedies[error.errno])
+
+
+def memory_fault(error: Exception) -> UserError | None:
+    """Memory that the machine or the device did not give, as a fault of the user's; None for any other error."""
+    # Of torch's, only those of a device have a class of their own.
+    if not isinstance(error, MemoryError) and not re.search("can't allocate memory|out of memory", str(error)):
+        return None
+    return UserError(
+        f"there is too little memory ({first_line(error)})",
+        remedy="lower batch.seconds_per_micro_batch or data.max_duration_s, set model.gradient_checkpointing true, or"
+        " take a smaller model.base",
+    )
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks, and without the middle of one that is very long."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
 
 
 def first_line(error: Exception) -> str:
@@ -112,6 +142,11 @@ def run_command(command: Callable[[], int | None]) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         fault = disk_fault(error)
+        if fault is None:
+            raise
+        exit_with(fault)
+    except (MemoryError, RuntimeError) as error:
+        fault = memory_fault(error)
         if fault is None:
             raise
         exit_with(fault)

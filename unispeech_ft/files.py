@@ -126,6 +126,14 @@ def keep(folder: Path, fill: Callable[[Path], None]) -> None:
         fill(partial)
 
 
+def free_bytes(folder: Path) -> int:
+    """Room on the disk where a folder is, or would be."""
+    above = folder.expanduser().absolute()
+    while not above.exists():
+        above = above.parent
+    return shutil.disk_usage(above).free
+
+
 def allocate(file: Path) -> None:
     """Gives every byte of a sparse file its place on the disk, so that writing to it through memory cannot fail.
 
@@ -146,10 +154,14 @@ def parse_json(text: str | bytes) -> Any:
     """JSON that others have written.
 
     Raises:
-        ValueError: it is not JSON, nested too deeply, or holds an endless number.
+        ValueError: it is not JSON, nested too deeply, or holds an endless number or half a character.
     """
+    text = text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # half of a pair could never be written again
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fetch_splits import fetch
 from rapidfuzz.distance import Levenshtein
 
 from unispeech_ft.config.sections import DataConfig, PhonemesConfig
@@ -140,3 +141,15 @@ def test_missing_lists_say_how_to_fetch_them(tmp_path):
     data = DataConfig(root=str(tmp_path), language="ky", splits=str(tmp_path))
     with pytest.raises(UserError, match=r"fetch_splits\.py"):
         list_utterances(data, published_labels=True)
+
+
+@needs_lists
+def test_a_fetched_list_that_somebody_changed_is_refused(tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(LISTS / "ky", source / "ky")
+    assert "clips in" in fetch(tmp_path / "there", "ky", source)
+    text = source / "ky" / "trainSeqs_1.0_uniform_new_version.text"
+    text.write_text(text.read_text(encoding="utf-8").replace("а", "о", 1), encoding="utf-8")
+    with pytest.raises(UserError, match="SHA-256"):
+        fetch(tmp_path / "again", "ky", source)
+    assert not (tmp_path / "again" / "ky").exists()

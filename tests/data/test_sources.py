@@ -18,6 +18,7 @@ import soundfile
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.prepare import prepare_audio
+from unispeech_ft.data.shards import read_units
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Corpus, Split
 from unispeech_ft.errors import UserError, UserErrors
@@ -406,6 +407,38 @@ def test_wrong_parquet_folders(parquet: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "no .parquet files" in refusal(**hub(empty).model_dump())
+
+
+def test_parquet_rows_name_files_below_the_root_and_no_others(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    root = tmp_path / "root"
+    (root / "clips").mkdir(parents=True)
+    for path in (root / "clips" / "in.flac", tmp_path / "out.flac"):
+        path.write_bytes(tone(1))
+    names = ["clips/in.flac", str(root / "clips" / "in.flac"), "../out.flac", str(tmp_path / "out.flac"), "/etc/passwd"]
+    audio = [{"bytes": None, "path": name} for name in names]
+    rows = {"audio": audio, "sentence": [f"said {row}" for row in range(len(names))]}
+    pyarrow.parquet.write_table(pyarrow.table(rows), root / "train-0.parquet")
+    prepared = prepare_audio(
+        list_utterances(hub(root)), "train", tmp_path / "cache", num_workers=1, show_progress=False
+    )
+    assert list(prepared.rows) == ["in", "in#2"]
+    assert all("outside data.root" in reason for reason in prepared.faults.values())
+    streamed = list(read_units([(str(root / "train-0.parquet"), 0, 1)], "parquet", "audio"))
+    assert [item["path"] for item in streamed] == [str(root / "clips" / "in.flac")] * 2 + [""] * 3
+
+
+@pytest.mark.parametrize("damage", ["half", "noise", "none"])
+def test_a_broken_parquet_file_is_one_line(damage: str, parquet: Path) -> None:
+    path = parquet / "data" / "train-00000-of-00001.parquet"
+    content = path.read_bytes()
+    path.write_bytes(
+        {"half": content[: len(content) // 2], "noise": b"PAR1" + bytes(500) + b"PAR1", "none": b""}[damage]
+    )
+    assert "cannot be" in refusal(**hub(parquet).model_dump())
+    with pytest.raises(UserError, match="cannot be read"):
+        list(read_units([(str(path), 0, 1)], "parquet", "audio"))
 
 
 # Real recordings, where they are there

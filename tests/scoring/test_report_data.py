@@ -136,6 +136,7 @@ def test_a_collapsed_model_is_told(hypothesis, complaint):
 
 def test_curves_from_metrics():
     lines = [{"event": "update", "update": n + 1, "loss": 500 / (n + 1), "lr": 1.0} for n in range(1000)]
+    lines.append({"event": "update", "update": 7, "loss": None, "lr": 1.0})  # was not finite, and left out
     lines += [{"event": "evaluation", "update": n, "per": 1 - n / 2000} for n in (500, 1000)]
     curves = parse_curves("\n".join(map(json.dumps, lines)) + '\n{"event": "upd')
     assert (len(curves.loss), curves.per) == (1000, [(500, 0.75), (1000, 0.5)])

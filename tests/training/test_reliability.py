@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -22,15 +25,24 @@ from running import RECIPE, REPOSITORY, events, merged, must_run, run_recipe, ti
 from torch import Tensor, nn
 from warm import clean_environment
 
+import unispeech_ft.files
 from unispeech_ft.config.sections import OptimizerConfig, RunConfig, ScheduleConfig
-from unispeech_ft.errors import UserError, run_command
-from unispeech_ft.files import allocate, damage
-from unispeech_ft.runs.directory import check_place, reserved
+from unispeech_ft.errors import UserError, UserErrors, run_command
+from unispeech_ft.files import allocate, damage, digest_of
+from unispeech_ft.runs.directory import check_place, open_run, reserved
+from unispeech_ft.runs.room import run_bytes
 from unispeech_ft.training.checkpoint import find_checkpoint
 from unispeech_ft.training.loop import METRICS, train
 from unispeech_ft.training.metrics_logger import cut_events
 from unispeech_ft.training.step import make_optimizer
 from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
+
+
+def ending_of(command: Callable[[], Any], capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """The exit status of a command, and what it says."""
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    return ended.value.code, capsys.readouterr().err
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class Numbers(Task[Number]):
     def __init__(self, values: Mapping[int, float], validate: bool = False) -> None:
         torch.manual_seed(0)
         self.network: Any = nn.Linear(3, 2)
+        self.network.device = torch.device("cpu")
         self.identity, self.values, self.can_score = "numbers", values, validate
 
     def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Number]]:
@@ -133,6 +146,30 @@ def test_too_many_in_a_row_stop_the_run_with_its_last_good_weights(tmp_path: Pat
         torch.testing.assert_close(saved[name], tensor, rtol=0, atol=0)
 
 
+def test_a_scale_of_fp16_that_was_too_high_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Gradients of a finite loss overflow while the scaler's scale is high; it is lowered, and the run goes on."""
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    accelerator.native_amp = True
+    accelerator.state._mixed_precision = "fp16"
+    task = Numbers({3: 1e34, 4: float("nan")})
+    train(task, config_of(tmp_path, 8, max_bad_updates=2), accelerator)
+    reasons = {event["update"]: event["reason"] for event in read(tmp_path, "left_out")}
+    assert list(reasons) == [4, 5]
+    assert "scale of fp16" in reasons[4]
+    assert "not finite" in reasons[5]
+    assert "update 4 was left out" not in capsys.readouterr().err
+
+
+def test_a_scale_that_cannot_be_lowered_stops_the_run(tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    accelerator.native_amp = True
+    accelerator.state._mixed_precision = "fp16"
+    with pytest.raises(UserError, match="updates in a row"):
+        train(Numbers(dict.fromkeys(range(50), 3e38)), config_of(tmp_path, 50, max_bad_updates=3), accelerator)
+
+
 def test_a_gradient_that_explodes_is_named(tmp_path: Path) -> None:
     trained(tmp_path, {60: 1e6}, updates=70)
     warnings = [event for event in read(tmp_path, "warning") if "gradient of update 61" in event["text"]]
@@ -183,6 +220,21 @@ def straight(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return file, folder / "run"
 
 
+def test_the_room_that_a_run_takes_is_told_beforehand(straight: tuple[Path, Path], tmp_path: Path) -> None:
+    cache, run = tmp_path / "cache", straight[1]
+    words = ("--config", straight[0], "--output_dir", tmp_path / "run", "--data.cache_dir", cache)
+    said = must_run(*words, "--dry_run", "true")
+    line = next(line for line in said.splitlines() if line.startswith("disk: "))
+    must_run(*words)
+    found = [sum(file.stat().st_size for file in cache.rglob(name)) / 2**20 for name in ("*.arrow", "values.npy")]
+    told = re.findall(r"([\d.]+) MiB", line)
+    assert [float(size) for size in (told[0], told[1])] == pytest.approx(found, rel=0.1, abs=1)
+    assert f" in {cache} (" in line
+    model_bytes = (run / "model" / "model.safetensors").stat().st_size
+    taken = sum(file.stat().st_size for name in ("model.pt", "state.pt", "*.safetensors") for file in run.rglob(name))
+    assert 0.7 < taken / run_bytes(model_bytes // 4, keep_last=3) < 1.1, "four checkpoints, the best, the model"
+
+
 @pytest.fixture
 def copy(straight: tuple[Path, Path], tmp_path: Path) -> Path:
     shutil.copytree(straight[1], tmp_path / "copy")
@@ -207,6 +259,28 @@ def test_a_damaged_checkpoint_is_passed_over(straight: tuple[Path, Path], copy: 
     assert weights(copy) == weights(straight[1])
     assert [event["update"] for event in events(copy)] == list(range(1, 13))
     assert damage(copy / "checkpoints" / "update-000012") == ""
+
+
+def test_resuming_reads_the_digests_of_a_checkpoint_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    trained(run, {}, updates=5)
+    read_files: list[Path] = []
+    monkeypatch.setattr(unispeech_ft.files, "digest_of", lambda path: read_files.append(path) or digest_of(path))
+    config = config_of(run, 6).model_copy(update={"resume": True})
+    task, accelerator = Numbers({}), Accelerator(cpu=True)
+    train(task, config, accelerator, open_run(config, task.identity, [], accelerator))
+    assert sorted(path.name for path in read_files if path.parent.name == "update-000005") == [
+        "model.pt",
+        "progress.json",
+        "state.pt",
+    ]
+    assert max(event["update"] for event in events(run)) == 6
+
+
+def test_faults_pass_from_process_to_process() -> None:
+    for fault in (UserError("a", remedy="b"), UserErrors([UserError("a", remedy="b"), UserError("c", remedy="d")])):
+        again = pickle.loads(pickle.dumps(fault))
+        assert (type(again), again.lines) == (type(fault), fault.lines)
 
 
 def test_nothing_whole_to_resume_from(straight: tuple[Path, Path], copy: Path) -> None:
@@ -304,6 +378,8 @@ def test_damaged_caches_are_made_anew(straight: tuple[Path, Path], tmp_path: Pat
     clips, values, offsets = (
         sorted(cache.rglob(name))[place] for name, place in (("*.arrow", 0), ("values.npy", 0), ("offsets.npy", 1))
     )
+    labels = next(cache.rglob("phones.json"))
+    labels.write_bytes(labels.read_bytes()[:10])
     clips.write_bytes(clips.read_bytes()[:1000])
     flip(values)
     offsets.unlink()
@@ -313,6 +389,7 @@ def test_damaged_caches_are_made_anew(straight: tuple[Path, Path], tmp_path: Pat
         (values, "values.npy is damaged"),
         (clips, "is damaged"),
         (offsets, "offsets.npy is missing"),
+        (labels, "phones.json is damaged"),
     ):
         assert any(str(folder.parent) in line and fault in line for line in finished.stderr.splitlines()), folder
     assert weights(tmp_path / "run") == weights(straight[1])
@@ -332,13 +409,23 @@ def test_a_full_disk_is_told_before_anything_is_written_through_memory(
     assert file.stat().st_blocks * 512 >= 3 * 2**20
     monkeypatch.setattr(os, "posix_fallocate", full)
 
-    def command() -> None:
-        allocate(file)
-
-    with pytest.raises(SystemExit) as ended:
-        run_command(command)
-    assert ended.value.code == 2
-    said = capsys.readouterr().err
+    status, said = ending_of(lambda: allocate(file), capsys)
+    assert status == 2
     assert "3 MiB are needed" in said
     assert "MiB are free" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("size", [lambda: torch.empty(2**46), lambda: bytearray(2**46), lambda: np.ones(2**46)])
+def test_too_little_memory_is_one_line_with_the_keys_to_lower(
+    size: Callable[[], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = ending_of(size, capsys)
+    assert status == 2
+    assert "lower batch.seconds_per_micro_batch" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_other_faults_of_torch_stay_ours() -> None:
+    with pytest.raises(RuntimeError):
+        run_command(lambda: torch.ones(2) @ torch.ones(3))

@@ -11,7 +11,7 @@ from rapidfuzz.distance import Levenshtein
 
 from unispeech_ft.audit.findings import Finding, counted
 from unispeech_ft.audit.labels import Labels, count_phones, language_flags
-from unispeech_ft.data.sources.published import LIST_PATTERNS, read_dictionary, read_list
+from unispeech_ft.data.sources.published import LIST_PATTERNS, read_dictionary, read_lines, read_list
 from unispeech_ft.data.utterances import SPLITS
 from unispeech_ft.phonemes.espeak import WORD_MARK
 from unispeech_ft.phonemes.tokenizer import UNUSED
@@ -31,7 +31,7 @@ def audit_lists(folder: Path) -> list[Finding]:
         path = table.with_name(table.name.replace("_16k.tsv", ".phone")) if table else None
         if path is None or not path.is_file():
             continue
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        lines = read_lines(path)
         printed = [[phone for phone in line.split() if phone != WORD_MARK] for line in lines]
         if len(printed) != len(clips):
             what = f"{len(printed)} lines, but the list has {len(clips)}"

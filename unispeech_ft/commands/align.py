@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from unispeech_ft.commands import add_model
+
 if TYPE_CHECKING:
     from unispeech_ft.errors import UserError
     from unispeech_ft.transcription.transcripts import Transcript
@@ -16,11 +18,12 @@ SUMMARY = "Place the phones and words of known sentences in time, by forced alig
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "%(prog)s [-h] MODEL AUDIO (--phones P | --text T) [--language L] [--lexicon FILE] [--json] [--textgrid DIR]\n"
+        "%(prog)s [-h] MODEL AUDIO (--phones P | --text T) [--language L] [--lexicon FILE] [--json] [--textgrid DIR]"
+        " [--revision R]\n"
         "       %(prog)s [-h] MODEL --corpus CONFIG [--split SPLIT] [--json] [--textgrid DIR] [--csv FILE]"
-        " [--section.key VALUE ...]"
+        " [--revision R] [--section.key VALUE ...]"
     )
-    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
+    add_model(parser)
     parser.add_argument("audio", metavar="AUDIO", nargs="?", help="recording of the sentence")
     said = parser.add_mutually_exclusive_group(required=True)
     said.add_argument("--phones", help="what was said, phones separated by spaces")
@@ -63,12 +66,13 @@ def _align_one(options: argparse.Namespace) -> Transcript:
     from unispeech_ft.transcription.alignment import align_words
 
     if options.phones is not None:
-        return api.align(options.model, options.audio, options.phones.split())
+        saved = load_saved(options.model, revision=options.revision)
+        return api.align(saved, options.audio, options.phones.split())
     if options.language is None and options.lexicon is None:
         raise UserError("--text needs --language", remedy="name the sentence's language, for example --language ky")
     section = PhonemesConfig(labels="lexicon" if options.lexicon else "espeak", lexicon=options.lexicon)
     words = pronounce_words(options.text, G2P.from_config(section, options.language))
-    return align_words(load_saved(options.model), options.audio, words)
+    return align_words(load_saved(options.model, revision=options.revision), options.audio, words)
 
 
 def _run_corpus(options: argparse.Namespace) -> None:
@@ -80,7 +84,7 @@ def _run_corpus(options: argparse.Namespace) -> None:
 
     overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
     config = load_config(options.corpus, overrides, first_seed=True)
-    saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
+    saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu", revision=options.revision)
     _write(align_corpus(saved, config.data, config.phonemes, options.split), options, [])
 
 

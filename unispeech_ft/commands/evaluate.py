@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from unispeech_ft.commands import add_model
+
 SUMMARY = "Score a saved model on a split of a configuration."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "%(prog)s [-h] MODEL --config C --split SPLIT [--output DIR] [--floor LABELS] [--beam DIR]"
+        "%(prog)s [-h] MODEL [--revision R] --config C --split SPLIT [--output DIR] [--floor LABELS] [--beam DIR]"
         " [--section.key VALUE ...]"
     )
     parser.epilog = (
         "--section.key VALUE sets a key of the configuration, such as --data.root DIR; its model section counts for"
         " nothing. Phones that the model lacks stay in the references and count as errors."
     )
-    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
+    add_model(parser)
     parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
     parser.add_argument("--split", required=True, choices=("train", "validation", "test"), help="what to score")
     output = (
@@ -48,4 +50,4 @@ def run(options: argparse.Namespace) -> None:
     if options.floor is not None:
         overrides["evaluation.floor"] = options.floor
     config = load_config(options.config, overrides, first_seed=True)
-    evaluate_saved(options.model, config, options.split, options.output, options.beam)
+    evaluate_saved(options.model, config, options.split, options.output, options.beam, options.revision)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from unispeech_ft.commands import add_model
+
 SUMMARY = "Make a phone n-gram for beam search from training labels, tuned on the validation split."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s [-h] MODEL OUT --config C [--order N] [--section.key VALUE ...]"
+    parser.usage = "%(prog)s [-h] MODEL OUT [--revision R] --config C [--order N] [--section.key VALUE ...]"
     parser.epilog = (
         "Needs flashlight-text. Then: unispeech-ft evaluate … --beam OUT, unispeech-ft transcribe … --beam OUT."
     )
-    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
+    add_model(parser)
     parser.add_argument("output", metavar="OUT", type=Path, help="folder for phones.arpa and beam.json")
     parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
     parser.add_argument("--order", type=int, choices=range(2, 7), default=4, help="longest gram; default: 4")
@@ -26,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
 
     overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
     config = load_config(options.config, overrides, first_seed=True)
-    trials = make_ngram(options.model, config, options.output, options.order)
+    trials = make_ngram(options.model, config, options.output, options.order, options.revision)
     print("n-gram weight  blank penalty  validation PER")
     for settings, per in trials:
         print(f"{settings.lm_weight:13g}  {settings.blank_penalty:13g}  {100 * per:12.2f} %")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unispeech_ft.commands import add_model
+
 if TYPE_CHECKING:
     from unispeech_ft.models.saved import SavedModel
     from unispeech_ft.transcription.transcripts import Transcript
@@ -18,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Prints a line for each file: path<TAB>phones separated by spaces. Recordings longer than 20 s are cut where it"
         " is quiet. A file that cannot be read does not stop the others; it is reported at the end."
     )
-    parser.add_argument("model", metavar="MODEL", help="run directory, model folder or Hub id")
+    add_model(parser)
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
     form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s", "posterior"}]}'
     parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
@@ -48,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     files, faults = audio_files(options.audio)
     grids = textgrid_paths(options.textgrid, options.audio, files) if options.textgrid else [None] * len(files)
     if files:
-        saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu")
+        saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu", revision=options.revision)
         search = load_search(options.beam, saved.tokenizer)[0] if options.beam else None
         for result, grid in zip(
             transcribe_files(saved, files, search=search, channel=options.channel), grids, strict=True

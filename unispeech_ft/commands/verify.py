@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import argparse
 
+from unispeech_ft.commands import add_model
+
 SUMMARY = "Compute the PER of a published model again from its hypotheses, and its references from the speech."
 FOUND_WANTING = 3
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "%(prog)s [-h] REPO_OR_FOLDER [--config C] [--section.key VALUE ...]"
+    parser.usage = "%(prog)s [-h] REPO_OR_FOLDER [--revision R] [--config C] [--section.key VALUE ...]"
     parser.epilog = (
         "Prints `true` where the references were built again from the speech and everything holds, `self-consistent`"
         " where there was no speech to compare with, or `not true:` with the names of what does not hold (status 3):"
         " missing, unreadable, split, references, hypotheses, summary, data, card. Hypotheses are taken as published;"
         " `unispeech-ft evaluate` decodes them again."
     )
-    parser.add_argument("model", metavar="REPO_OR_FOLDER", help="name on the Hub, its downloaded folder, or a run")
+    add_model(parser, "REPO_OR_FOLDER", "run, downloaded folder")
     config = "YAML that names the speech; --section.key VALUE sets its keys, such as --data.root DIR"
     parser.add_argument("--config", metavar="C", help=config)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the verdict; 3 where something does not hold."""
-    from unispeech_ft.errors import UserError
+    from unispeech_ft.errors import UserError, one_line
     from unispeech_ft.hub.verify import check_folder, fetch
 
     if options.overrides and options.config is None:
         raise UserError(
             f"--{next(iter(options.overrides))} has no effect without --config", remedy="name the YAML as well"
         )
-    folder = fetch(options.model)
+    folder = fetch(options.model, options.revision)
     verdict = check_folder(folder)
     if options.config is not None:
         from unispeech_ft.hub.rebuild import check_data
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     held = "self-consistent" if options.config is None else "true"
     print(f"not true: {', '.join(names)}" if names else held)
     for fault in verdict.faults:
-        print(f"  {fault.name}: {fault.found}")
+        print(f"  {fault.name}: {one_line(fault.found)}")
     for text in verdict.unchecked:
         print(f"  not checked: {text}")
     return FOUND_WANTING if names else 0

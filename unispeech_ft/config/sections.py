@@ -70,6 +70,7 @@ class DataConfig(Section):
     root: str | None = Field(
         None, description="release folder or .tar.gz; folder of a manifest; Hub id or parquet folder"
     )
+    revision: str | None = Field(None, description="branch, tag or commit of a Hub id in `root`")
     language: str | None = Field(None, description="Common Voice code: ky, fr, es, it, pt …")
     splits: str = Field("release", description="`release`, or a folder of published split lists")
     train: str | None = Field(None, description="split name, manifest file, or folder")

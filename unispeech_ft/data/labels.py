@@ -23,13 +23,15 @@ from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import FILTERED, Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
-from unispeech_ft.files import write_text
+from unispeech_ft.files import keep
 from unispeech_ft.phonemes.columns import column_rule
 from unispeech_ft.phonemes.espeak import espeak_version
 from unispeech_ft.phonemes.g2p import G2P, Pronunciation, pronounce, unknown_words
 from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.files import read_phone_file
+
+PRONUNCIATIONS = "phones.json"
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,15 @@ class LabelledSplit:
 def _cached_pronunciations(sentences: Sequence[str], g2p: G2P, rule: str, cache_dir: Path) -> list[Pronunciation]:
     version = espeak_version() if g2p.language else "none"
     digest = hashlib.sha256(json.dumps([rule, version, *sentences], ensure_ascii=False).encode()).hexdigest()
-    path = cache_dir / "labels" / f"{digest[:24]}.json"
-    if path.is_file():
-        return [Pronunciation(phones, fault) for phones, fault in json.loads(path.read_text(encoding="utf-8"))]
-    pronunciations = pronounce(sentences, g2p)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps([(item.phones, item.fault) for item in pronunciations], ensure_ascii=False))
-    return pronunciations
+    folder = cache_dir / "labels" / digest[:24]
+
+    def fill(partial: Path) -> None:
+        found = [(item.phones, item.fault) for item in pronounce(sentences, g2p)]
+        (partial / PRONUNCIATIONS).write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+
+    keep(folder, fill)
+    found = json.loads((folder / PRONUNCIATIONS).read_text(encoding="utf-8"))
+    return [Pronunciation(phones, fault) for phones, fault in found]
 
 
 def label_utterances(

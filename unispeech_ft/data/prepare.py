@@ -131,6 +131,8 @@ def _decode_rows(corpus: Corpus, split: Split, channel: int | None) -> Iterator[
         raise TypeError("utterances without a path need a corpus that reads rows")
     for name, encoded in corpus.read_rows(split):
         try:
+            if isinstance(encoded, str):
+                raise BadClip(encoded)
             yield _row(name, decode_audio(encoded, channel))
         except BadClip as reason:
             yield _row(name, None, str(reason))
@@ -216,11 +218,15 @@ def prepare_audio(
     Raises:
         UserError: the cache folder cannot be written.
     """
+    from datasets.exceptions import DatasetGenerationError
     from datasets.utils.logging import disable_progress_bar, enable_progress_bar
 
     def fill(partial: Path) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            files = _generate(corpus, split, partial / "generated", num_workers, channel)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                files = _generate(corpus, split, partial / "generated", num_workers, channel)
+        except DatasetGenerationError as error:
+            raise (error.__cause__ or error) from None
         for number, file in enumerate(files):
             shutil.move(file, partial / f"clips-{number:05d}.arrow")
         shutil.rmtree(partial / "generated", ignore_errors=True)

@@ -7,7 +7,6 @@ Readers are generators that hold one example at a time; none makes a list of all
 from __future__ import annotations
 
 import os
-import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unispeech_ft.data.archives import DAMAGE, MOST_FOLDERS, members
 from unispeech_ft.data.audio import AUDIO_ENDINGS
-from unispeech_ft.data.sources.manifest import PATH_COLUMNS
+from unispeech_ft.data.sources.manifest import PATH_COLUMNS, audio_of_row
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.errors import UserError, first_line
 
@@ -31,11 +31,13 @@ def _is_audio(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
 
 
-def _files_below(folder: str) -> Iterator[str]:
+def _files_below(folder: str, depth: int = 0) -> Iterator[str]:
+    if depth > MOST_FOLDERS:
+        raise UserError(f"unlabelled.root: folders nest deeper than {MOST_FOLDERS}", remedy="name a folder further in")
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _files_below(entry.path)
+                yield from _files_below(entry.path, depth + 1)
             elif _is_audio(entry.name):
                 yield entry.path
 
@@ -72,6 +74,7 @@ def _parquet(unit: Unit, column: str) -> Iterator[Example]:
     import pyarrow.parquet
 
     name, part, parts = unit
+    folder = Path(name).absolute().parent
     try:
         with pyarrow.parquet.ParquetFile(name) as file:
             if column not in file.schema_arrow.names:
@@ -83,11 +86,12 @@ def _parquet(unit: Unit, column: str) -> Iterator[Example]:
             for rows in file.iter_batches(batch_size=PARQUET_ROWS_AT_ONCE, columns=[column]):
                 for row in range(rows.num_rows):
                     if number % parts == part:
-                        value = rows.column(0)[row].as_py()
-                        audio = value.get("bytes") if isinstance(value, dict) else value
-                        path = value.get("path") if isinstance(value, dict) else None
-                        beside = "" if audio is not None or not path else str(Path(name).parent / path)
-                        yield {"name": f"{Path(name).name}:{number}", "path": beside, "audio": audio}
+                        held = audio_of_row(rows.column(0)[row].as_py(), folder)
+                        yield {
+                            "name": f"{Path(name).name}:{number}" + (f" ({held})" if isinstance(held, str) else ""),
+                            "path": str(held) if isinstance(held, Path) else "",
+                            "audio": held if isinstance(held, bytes) else None,
+                        }
                     number += 1
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(
@@ -99,18 +103,15 @@ def _tar(unit: Unit, column: str) -> Iterator[Example]:
     name, part, parts = unit
     number = 0
     try:
-        with tarfile.open(name, "r|*") as archive:
-            for member in archive:
-                # The library keeps every member that it has passed.
-                archive.members.clear()  # type: ignore[attr-defined]
-                if not member.isfile() or not _is_audio(member.name):
-                    continue
-                if number % parts == part:
-                    content = archive.extractfile(member)
-                    audio = content.read() if content else b""
-                    yield {"name": f"{Path(name).name}:{member.name}", "path": "", "audio": audio}
-                number += 1
-    except (OSError, tarfile.TarError, EOFError) as error:
+        for archive, member in members(Path(name)):
+            if not _is_audio(member.name):
+                continue
+            if number % parts == part:
+                content = archive.extractfile(member)
+                audio = content.read() if content else b""
+                yield {"name": f"{Path(name).name}:{member.name}", "path": "", "audio": audio}
+            number += 1
+    except DAMAGE as error:
         raise UserError(
             f"unlabelled.root: {name} cannot be read ({first_line(error)})", remedy="write the shard again"
         ) from None

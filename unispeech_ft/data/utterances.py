@@ -65,7 +65,7 @@ class Corpus:
         splits: utterances by split; a split that the source lacks is empty.
         rejected: rows that could not be used.
         source_key: identifies the audio behind utterances without a path (revision, or files with size and time).
-        read_rows: for such sources, the encoded audio of a split: (id, bytes) pairs in order.
+        read_rows: for such sources, id and encoded audio of a split in order; in its place a file or a reason.
         listed_samples: for a dry run on published lists without a release, samples at 16 kHz by id.
         published_split: all clips of a published split are there; None where the split is no published one.
         synthetic: the source says that its speech is synthetic; None where nothing is known.
@@ -75,7 +75,7 @@ class Corpus:
     splits: Mapping[Split, Sequence[Utterance]]
     rejected: Sequence[Rejected] = ()
     source_key: str = ""
-    read_rows: Callable[[Split], Iterator[tuple[str, bytes]]] | None = None
+    read_rows: Callable[[Split], Iterator[tuple[str, bytes | Path | str]]] | None = None
     synthetic: bool | None = None
     published_split: bool | None = None
     listed_samples: Mapping[str, int] | None = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from unispeech_ft.config.yaml12 import parse_yaml
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.public import hub_id
@@ -188,7 +189,7 @@ def _templates() -> Environment:
     # Nothing is escaped: the card is Markdown, where `&lt;` in a code span would be read as it stands.
     environment = Environment(
         loader=PackageLoader("unispeech_ft.hub"),
-        autoescape=False,
+        autoescape=False,  # nosec B701
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -210,7 +211,7 @@ def split_card(text: str) -> tuple[dict[str, Any], str]:
     if len(parts) < 3 or parts[0].strip():
         raise UserError("the card has no header", remedy=remedy)
     try:
-        header = yaml.safe_load(parts[1])
+        header, _ = parse_yaml(parts[1])
     except yaml.YAMLError:
         header = None
     if not isinstance(header, dict):

@@ -196,7 +196,7 @@ def check_folder(folder: Path) -> Verdict:
     return Verdict(faults, unchecked, evidence)
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, revision: str | None = None) -> Path:
     """A local folder, or the small files of a repository on the Hub.
 
     Raises:
@@ -208,7 +208,7 @@ def fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=SMALL_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=SMALL_FILES))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise UserError(

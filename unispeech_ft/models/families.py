@@ -64,6 +64,11 @@ def num_frames(config: PreTrainedConfig, num_samples: int) -> int:
     return max(0, frames)
 
 
+def num_channels(config: PreTrainedConfig) -> int:
+    """Channels of a frame as the feature extractor gives it."""
+    return int(config.conv_dim[-1] if reads_waveforms(config) else config.feature_projection_input_dim)
+
+
 def frame_s(config: PreTrainedConfig) -> float:
     """Seconds from one frame to the next."""
     if not reads_waveforms(config):

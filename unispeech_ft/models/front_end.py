@@ -21,7 +21,7 @@ import torch
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform, normalise_waveform
 from unispeech_ft.kernels.conv import conv_features
-from unispeech_ft.models.families import backbone, num_frames, reads_waveforms
+from unispeech_ft.models.families import backbone, num_channels, num_frames
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,8 +57,7 @@ class FrontEnd:
     @property
     def num_channels(self) -> int:
         """`F`."""
-        config = self.model.config
-        return int(config.conv_dim[-1] if reads_waveforms(config) else config.feature_projection_input_dim)
+        return num_channels(self.model.config)
 
     def num_frames(self, num_samples: int) -> int:
         return num_frames(self.model.config, num_samples)

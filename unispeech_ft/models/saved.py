@@ -40,7 +40,7 @@ class SavedModel:
     tokenizer: PhoneTokenizer
 
 
-def _small_files(name: str) -> Path:
+def _small_files(name: str, revision: str | None) -> Path:
     """The local folder with configuration and tokenizer; fetched from the Hub, or its cache, where it is an id."""
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
@@ -52,7 +52,7 @@ def _small_files(name: str) -> Path:
             f"{name} is not a model folder: it has no config.json", remedy="name a Transformers model folder"
         )
     try:
-        return small_files(name)
+        return small_files(name, revision)
     except UserError as error:
         raise _without_key(error) from None
 
@@ -110,15 +110,17 @@ def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: f
     try:
         normalize = normalises_input(network.config, folder)
         eps = float(extractor_settings(folder).get("normalize_eps", default_eps))
+        data = DataConfig(normalize=normalize, normalize_eps=eps)
     except (ValueError, AttributeError, TypeError) as error:
         what = f"{name}: preprocessor_config.json or processor_config.json cannot be read ({first_line(error)})"
         raise UserError(what, remedy="download or export the model again") from None
-    default = make_front_end(network, DataConfig(normalize=normalize, normalize_eps=eps), folder)
+    default = make_front_end(network, data, folder)
     if reads_waveforms(network.config) or not extractor_settings(folder):
         return default
     from transformers import SeamlessM4TFeatureExtractor
 
-    return FrontEnd(network, False, eps, SeamlessM4TFeatureExtractor.from_pretrained(folder))
+    filter_banks = SeamlessM4TFeatureExtractor.from_pretrained(folder)  # nosec B615  # a local folder
+    return FrontEnd(network, False, eps, filter_banks)
 
 
 def model_folder(folder_or_hub_id: str | Path) -> str:
@@ -134,6 +136,7 @@ def load_saved(
     folder_or_hub_id: str | Path,
     device: str | torch.device = "cpu",
     *,
+    revision: str | None = None,
     tokenizer: PhoneTokenizer | None = None,
     eps: float = STOCK_EPS,
     stock: bool = False,
@@ -146,6 +149,7 @@ def load_saved(
     Args:
         folder_or_hub_id: of any supported family.
         device: where the network computes.
+        revision: of a Hub id: branch, tag or commit; None for its main branch.
         tokenizer: for a folder without one, such as the published UniSpeech checkpoints.
         eps: of the normalisation, for a folder that does not say.
         stock: leaves the kernels of Transformers in place, as an export needs them.
@@ -157,11 +161,11 @@ def load_saved(
     from transformers import AutoModelForCTC
 
     name = model_folder(folder_or_hub_id)
-    folder = _small_files(name)
+    folder = _small_files(name, revision)
     config = _read_config(name, folder)
     found = _read_tokenizer(name, folder) if tokenizer is None or (folder / VOCABULARY).is_file() else tokenizer
     try:
-        network, missing = load_network(AutoModelForCTC, name, config, heads=("lm_head",))
+        network, missing = load_network(AutoModelForCTC, name, config, heads=("lm_head",), revision=revision)
     except UserError as error:
         raise _without_key(error) from None
     if missing:

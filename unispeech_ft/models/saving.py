@@ -43,7 +43,7 @@ def save_processor(
     if tokenizer is not None:
         save_tokenizer(tokenizer, folder)
         processor_class = Wav2Vec2Processor if reads_waveforms(config) else Wav2Vec2BertProcessor
-        exported = Wav2Vec2PhonemeCTCTokenizer.from_pretrained(folder)
+        exported = Wav2Vec2PhonemeCTCTokenizer.from_pretrained(folder)  # nosec B615  # a local folder
         processor_class(feature_extractor=extractor, tokenizer=exported).save_pretrained(folder)
     extractor.save_pretrained(folder)
 

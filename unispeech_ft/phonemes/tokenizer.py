@@ -113,13 +113,12 @@ def save_tokenizer(tokenizer: PhoneTokenizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = folder / "vocab.json"
     vocabulary.write_text(json.dumps(tokenizer.ids, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    marks = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}  # nosec B105  # no passwords
     Wav2Vec2PhonemeCTCTokenizer(
         str(vocabulary),
         do_phonemize=False,
         pad_token=tokenizer.blank_token,
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
+        **marks,
     ).save_pretrained(folder)
 
 

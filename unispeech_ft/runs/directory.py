@@ -19,6 +19,7 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
 from unispeech_ft.runs.environment import environment
 from unispeech_ft.runs.evidence import CONFIG, ENVIRONMENT
+from unispeech_ft.training import launch
 from unispeech_ft.training.checkpoint import find_checkpoint, read_progress
 
 if TYPE_CHECKING:
@@ -98,21 +99,24 @@ def changed_keys(before: Path, config: RunConfig) -> list[str]:
     return lines
 
 
-def open_run(config: RunConfig, identity: str, left_out: Sequence[Rejected], accelerator: Accelerator) -> None:
+def open_run(config: RunConfig, identity: str, left_out: Sequence[Rejected], accelerator: Accelerator) -> Path | None:
     """Makes the run directory. An earlier run in the same place is moved aside, unless it is resumed.
 
     Args:
         identity: of the task.
         left_out: utterances that the run does not use.
 
+    Returns:
+        The checkpoint to go on from, whose files the first process has found whole; None at the start.
+
     Raises:
         UserError: the checkpoint to resume from is missing or of another task; nothing is written then.
     """
     output = Path(config.output_dir)
-    checkpoint, _ = find_checkpoint(config.output_dir, config.resume)
+    checkpoint, damaged = launch.on_first(accelerator, lambda: find_checkpoint(config.output_dir, config.resume))
     if checkpoint is not None:
         read_progress(checkpoint, identity)
-        for line in changed_keys(checkpoint.parent.parent / CONFIG, config):
+        for line in (*damaged, *changed_keys(checkpoint.parent.parent / CONFIG, config)):
             accelerator.print(line)
     if accelerator.is_main_process:
         if checkpoint is None and output.is_dir() and any(output.iterdir()):
@@ -129,3 +133,4 @@ def open_run(config: RunConfig, identity: str, left_out: Sequence[Rejected], acc
     accelerator.wait_for_everyone()
     trackable = {key: str(value) for key, value in config.model_dump(mode="json").items()}
     accelerator.init_trackers("tensorboard", config=trackable)
+    return checkpoint

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from unispeech_ft.config.sections import RunConfig
+from unispeech_ft.config.sections import ModelConfig, RunConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.labels import LabelledSplit
+from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import read_model_config
 from unispeech_ft.models.families import num_frames
+from unispeech_ft.runs.room import room_lines
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -25,15 +28,32 @@ VALUES_A_LAYER_AND_FRAME = 34
 UPDATES_TO_AVERAGE = 200
 
 
-def planned_lines(config: RunConfig, train: LabelledSplit) -> list[str]:
-    """Updates, epochs, seconds an update and memory of the planned run."""
-    batch = config.batch
+def planned_lines(config: RunConfig, splits: Mapping[Split, LabelledSplit], mixed_precision: str) -> list[str]:
+    """Updates, epochs, seconds an update, memory and disk room of the planned run.
+
+    Args:
+        mixed_precision: as the accelerator names it.
+    """
+    train, batch = splits["train"], config.batch
     plan = BatchPlan(train.num_samples, batch.seconds_per_update, batch.seconds_per_micro_batch, config.seed)
+    samples = np.concatenate([split.num_samples for split in splits.values()])
+    memory = memory_lines(config, _reachable(config.model), int(train.num_samples.max()))
+    return [*plan_lines(config, plan), *memory, *disk_lines(config, samples, mixed_precision)]
+
+
+def disk_lines(config: RunConfig, num_samples: Iterable[int], mixed_precision: str) -> list[str]:
+    """See `runs.room.room_lines`; none where the model cannot be reached."""
+    model = _reachable(config.model)
+    if model is None:
+        return []
+    return room_lines(config, model, count_parameters(model), num_samples, mixed_precision)
+
+
+def _reachable(model: ModelConfig) -> PreTrainedConfig | None:
     try:
-        model = read_model_config(config.model)
+        return read_model_config(model)
     except UserError:
-        model = None
-    return [*plan_lines(config, plan), *memory_lines(config, model, int(train.num_samples.max()))]
+        return None
 
 
 def plan_lines(config: RunConfig, plan: BatchPlan) -> list[str]:

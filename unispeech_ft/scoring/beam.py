@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import parse_json
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.alignment import distance
@@ -30,6 +31,7 @@ ARPA, SETTINGS = "phones.arpa", "beam.json"
 LM_WEIGHTS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0)
 BLANK_PENALTIES = (0.0, 1.0, 2.0, 3.0)
 NEVER = -1e4
+LARGEST_BEAM = 10_000
 
 LogPosteriors = npt.NDArray[np.float32]
 Search = Callable[[LogPosteriors], list[int]]
@@ -96,8 +98,10 @@ def make_search(
                 blank_token=tokens[blank],
                 sil_token=tokens[blank],
             )
-    except RuntimeError as error:
-        raise UserError(f"{arpa}: not an n-gram that can be read ({error})", remedy="make it again") from None
+    except (RuntimeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{arpa}: not an n-gram that can be read ({first_line(error)})", remedy="make it again"
+        ) from None
 
     def search(log_posteriors: LogPosteriors) -> list[int]:
         emissions = np.array(log_posteriors, dtype=np.float32)
@@ -170,8 +174,13 @@ def read_settings(folder: Path) -> BeamSettings:
         UserError: there is none, or it is malformed.
     """
     try:
-        return BeamSettings(**parse_json((folder / SETTINGS).read_text(encoding="utf-8")))
+        settings = BeamSettings(**parse_json((folder / SETTINGS).read_text(encoding="utf-8")))
+        if type(settings.beam_size) is not int or not 0 < settings.beam_size <= LARGEST_BEAM:
+            raise ValueError(f"beam_size must be 1 to {LARGEST_BEAM}")
+        if not math.isfinite(settings.order + settings.lm_weight + settings.blank_penalty):
+            raise ValueError("its weights must be numbers")
+        return settings
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{folder / SETTINGS} cannot be used ({error})", remedy="make it with `unispeech-ft ngram`"
+            f"{folder / SETTINGS} cannot be used ({first_line(error)})", remedy="make it with `unispeech-ft ngram`"
         ) from None

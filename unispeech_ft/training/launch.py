@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unispeech_ft.data.speech import Turns
 from unispeech_ft.errors import UserError
@@ -14,6 +14,7 @@ from unispeech_ft.launching import available_cores
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+Answer = TypeVar("Answer")
 # Processes may wait this long for the first one to decode the audio.
 PATIENCE = timedelta(hours=12)
 
@@ -53,6 +54,28 @@ def start(trackers: Sequence[str] = (), output_dir: str | None = None) -> Accele
 def turns_of(accelerator: Accelerator) -> Turns:
     """The first process works on a cache before the others look into it, and alone shows progress."""
     return Turns(accelerator.main_process_first, accelerator.is_main_process)
+
+
+def on_first(accelerator: Accelerator, ask: Callable[[], Answer]) -> Answer:
+    """What the first process answers, on every process.
+
+    Raises:
+        UserError: the first process's, on every process.
+    """
+    said: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            said = [ask()]
+        except UserError as error:
+            said = [error]
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(said)
+    if isinstance(said[0], UserError):
+        raise said[0]
+    answer: Answer = said[0]
+    return answer
 
 
 def finish(accelerator: Accelerator, *, last: bool = True) -> None:

@@ -14,12 +14,12 @@ from unispeech_ft.errors import Interrupted, UserError
 from unispeech_ft.training.checkpoint import (
     Progress,
     bring_best,
-    find_checkpoint,
     load_checkpoint,
     save_best,
     save_checkpoint,
     set_aside,
 )
+from unispeech_ft.training.launch import on_first
 from unispeech_ft.training.metrics_logger import MetricsLogger, cut_events
 from unispeech_ft.training.schedule import lr_scale
 from unispeech_ft.training.signals import SignalWatch
@@ -59,25 +59,19 @@ def _is_due(updates: int, settings: EvaluationConfig) -> bool:
 
 
 def _resume(
-    task: Task[Batch], optimizer: Any, config: RunConfig, accelerator: Accelerator
+    task: Task[Batch], optimizer: Any, checkpoint: Path | None, output: Path, accelerator: Accelerator
 ) -> tuple[Progress, Mapping[str, Any] | None]:
     """Where the run begins: at update 0, or where its checkpoint stood, everything later set aside."""
-    output = Path(config.output_dir)
-    checkpoint, lines = find_checkpoint(config.output_dir, config.resume)
     if checkpoint is None:
         return Progress(task.identity), None
-    for line in lines:
-        accelerator.print(line)
     progress, state = load_checkpoint(checkpoint, task.network, optimizer, accelerator.scaler, task.identity)
-    if accelerator.is_main_process:
+
+    def clear() -> Progress:
         cut_events(output / METRICS, progress.updates)
         bring_best(checkpoint, output / "checkpoints")
-        progress = set_aside(output / "checkpoints", progress)
-    if accelerator.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
+        return set_aside(output / "checkpoints", progress)
 
-        [progress] = broadcast_object_list([progress])
-    return progress, state
+    return on_first(accelerator, clear), state
 
 
 @dataclass(frozen=True)
@@ -98,22 +92,25 @@ class _Run:
             save_checkpoint(checkpoints, self.task.network, self.optimizer, scaler, progress, own, keep)
 
 
-def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator) -> Progress:
+def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkpoint: Path | None = None) -> Progress:
     """Trains to the last update, or until the validation error has stopped falling (`evaluation.patience`).
 
     Writes metrics.jsonl and checkpoints below `output_dir`; `checkpoints/best` holds the weights with the lowest
     validation error. SIGINT and SIGTERM save after the update at hand and end the process.
 
+    Args:
+        checkpoint: to go on from, as `runs.directory.open_run` found it; None begins at the start.
+
     Raises:
-        UserError: the checkpoint to resume from is missing or belongs to another task, data cannot be read, or
-            `training.max_bad_updates` in a row were not finite.
+        UserError: the checkpoint belongs to another task, data cannot be read, or `training.max_bad_updates` in a row
+            were not finite.
         Interrupted: a signal asked to end; the run is saved.
     """
     output, last = Path(config.output_dir), config.schedule.updates
     optimizer: Any = accelerator.prepare(
         make_optimizer(task.network, config.optimizer, head=task.head, fused=config.training.fused_optimizer)
     )
-    progress, state = _resume(task, optimizer, config, accelerator)
+    progress, state = _resume(task, optimizer, checkpoint, output, accelerator)
     run = _Run(task, optimizer, config, accelerator)
     task.network.train()
     gc.collect()

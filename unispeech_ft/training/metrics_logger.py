@@ -106,15 +106,23 @@ class MetricsLogger:
         for number, padded_s, result in self.pending:
             values: dict[str, float] = {"update": number, "epoch": result.epoch}
             values |= {"loss": next(flat), "grad_norm": next(flat)}
-            self._note(number, values["grad_norm"], applied=bool(next(flat)))
+            self._note(number, values["loss"], values["grad_norm"], applied=bool(next(flat)))
             self.stop = self.stop or next(flat) > 0
             own = {name: next(flat) for name in result.figures}
             seconds = own.pop("padded_s") if padded_s is None else padded_s
             read.append({**values, "lr": result.lr, "padded_s": round(seconds, 3), **own})
         return read
 
-    def _note(self, number: int, norm: float, *, applied: bool) -> None:
+    def _lowers_scale(self, loss: float) -> bool:
+        """Whether fp16's scaler explains a gradient that is not finite: its scale was too high, and it lowers it."""
+        scaler = self.accelerator.scaler
+        return scaler is not None and math.isfinite(loss) and scaler.get_scale() > 1
+
+    def _note(self, number: int, loss: float, norm: float, *, applied: bool) -> None:
         """Tells of an update that was left out, or whose gradient exploded."""
+        if not applied and self._lowers_scale(loss):
+            self.event("left_out", {"update": number, "reason": "the scale of fp16 was too high and is lowered"})
+            return
         self.bad_in_a_row = 0 if applied else self.bad_in_a_row + 1
         if not applied:
             clips = self.clips_of(number - 1)

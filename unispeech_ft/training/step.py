@@ -140,10 +140,13 @@ def apply_if(finite: Tensor, optimizer: Any, accelerator: Accelerator) -> None:
 
     The fused kernel decides on the device, as it does for a scaler; others have to be told by the host.
     """
-    if accelerator.scaler is not None:
-        optimizer.step()  # the scaler looks at the gradients itself
-        return
     plain = optimizer.optimizer
+    if accelerator.scaler is not None:
+        # The scaler looks at each gradient before it divides, and neither at their norm nor at the loss.
+        for found in accelerator.scaler._found_inf_per_device(plain).values():
+            found.copy_(torch.maximum(found, 1.0 - finite.float()))  # 1 alone is heeded
+        optimizer.step()
+        return
     if not plain.defaults.get("fused"):
         if bool(finite):
             optimizer.step()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
 from pathlib import Path, PurePosixPath
 
 from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.archives import DAMAGE, members
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.data.utterances import (
     FILTERED,
@@ -20,7 +20,7 @@ from unispeech_ft.data.utterances import (
     hold_out,
     unique_ids,
 )
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import atomic_folder
 
 DEFAULT_NAMES: dict[Split, str] = {"train": "train", "validation": "dev", "test": "test"}
@@ -62,8 +62,8 @@ def find_language_folder(root: Path, language: str) -> Path:
 def unpack_release(archive: Path, language: str, cache_dir: Path) -> Path:
     """Unpacks one language of a release archive into the cache, once; returns the folder to look in.
 
-    Only plain files below their own folder are taken. The folder is keyed by the archive's path, size and time, and
-    appears whole or not at all.
+    Only plain files below their own folder are taken, within the limits of `data.archives`. The folder is keyed by the
+    archive's path, size and time, and appears whole or not at all.
 
     Raises:
         UserError: the file is not a readable archive, or lacks the language.
@@ -75,17 +75,16 @@ def unpack_release(archive: Path, language: str, cache_dir: Path) -> Path:
         return target
     try:
         with atomic_folder(target) as partial:
-            with tarfile.open(archive, "r:*") as tar:
-                for member in tar:
-                    parts = PurePosixPath(member.name).parts
-                    if member.isfile() and (language in parts[:-1] or parts[-1] == SYNTHETIC_MARK):
-                        tar.extract(member, partial, filter="data")
+            for tar, member in members(archive):
+                parts = PurePosixPath(member.name).parts
+                if language in parts[:-1] or parts[-1:] == (SYNTHETIC_MARK,):
+                    tar.extract(member, partial, filter="data")
             find_language_folder(partial, language)
     except UserError:
         raise UserError(f"data.root: {archive} holds no folder {language}", remedy="check data.language") from None
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise UserError(
-            f"data.root: {archive} cannot be unpacked ({error})",
+            f"data.root: {archive} cannot be unpacked ({first_line(error)})",
             remedy="download the archive again, or free disk space",
         ) from None
     return target

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.data.sources.manifest import PHONES_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS
+from unispeech_ft.data.sources.manifest import PHONES_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS, audio_of_row
 from unispeech_ft.data.utterances import SPLITS, Corpus, Split, Utterance, unique_ids
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -38,7 +40,7 @@ class HubReader:
     """Streams the splits of one dataset; can be sent to other processes."""
 
     def __init__(self, data: DataConfig) -> None:
-        self.root = str(data.root)
+        self.root, self.revision = str(data.root), data.revision
         self.folder = Path(self.root).expanduser()
         self.names = {split: getattr(data, split) or DEFAULT_NAMES[split] for split in SPLITS}
         self.language = data.language
@@ -57,18 +59,33 @@ class HubReader:
             files = _parquet_files(self.folder)
             if name not in files:
                 raise UserError(f"data.{split}: {self.root} has no split {name}", remedy=f"it has {', '.join(files)}")
-            return load_dataset("parquet", data_files={name: files[name]}, split=name, streaming=True)
+            # What it logs of a damaged file is told in a line of our own.
+            logging.getLogger("datasets.packaged_modules.parquet.parquet").setLevel(logging.CRITICAL)
+            try:
+                given = {name: files[name]}
+                return load_dataset("parquet", data_files=given, split=name, streaming=True)  # nosec B615  # local
+            except Exception as error:
+                raise _damaged(self.root, error) from None
+        with self._reached():
+            try:
+                return load_dataset(self.root, split=name, streaming=True, revision=self.revision)
+            except ValueError as error:
+                raise UserError(
+                    f"data.{split}: {self.root} has no split {name} that can be read ({first_line(error)})",
+                    remedy="name the split in the configuration",
+                ) from None
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Whatever asking the Hub raises is one fault of the user's."""
         try:
-            return load_dataset(self.root, split=name, streaming=True)
-        except ValueError as error:
-            raise UserError(
-                f"data.{split}: {self.root} has no split {name} that can be read ({str(error).splitlines()[0]})",
-                remedy="name the split in the configuration",
-            ) from None
+            yield
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(
                 f"data.root: the Hub dataset {self.root} cannot be opened ({type(error).__name__})",
-                remedy="check the id and the network, or name a local folder of parquet files",
+                remedy="check id, data.revision and the network, or name a local folder of parquet files",
             ) from None
 
     def has(self, split: Split) -> bool:
@@ -77,7 +94,8 @@ class HubReader:
             return self.names[split] in _parquet_files(self.folder)
         from datasets import get_dataset_split_names
 
-        return self.names[split] in get_dataset_split_names(self.root)
+        with self._reached():
+            return self.names[split] in get_dataset_split_names(self.root, revision=self.revision)
 
     def key(self) -> str:
         """Identifies the audio: files with size and time, or the Hub revision."""
@@ -87,30 +105,52 @@ class HubReader:
         else:
             from huggingface_hub import HfApi
 
-            lines = [self.root, str(HfApi().dataset_info(self.root).sha)]
+            with self._reached():
+                lines = [self.root, str(HfApi().dataset_info(self.root, revision=self.revision).sha)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def column(self, columns: list[str]) -> str:
         return _pick(columns, self.audio_column, AUDIO_COLUMNS, "data.audio_column", self.root) or AUDIO_COLUMNS[0]
 
-    def read_rows(self, split: Split) -> Iterator[tuple[str, bytes]]:
-        """(id, encoded audio) of the rows of a split, ids as `list_hub` gives them."""
+    def read_rows(self, split: Split) -> Iterator[tuple[str, bytes | Path | str]]:
+        """(id, encoded audio, a file, or the reason why there is none) of the rows of a split, ids as `list_hub` gives
+        them."""
         from datasets import Audio
 
         rows = self.stream(split)
-        column = self.column(_columns(rows))
+        column = self.column(_columns(rows, self.root))
         rows = rows.select_columns([column]).cast_column(column, Audio(decode=False))
+        files = self.folder.absolute() if self.folder.is_dir() else None
         seen: dict[str, int] = {}
-        for number, row in enumerate(rows):
+        for number, row in enumerate(_read(rows, self.root)):
             name = _row_id(row[column], number)
             seen[name] = seen.get(name, 0) + 1
-            audio = row[column] or {}
-            encoded = audio.get("bytes") or (Path(audio["path"]).read_bytes() if audio.get("path") else b"")
-            yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), encoded
+            yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), audio_of_row(row[column], files)
 
 
-def _columns(rows: IterableDataset) -> list[str]:
-    return list(rows.column_names or next(iter(rows)).keys())
+def _read(rows: IterableDataset, root: str) -> Iterator[dict[str, Any]]:
+    """The rows, whose files are read as they are asked for.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    try:
+        yield from rows
+    except Exception as error:  # pyarrow and datasets raise whatever they like at damaged files
+        raise _damaged(root, error) from None
+
+
+def _damaged(root: str, error: Exception) -> UserError:
+    return UserError(
+        f"data.root: {root} cannot be read ({first_line(error)})", remedy="download or write its files again"
+    )
+
+
+def _columns(rows: IterableDataset, root: str) -> list[str]:
+    names = rows.column_names or list(next(_read(rows, root), {}))
+    if not names:
+        raise UserError(f"data.root: {root} holds no rows", remedy="check that these are the right files")
+    return list(names)
 
 
 def _row_id(audio: Any, number: int) -> str:
@@ -128,7 +168,7 @@ def _list_split(reader: HubReader, split: Split, data: DataConfig) -> list[Utter
     from datasets import Audio
 
     rows = reader.stream(split)
-    columns = _columns(rows)
+    columns = _columns(rows, reader.root)
     audio = _pick(columns, data.audio_column, AUDIO_COLUMNS, "data.audio_column", reader.root)
     text = _pick(columns, data.text_column, TEXT_COLUMNS, "data.text_column", reader.root)
     phones = _pick(columns, data.phones_column, PHONES_COLUMNS, "data.phones_column", reader.root)
@@ -140,7 +180,7 @@ def _list_split(reader: HubReader, split: Split, data: DataConfig) -> list[Utter
         )
     rows = rows.cast_column(audio, Audio(decode=False))
     utterances = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(_read(rows, reader.root)):
         value = row[phones] if phones else None
         labels = tuple(value if isinstance(value, list) else str(value).split()) if value else None
         utterances.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,9 +40,9 @@ def list_kaldi(folder: Path, root: Path, data: DataConfig, key: str) -> tuple[li
     rejected: Rejections = []
     recordings: dict[str, Path] = {}
     for number, name, where in _pairs(folder / "wav.scp", rejected):
-        places = [path for base in (folder, root) if (path := base / where).is_file()]
+        places = [path for base in (folder, root) if os.path.isfile(path := base / where)]
         if where.endswith("|") or not places:
-            reason = "a command, not a file" if where.endswith("|") else f"no such file {where}"
+            reason = "a command, not a file" if where.endswith("|") else f"no such file {where[:200]}"
             rejected.append((f"wav.scp:{number}", reason))
         else:
             recordings[name] = places[0]

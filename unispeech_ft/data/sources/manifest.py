@@ -87,14 +87,30 @@ def _found(name: str, folder: Path, root: Path) -> Path | str:
         if found:
             return found
     if not inside:
-        return f"its path {name} leads outside data.root"
+        return f"its path {name[:200]} leads outside data.root"
     for spelled in (name, name.replace("\\", "/")):
         for form in (spelled, unicodedata.normalize("NFC", spelled), unicodedata.normalize("NFD", spelled)):
             for base in (folder, root):
                 path = Path(os.path.normpath(base / form))
                 if path.is_relative_to(root) and path.is_file():
                     return path
-    return f"its path {name} is a folder" if inside[0].is_dir() else inside[0]
+    return f"its path {name[:200]} is a folder" if inside[0].is_dir() else inside[0]
+
+
+def audio_of_row(value: Any, folder: Path | None) -> bytes | Path | str:
+    """The audio that a row of a parquet file holds, or the file that it names, under the rule of manifests; or else why
+    there is neither.
+
+    Args:
+        folder: below which files may lie; None where rows of others name none.
+    """
+    held, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+    if isinstance(held, bytes):
+        return held
+    name = held if isinstance(held, str) else name
+    if not isinstance(name, str) or not name or folder is None:
+        return "its row holds no audio"
+    return find_clip(name, folder, folder)
 
 
 def _phones(value: Any) -> tuple[str, ...]:

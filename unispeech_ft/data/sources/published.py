@@ -7,7 +7,6 @@ The lists are those of Rivière et al. (2020) as the UniSpeech authors published
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +16,8 @@ from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
 from unispeech_ft.data.sources.common_voice import open_release
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.files import parse_json
 
 LIST_PATTERNS: dict[Split, str] = {
     "train": "trainSeqs*_16k.tsv",
@@ -35,6 +35,8 @@ PUBLISHED_CLIPS: dict[str, tuple[int, int, int]] = {
     "sv": (1150, 348, 1182),
 }
 USUAL_FIRST = (".mp3", *(ending for ending in AUDIO_ENDINGS if ending != ".mp3"))
+# Digits of the length of a clip.
+LONGEST_NUMBER = 12
 LACKS = "the release lacks this clip"
 
 
@@ -64,11 +66,26 @@ def list_folder(splits: str, language: str) -> Path:
     )
 
 
-def _lines(path: Path) -> list[str]:
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"data.splits: {path} cannot be read ({reason})", remedy="fetch the lists again")
+
+
+def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"data.splits: no file {path}", remedy="fetch the lists again") from None
+    except (OSError, ValueError) as error:
+        raise _damaged(path, first_line(error)) from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of one of the lists' files.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    return _text(path).rstrip("\n").split("\n")
 
 
 def read_dictionary(folder: Path) -> list[str]:
@@ -78,39 +95,48 @@ def read_dictionary(folder: Path) -> list[str]:
         raise UserError(
             f"data.splits: no file {path}", remedy="fetch the lists again, or set phonemes.labels to espeak"
         )
-    ids: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
-    phones = [""] * len(ids)
-    for phone, row in ids.items():
-        phones[row] = phone or f"<unused {row}>"
-    return phones
+    try:
+        rows = {row: phone for phone, row in parse_json(_text(path)).items()}
+        return [rows[row] or f"<unused {row}>" for row in range(len(rows))]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _damaged(path, "not phones with ids from 0 on") from None
 
 
 def read_list(folder: Path, split: Split, *, with_labels: bool) -> list[ListedClip]:
     """The clips of one list, empty where the folder has no list of this split.
 
     Raises:
-        UserError: a file is missing, or the files do not agree line by line.
+        UserError: a file is missing or damaged, or the files do not agree line by line.
     """
     tables = sorted(folder.glob(LIST_PATTERNS[split]))
     if not tables:
         return []
     table = tables[0]
-    rows = [line.split("\t") for line in _lines(table)[1:]]
-    texts = [line.split("\t", 1) for line in _lines(table.with_name(table.name.replace("_16k.tsv", ".text")))]
+    rows = [line.split("\t") for line in read_lines(table)[1:]]
+    texts = [line.split("\t", 1) for line in read_lines(table.with_name(table.name.replace("_16k.tsv", ".text")))]
     phones: list[tuple[str, ...] | None] = [None] * len(rows)
     if with_labels:
-        dictionary = read_dictionary(folder)
-        labels = _lines(table.with_suffix(".id"))
-        phones = [tuple(dictionary[int(label)] for label in line.split()) for line in labels]
+        labels = table.with_suffix(".id")
+        dictionary = {str(row): phone for row, phone in enumerate(read_dictionary(folder))}
+        try:
+            phones = [tuple(dictionary[label] for label in line.split()) for line in read_lines(labels)]
+        except KeyError as error:
+            raise _damaged(labels, f"no phone has the id {first_line(error)}") from None
     names = [PurePosixPath(row[0]).stem for row in rows]
     if names != [text[0] for text in texts] or len(phones) != len(rows):
         raise UserError(
             f"data.splits: the files of {table.stem} do not agree line by line", remedy="fetch the lists again"
         )
     return [
-        ListedClip(name, int(row[1]), text[-1], labels)
-        for name, row, text, labels in zip(names, rows, texts, phones, strict=True)
+        ListedClip(name, _num_samples(row, table), text[-1], labelled)
+        for name, row, text, labelled in zip(names, rows, texts, phones, strict=True)
     ]
+
+
+def _num_samples(row: list[str], table: Path) -> int:
+    if len(row) < 2 or not row[1].isdecimal() or len(row[1]) > LONGEST_NUMBER:
+        raise _damaged(table, f"no length in samples beside {row[0][:80]}")
+    return int(row[1])
 
 
 def find_clips(folder: Path, names: Iterable[str]) -> dict[str, Path]:

@@ -71,7 +71,7 @@ def parse_curves(metrics: str) -> Curves:
             event = json.loads(line)
         except ValueError:
             continue
-        if event.get("event") == "update" and math.isfinite(event.get("loss", math.nan)):
+        if event.get("event") == "update" and event.get("loss") is not None:  # null was not finite
             loss.append((event["update"], event["loss"]))
         elif event.get("event") == "evaluation" and event.get("per") is not None:
             per.append((event["update"], event["per"]))

@@ -23,13 +23,16 @@ from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.training import launch
 
 
-def make_ngram(model: str, config: CtcPhonemeConfig, output: Path, order: int) -> list[tuple[BeamSettings, float]]:
+def make_ngram(
+    model: str, config: CtcPhonemeConfig, output: Path, order: int, revision: str | None = None
+) -> list[tuple[BeamSettings, float]]:
     """Writes `phones.arpa` and `beam.json`.
 
     Args:
         model: folder or Hub id, whose posteriors the weights are tuned for.
         output: folder, made if missing.
         order: of the n-gram.
+        revision: of a Hub id.
 
     Returns:
         The validation PER of every trial, the best first; weight and penalty 0 are a search without an n-gram.
@@ -39,7 +42,7 @@ def make_ngram(model: str, config: CtcPhonemeConfig, output: Path, order: int) -
     """
     check_library()
     accelerator = launch.start()
-    saved = load_saved(model, accelerator.device)
+    saved = load_saved(model, accelerator.device, revision=revision)
     turns = launch.turns_of(accelerator)
     speech = open_speech(config.data, config.phonemes, wanted=("train", "validation"), turns=turns)
     if "validation" not in speech.splits:

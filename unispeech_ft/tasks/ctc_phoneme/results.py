@@ -120,7 +120,12 @@ def _original_conventions(config: CtcPhonemeConfig) -> dict[str, Any]:
 
 
 def evaluate_saved(
-    model: str, config: CtcPhonemeConfig, split: Split, output: Path | None = None, beam: Path | None = None
+    model: str,
+    config: CtcPhonemeConfig,
+    split: Split,
+    output: Path | None = None,
+    beam: Path | None = None,
+    revision: str | None = None,
 ) -> Summary | None:
     """Scores a saved model on a split of a configuration, writes the results, and prints the outcome.
 
@@ -131,6 +136,7 @@ def evaluate_saved(
         model: folder or Hub id, see `models.saved.load_saved`.
         output: folder of the results; see `default_output`, with `-beam` added for a beam search.
         beam: folder of a beam search, see `scoring.beam`; None decodes greedily.
+        revision: of a Hub id.
 
     Returns:
         The summary; on other processes than the first, None.
@@ -140,7 +146,7 @@ def evaluate_saved(
     """
     accelerator = launch.start()
     model = model_folder(model)
-    saved = load_saved(model, accelerator.device, **_original_conventions(config))
+    saved = load_saved(model, accelerator.device, revision=revision, **_original_conventions(config))
     speech = open_speech(config.data, config.phonemes, wanted=(split,), turns=launch.turns_of(accelerator))
     labelled = speech.splits[split]
     lacking = sorted(set(inventory(labelled.phones)) - set(saved.tokenizer.phones))

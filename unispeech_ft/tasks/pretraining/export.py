@@ -11,6 +11,7 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.streaming import Pieces
 from unispeech_ft.models.saving import save_model, waveform_extractor
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
+from unispeech_ft.runs.room import room_lines
 from unispeech_ft.tasks.pretraining.config import PretrainingConfig
 from unispeech_ft.tasks.pretraining.model import PretrainingModel
 from unispeech_ft.tasks.pretraining.speech import LabelledSpeech, layout_of, plan_for
@@ -74,6 +75,8 @@ def describe(
         network: Any = UniSpeechForPreTraining(cast("UniSpeechConfig", shape))
     count = sum(int(parameter.numel()) for parameter in network.parameters())
     say(f"model: unispeech, {count / 1e6:.1f} M parameters")
+    for line in room_lines(config, shape, count, [] if speech is None else speech.num_samples.tolist(), None):
+        say(line)
 
 
 def _card(config: PretrainingConfig, progress: Progress) -> str:
