@@ -34,9 +34,7 @@ def align_corpus(
         try:
             text = texts[name]
             words: Words = pronounce_words(text, g2p) if g2p is not None and text else [("", [phones])]
-            aligned = align_words(saved, name, words, waveform=labelled.audio.waveform(row))
-            known = [word for word in aligned.words if word.word]
-            yield Transcript(name, aligned.duration_s, aligned.phones, known)
+            yield align_words(saved, name, words, waveform=labelled.audio.waveform(row))
         except UserError as fault:
             yield fault
     for item in rejected:
