@@ -144,7 +144,7 @@ def second_labels(floor: str, split: Split, data: DataConfig, phonemes: Phonemes
     labels = next((name for name in get_args(Labels) if name == floor), None)
     if labels is None:
         return read_phone_file(floor)
-    utterances = list_utterances(data, published_labels=labels == "published").splits[split]
+    utterances = list_utterances(data, published_labels=labels == "published", wanted=(split,)).splits[split]
     found = label_utterances(utterances, data, phonemes, labels)
     return {item.id: said.phones for item, said in zip(utterances, found, strict=True) if not said.fault}
 

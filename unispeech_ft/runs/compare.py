@@ -44,7 +44,7 @@ def known_speakers(folders: Sequence[Path]) -> dict[str, str]:
             config = load_config(run / "config.yaml", {"dry_run": True})
             if config.data.source == "hub" and not Path(str(config.data.root)).expanduser().is_dir():
                 continue
-            corpus = list_utterances(config.data)
+            corpus = list_utterances(config.data, wanted=())
         except (UserError, OSError):
             continue
         speakers = {u.id: u.speaker for split in corpus.splits.values() for u in split if u.speaker}

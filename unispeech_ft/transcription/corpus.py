@@ -23,7 +23,7 @@ def align_corpus(
     Raises:
         UserError: a fault of the configuration or of the speech as a whole.
     """
-    corpus = list_corpus(data, phonemes)
+    corpus = list_corpus(data, phonemes, (split,))
     if not corpus.splits[split]:
         raise UserError(f"no clips found for {split}", remedy=f"check data.root and data.{split}")
     labelled, rejected = label_split(corpus, split, open_audio(corpus, split, data), data, phonemes)
