@@ -33,7 +33,7 @@ def test_phones_come_in_order_within_the_clip(small_model, clip):
 def test_impossible_alignments_say_why(small_model, clip):
     with pytest.raises(UserError, match="cannot be aligned"):
         unispeech_ft.align(small_model, clip, small_model.tokenizer.phones * 50)
-    with pytest.raises(UserError, match="outside the inventory"):
+    with pytest.raises(UserError, match=rf"{clip.name}: phones outside the inventory"):
         unispeech_ft.align(small_model, clip, ["no such phone"])
     with pytest.raises(UserError, match="no such file"):
         unispeech_ft.align(small_model, clip.with_name("none.mp3"), small_model.tokenizer.phones[:2])

@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     said = parser.add_mutually_exclusive_group(required=True)
     said.add_argument("--phones", metavar="P", help="what was said, phones separated by spaces")
     said.add_argument("--text", metavar="T", help="what was said, a sentence; needs --language or --lexicon")
-    said.add_argument("--corpus", metavar="CONFIG", help="YAML that names recordings and what was said in them")
+    said.add_argument("--corpus", metavar="CONFIG", help="YAML or run that names recordings and what was said in them")
     split = "of the corpus; default: train"
     parser.add_argument("--split", choices=("train", "validation", "test"), help=split)
     parser.add_argument("--language", metavar="L", help="of the sentence: a Common Voice code, or espeak-ng's name")

@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " `unispeech-ft evaluate` decodes them again."
     )
     parser.add_argument("model", metavar="REPO_OR_FOLDER", help="name on the Hub, its downloaded folder, or a run")
-    config = "YAML that names the speech; --section.key VALUE sets its keys, such as --data.root DIR"
+    config = "YAML that names the speech, or a run; --section.key VALUE sets its keys, such as --data.root DIR"
     parser.add_argument("--config", metavar="C", help=config)
 
 

@@ -53,7 +53,10 @@ def forced_marks(
 def _marks(
     saved: SavedModel, path: str | Path, phones: Sequence[str], frames: npt.NDArray[np.float32]
 ) -> list[Segment]:
-    labels = saved.tokenizer.encode(phones)
+    try:
+        labels = saved.tokenizer.encode(phones)
+    except UserError as fault:
+        raise UserError(f"{path}: {fault.what}", remedy="give phones that the model knows") from None
     needed, there = minimum_frames(labels), len(frames)
     if not labels or needed > there:
         raise UserError(
