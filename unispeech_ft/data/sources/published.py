@@ -134,7 +134,7 @@ def _speakers(folder: Path, wanted: set[str]) -> dict[str, str]:
     speakers: dict[str, str] = {}
     for tsv in sorted(folder.glob("*.tsv")):
         with tsv.open(encoding="utf-8", errors="replace") as file:
-            if not {"client_id", "path"} <= set(file.readline().rstrip("\r\n").split("\t")):
+            if not {"client_id", "path"} <= set(file.readline().rstrip("\r\n").replace('"', "").split("\t")):
                 continue
         for _, row in read_table(tsv, "data.root").rows:
             name = PurePosixPath(row["path"]).stem
