@@ -31,6 +31,9 @@ from unispeech_ft.phonemes.notation import phone_map
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.files import read_phone_file
 
+# Of what a sentence is read as and refused for; another number makes cached labels anew.
+READING = 2
+
 
 @dataclass(frozen=True)
 class LabelledSplit:
@@ -94,7 +97,7 @@ class LabelledSplit:
 
 def _cached_pronunciations(sentences: Sequence[str], g2p: G2P, rule: str, cache_dir: Path) -> list[Pronunciation]:
     version = espeak_version() if g2p.language else "none"
-    digest = hashlib.sha256(json.dumps([rule, version, *sentences], ensure_ascii=False).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([READING, rule, version, *sentences], ensure_ascii=False).encode()).hexdigest()
     path = cache_dir / "labels" / f"{digest[:24]}.json"
     if path.is_file():
         return [Pronunciation(phones, fault) for phones, fault in json.loads(path.read_text(encoding="utf-8"))]
