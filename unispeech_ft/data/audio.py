@@ -123,8 +123,8 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
     try:
         import av
     except ImportError:
-        refused = f"not audio that can be decoded ({reason}); m4a, AAC, WebM and others: pip install 'unispeech-ft[av]'"
-        raise BadClip(refused) from None
+        others = "m4a, AAC, WebM, Speex and others: pip install 'unispeech-ft[av]'"
+        raise BadClip(f"not audio that can be decoded ({reason}); {others}") from None
     try:
         opened = (
             io.BytesIO(source) if isinstance(source, bytes) else source if isinstance(source, Joined) else str(source)
