@@ -20,7 +20,9 @@ REPLACED = "\ufffd"
 NEIGHBOURS = (1, -1, 2, -2, 5, -5, 16, -16)
 # Letters and marks whose code espeak-ng spells in every language; what each pair shares is its word for them.
 SPELLED = (("ꙗ", "𐍈"), ("\ua66f", "\u0361"))
-# Nobody reads them aloud, and espeak-ng does; signs such as ° and № are spoken.
+# People read them aloud, and many voices of espeak-ng leave them out.
+SIGN = regex.compile(r"[\p{Sc}%‰°№×÷±√§]")
+# Nobody reads them aloud, and espeak-ng does.
 PICTURE = regex.compile(
     r"(?V1)[[\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Regional_Indicator}←-⇿]--[°©®\u2100-\u214f]]"
 )
@@ -72,9 +74,11 @@ def _is_named(character: str, word: str, language: str) -> bool:
 @functools.cache
 def _unreadable_in(word: str, language: str) -> str:
     def unreadable(character: str) -> bool:
-        if character.isascii():
+        sign = bool(SIGN.match(character))
+        if character.isascii() and not sign:
             return False
-        skipped = unicodedata.category(character) in LETTERS_AND_DIGITS and not _said(character, language)
+        spoken = sign or unicodedata.category(character) in LETTERS_AND_DIGITS
+        skipped = spoken and not _said(character, language)
         return skipped or character == REPLACED or _is_named(character, word, language)
 
     return "".join(character for character in word if unreadable(character))

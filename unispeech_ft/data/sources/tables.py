@@ -197,7 +197,12 @@ def _json_rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, Row | str]]:
     number, value = items[0]
     if len(items) == 1 and isinstance(value, list):
         items = list(enumerate(value, start=1))
-    elif len(items) == 1 and isinstance(value, dict) and all(isinstance(held, dict | list) for held in value.values()):
+    elif (
+        len(items) == 1
+        and isinstance(value, dict)
+        and value
+        and all(isinstance(held, dict | list) for held in value.values())
+    ):
         items = [(number, ValueError("one object holds all rows: write an array of objects, or an object a line"))]
     elif isinstance(value, ValueError) and lines[0][1].lstrip()[0] == "[":
         items = [(number, ValueError(f"a JSON array that is {value}"))]
@@ -231,12 +236,14 @@ def read_table(path: Path, key: str) -> Table:
         columns: list[str] = []
     else:
         columns, found = _delimited(lines, ending)
-    rows = []
+    rows: list[tuple[int, Row]] = []
     for number, row in found:
         if isinstance(row, str):
             faults.append((number, row))
         else:
             rows.append((number, row))
+    if not rows and not faults:
+        raise UserError(f"{key}: {path} holds no rows", remedy="check that this is the right file")
     return Table(columns or list(dict.fromkeys(name for _, row in rows for name in row)), rows, sorted(faults))
 
 
