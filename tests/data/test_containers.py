@@ -106,6 +106,11 @@ def test_wave_from_a_pipe(subtype: str, riff: int, data: int | None) -> None:
     assert seconds_of(bytes(wave)) == 5.0
 
 
+def test_joined_nist() -> None:
+    content = encoded("NIST", "PCM_16", 2.0, 16_000)
+    np.testing.assert_array_equal(decode_audio(content + content), np.tile(decode_audio(content), 2))
+
+
 @pytest.mark.parametrize("size", [0, 0x7FFFF000, 0xFFFFFFFF])
 def test_waves_from_pipes_joined(size: int) -> None:
     waves = [bytearray(encoded("WAV", "PCM_16", 2.0, rate_hz)) for rate_hz in (16_000, 8_000, 16_000)]

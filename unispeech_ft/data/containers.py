@@ -28,7 +28,7 @@ RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000
 LAYER_3 = 1
 OTHER_FORMATS = (b"fLaC", b"FORM", b".snd", b"caff", b"RF64", b"riff", b"\x1a\x45\xdf\xa3")
 WAVE_START = re.compile(rb"RIFF....WAVE", re.DOTALL)
-# FLAC, AIFF, AU, CAF, RF64 and W64: enough of their headers that no sound looks like it.
+# FLAC, AIFF, AU, CAF, NIST, RF64 and W64: enough of their headers that no sound looks like it.
 STARTS = [
     re.compile(start, re.DOTALL)
     for start in (
@@ -36,6 +36,7 @@ STARTS = [
         rb"FORM....AIF[FC](?:COMM|FVER)",
         rb"\.snd\0\0..........\0\0..\0\0\0[\x01-\x10]",
         rb"caff\0\x01\0\0desc\0\0\0\0\0\0\0\x20",
+        rb"NIST_1A\n   1024\n",
         rb"RF64\xff\xff\xff\xffWAVE",
         rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0",
     )
