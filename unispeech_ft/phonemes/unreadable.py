@@ -56,12 +56,13 @@ def _may_be_named(character: str, language: str) -> bool:
 
 def _is_named(character: str, word: str, language: str) -> bool:
     """Whether a character is called by its name in a word; within one that espeak-ng can read, nothing is."""
-    heard = _said(word, language)
     if PICTURE.match(character):
-        return heard != _said(PICTURE.sub("", word), language)
+        return _said(word, language) != _said(PICTURE.sub("", word), language)
     said, category = _said(character, language), unicodedata.category(character)
-    named = len(said) >= NAME_PHONES and " ".join(said[:NAME_PHONES]) in " ".join(heard)
-    if not named or category not in LETTERS_AND_DIGITS and category[0] != "M":
+    if len(said) < NAME_PHONES or category not in LETTERS_AND_DIGITS and category[0] != "M":
+        return False
+    heard = _said(word, language)
+    if " ".join(said[:NAME_PHONES]) not in " ".join(heard):
         return False
     if _is_spelled(character, language) or _may_be_named(character, language):
         return True

@@ -267,7 +267,7 @@ def _read_files(
 ) -> tuple[dict[Split, Path], dict[Path, Listed], list[str]]:
     """The file of each split that is named, what each file lists, and lines on those that nobody asked for."""
     names = {split: name for split in SPLITS if (name := getattr(data, split))}
-    needed = names.keys() & wanted or names.keys()
+    needed = wanted if len(names) > 1 else names.keys()
     files: dict[Split, Path] = {}
     listed: dict[Path, Listed] = {}
     notes: list[str] = []

@@ -166,25 +166,29 @@ def _json_values(lines: list[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
     """(line number, value) of JSON values that may go over several lines; a ValueError is what is wrong there."""
     text = "\n".join(line for _, line in lines)
     starts = list(accumulate((len(line) + 1 for _, line in lines), initial=0))
+    decode = json.JSONDecoder().raw_decode
     place = 0
     while place < len(lines):
         number, line = lines[place]
+        first, last, opened = len(line) - len(line.lstrip()), place, False
         try:
-            value, end = json.JSONDecoder().raw_decode(text, starts[place] + len(line) - len(line.lstrip()))
-            last = bisect_right(starts, end - 1) - 1
-            rest = text[end : starts[last + 1]].strip()
-            yield number, ValueError("not JSON (Extra data)") if rest not in ("", ",") else value
-            place = last + 1
-            continue
-        except json.JSONDecodeError as error:
-            yield number, ValueError(f"not JSON ({error.msg})")
-            over = error.pos >= starts[place + 1]
-        except RecursionError:
-            yield number, ValueError("not JSON (it is nested too deeply)")
-            over = True
-        place += 1
-        while over and place < len(lines) and _goes_on(line, lines[place][1]):
-            place += 1
+            try:
+                value, end = decode(line, first)
+                rest = line[end:]
+            except json.JSONDecodeError as error:
+                if error.pos < len(line.rstrip()):
+                    raise
+                opened = True
+                value, end = decode(text, starts[place] + first)
+                last = bisect_right(starts, end - 1) - 1
+                rest = text[end : starts[last + 1]]
+            yield number, value if rest.strip() in ("", ",") else ValueError("not JSON (Extra data)")
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "it is nested too deeply"
+            yield number, ValueError(f"not JSON ({reason})")
+            while opened and last + 1 < len(lines) and _goes_on(line, lines[last + 1][1]):
+                last += 1
+        place = last + 1
 
 
 def _goes_on(first: str, line: str) -> bool:
@@ -197,12 +201,7 @@ def _json_rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, Row | str]]:
     number, value = items[0]
     if len(items) == 1 and isinstance(value, list):
         items = list(enumerate(value, start=1))
-    elif (
-        len(items) == 1
-        and isinstance(value, dict)
-        and value
-        and all(isinstance(held, dict | list) for held in value.values())
-    ):
+    elif len(items) == 1 and isinstance(value, dict) and {type(held) for held in value.values()} in ({dict}, {list}):
         items = [(number, ValueError("one object holds all rows: write an array of objects, or an object a line"))]
     elif isinstance(value, ValueError) and lines[0][1].lstrip()[0] == "[":
         items = [(number, ValueError(f"a JSON array that is {value}"))]
