@@ -120,6 +120,14 @@ def test_quotes_of_a_table_with_tabs_are_quotes_where_all_cells_have_them(
     assert sorted(item.text or "" for item in used(listed(clips, str(tmp_path / "m.tsv")))) == ['"said so"', "an"]
 
 
+def test_a_stray_cr_among_other_line_ends_is_named(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(b"path,text\r\nc0.wav,a\r\nc1.wav,b\rc2.wav,c\r\n")
+    corpus = listed(clips, str(tmp_path / "m.csv"))
+    assert [item.text for item in used(corpus)] == ["a"]
+    [stray] = corpus.rejected
+    assert (stray.id, stray.reason) == ("m.csv:3", "a line break (CR) within the row that ends no row")
+
+
 def test_objects_over_several_lines_and_what_is_wrong_with_one(clips: Path, tmp_path: Path) -> None:
     rows = [json.dumps({"path": f"c{number}.wav", "text": f"{number}"}, indent=2) for number in range(3)]
     rows[1] = rows[1].replace('",', '"')

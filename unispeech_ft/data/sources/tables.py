@@ -110,7 +110,9 @@ def _records(
             if cells is not None:
                 break
         if cells is None:
-            yield number, "a quotation mark opens and does not close, or text follows one that closes"
+            stray = "\r" in line and '"' not in line
+            fault = "a quotation mark opens and does not close, or text follows one that closes"
+            yield number, "a line break (CR) within the row that ends no row" if stray else fault
         else:
             place += len(joined) - 1
             yield number, cells
