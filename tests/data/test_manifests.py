@@ -131,13 +131,15 @@ def test_a_stray_cr_among_other_line_ends_is_named(clips: Path, tmp_path: Path) 
 def test_objects_over_several_lines_and_what_is_wrong_with_one(clips: Path, tmp_path: Path) -> None:
     rows = [json.dumps({"path": f"c{number}.wav", "text": f"{number}"}, indent=2) for number in range(3)]
     rows[1] = rows[1].replace('",', '"')
-    (tmp_path / "m.jsonl").write_text("\n".join([*rows, '{"path": "c3.wav", "text": "3"},', "no"]))
+    (tmp_path / "m.jsonl").write_text("\n".join([*rows, '{"path": "c3.wav", "text": "3"},', "no", "9" * 5000]))
     corpus = listed(clips, str(tmp_path / "m.jsonl"))
     assert sorted(item.text or "" for item in used(corpus)) == ["0", "2", "3"]
     assert [(item.id, item.reason) for item in corpus.rejected] == [
         ("m.jsonl:5", "not JSON (Expecting ',' delimiter)"),
         ("m.jsonl:14", "not JSON (Expecting value)"),
+        ("m.jsonl:15", corpus.rejected[-1].reason),
     ]
+    assert corpus.rejected[-1].reason.startswith("not JSON (Exceeds the limit")
 
 
 @pytest.mark.parametrize("held", ['{"data": [%s]}', '{"c0": %s}', '{\n"path": {"0": "c0.wav"},\n"text": {"0": "a"}}'])

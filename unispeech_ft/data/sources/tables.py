@@ -15,7 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
 
 Row = dict[str, Any]
 ENDINGS = (".tsv", ".csv", ".txt", ".jsonl", ".ndjson", ".json")
@@ -185,9 +185,9 @@ def _json_values(lines: list[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
                 last = bisect_right(starts, end - 1) - 1
                 rest = text[end : starts[last + 1]]
             yield number, value if rest.strip() in ("", ",") else ValueError("not JSON (Extra data)")
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "it is nested too deeply"
-            yield number, ValueError(f"not JSON ({reason})")
+        except (ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+            yield number, ValueError(f"not JSON ({error.msg if isinstance(error, json.JSONDecodeError) else reason})")
             while opened and last + 1 < len(lines) and _goes_on(line, lines[last + 1][1]):
                 last += 1
         place = last + 1
