@@ -120,6 +120,14 @@ def test_quotes_of_a_table_with_tabs_are_quotes_where_all_cells_have_them(
     assert sorted(item.text or "" for item in used(listed(clips, str(tmp_path / "m.tsv")))) == ['"said so"', "an"]
 
 
+def test_a_table_without_rows_is_empty_and_an_array_without_any_is_refused(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.tsv").write_text("path\tsentence\n")
+    assert used(listed(clips, str(tmp_path / "m.tsv"))) == []
+    (tmp_path / "m.json").write_text("[]")
+    with pytest.raises(UserError, match="holds no rows"):
+        listed(clips, str(tmp_path / "m.json"))
+
+
 def test_a_stray_cr_among_other_line_ends_is_named(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(b"path,text\r\nc0.wav,a\r\nc1.wav,b\rc2.wav,c\r\n")
     corpus = listed(clips, str(tmp_path / "m.csv"))

@@ -243,7 +243,7 @@ def read_table(path: Path, key: str) -> Table:
             faults.append((number, row))
         else:
             rows.append((number, row))
-    if not rows and not faults:
+    if not columns and not rows and not faults:
         raise UserError(f"{key}: {path} holds no rows", remedy="check that this is the right file")
     return Table(columns or list(dict.fromkeys(name for _, row in rows for name in row)), rows, sorted(faults))
 
