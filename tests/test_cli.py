@@ -69,6 +69,21 @@ def test_phonemize_gives_a_line_for_each_line(run, tmp_path):
     assert run("phonemize", "ky", tmp_path / "text")[1] == out
 
 
+@pytest.mark.parametrize("option", [("--stress",), ("--normalise", "text"), ("--map=none",)])
+@pytest.mark.parametrize("place", range(3))
+def test_options_may_stand_between_arguments(run, option, place):
+    words = ["ky", "-"]
+    status, out, err = run("phonemize", *words[:place], *option, *words[place:], stdin="ата".encode())
+    assert (status, out.replace("ˈ", ""), err) == (0, "ɑ t[ ɑ\n", "")
+
+
+@pytest.mark.parametrize("words", [["phonemize", "ky", "-", "more"], ["lexicon", "--language", "ky"], ["compare", "a"]])
+def test_arguments_too_many_or_too_few(run, words):
+    status, out, err = run(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"usage: unispeech-ft {words[0]}")
+
+
 @pytest.mark.parametrize(("text", "lines"), [(b"", 0), (b"\n", 1), (b"\n\n", 2), (b"\r\n", 1), (b"a", 1), (b"a\n", 1)])
 def test_phonemize_counts_lines_as_files_do(run, text, lines):
     status, out, _ = run("phonemize", "es", stdin=text)

@@ -154,7 +154,9 @@ def transcribe(
     return transcripts
 
 
-def align(model: SavedModel | str | Path, path: str | Path, phones: Sequence[str]) -> Transcript:
+def align(
+    model: SavedModel | str | Path, path: str | Path, phones: Sequence[str], channel: int | None = None
+) -> Transcript:
     """When each of the given phones was said in a recording, by torchaudio's forced alignment.
 
     Raises:
@@ -163,4 +165,4 @@ def align(model: SavedModel | str | Path, path: str | Path, phones: Sequence[str
     from unispeech_ft.models.saved import SavedModel, load_saved
     from unispeech_ft.transcription.alignment import align_file
 
-    return align_file(model if isinstance(model, SavedModel) else load_saved(model), path, phones)
+    return align_file(model if isinstance(model, SavedModel) else load_saved(model), path, phones, channel)

@@ -95,7 +95,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             given = sys.argv[1:] if arguments is None else arguments
             overrides, words, override_faults = parse_overrides(given, dotted=True)
             parser = build_parser()
-            options = parser.parse_args(words)
+            options = _parse(parser, words)
             if overrides and options.run not in (align.run, evaluate.run, verify.run, audit.run, ngram.run):
                 parser.error(f"unrecognized arguments: {' '.join(f'--{key}' for key in overrides)}")
             raise_all(override_faults)
@@ -115,6 +115,14 @@ def _run(arguments: Sequence[str] | None) -> int | None:
         if no_space:
             raise UserError("no space is left to write to", remedy="free some, or write elsewhere") from None
         return 0
+
+
+def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """The options of a command, which may stand between its arguments: argparse itself leaves an optional argument out
+    that follows an option (`phonemize ky --stress FILE`), and cannot mend that from above a command."""
+    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    command = commands.choices.get(words[0]) if words else None
+    return command.parse_intermixed_args(words[1:]) if command else parser.parse_args(words)
 
 
 def _reader_is_gone() -> bool:

@@ -150,6 +150,13 @@ def allocate(file: Path) -> None:
             raise OSError(error.errno, what, str(file.parent.parent)) from None
 
 
+def run_folder(folder: Path) -> Path:
+    """The run that is meant: of its folder `model`, the run; any other folder as it is."""
+    above = folder.expanduser().resolve().parent
+    is_model = (folder.expanduser() / "config.json").is_file() and (above / "config.yaml").is_file()
+    return above if is_model else folder
+
+
 def parse_json(text: str | bytes) -> Any:
     """JSON that others have written.
 

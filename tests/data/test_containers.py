@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,13 @@ def test_joined_streams(kind: str, rates_hz: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("between", [b"", b"id3 \x04\x00\x00\x00INFO"])
 @pytest.mark.parametrize(
-    ("kind", "subtype"), [("FLAC", "PCM_16"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "PCM_U8")]
-)
+    ("kind", "subtype"),
+    [
+        ("FLAC", "PCM_16"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "PCM_U8"),
+        ("AIFF", "PCM_16"), ("AIFF", "FLOAT"), ("AU", "ULAW"), ("CAF", "PCM_16"), ("RF64", "PCM_16"),
+        ("W64", "PCM_16"),
+    ],
+)  # fmt: skip
 def test_joined_files(kind: str, subtype: str, between: bytes) -> None:
     rates_hz = (44_100, 16_000, 11_025, 16_000)
     first, second, third, last = (encoded(kind, subtype, 3.0, rate_hz) for rate_hz in rates_hz)
@@ -100,7 +106,54 @@ def test_wave_from_a_pipe(subtype: str, riff: int, data: int | None) -> None:
     assert seconds_of(bytes(wave)) == 5.0
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
+def test_joined_nist() -> None:
+    content = encoded("NIST", "PCM_16", 2.0, 16_000)
+    np.testing.assert_array_equal(decode_audio(content + content), np.tile(decode_audio(content), 2))
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0xFFFFFFFF])
+def test_waves_from_pipes_joined(size: int) -> None:
+    waves = [bytearray(encoded("WAV", "PCM_16", 2.0, rate_hz)) for rate_hz in (16_000, 8_000, 16_000)]
+    for wave in waves[:2]:
+        struct.pack_into("<I", wave, wave.index(b"data") + 4, size)
+    alone = [decode_audio(bytes(wave)) for wave in waves]
+    np.testing.assert_array_equal(decode_audio(b"".join(waves)), np.concatenate(alone))
+    assert seconds_of(b"".join(waves)) == 6.0
+
+
+def ogg_page(packets: list[bytes], flags: int, granule: int, number: int) -> bytes:
+    sizes, body = bytes(map(len, packets)), b"".join(packets)
+    page = bytearray(struct.pack("<4sBBqIIIB", b"OggS", 0, flags, granule, 7, number, 0, len(packets)) + sizes + body)
+    checksum = 0
+    for byte in page:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum & 0x80000000 else 0)) & 0xFFFFFFFF
+    struct.pack_into("<I", page, 22, checksum)
+    return bytes(page)
+
+
+@pytest.mark.parametrize("with_av", [True, False])
+def test_speex(with_av: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = struct.pack("<8s20s13i", b"Speex   ", b"1.2", 1, 80, 8000, 0, 4, 1, -1, 160, 0, 1, 0, 0, 0)
+    noise = np.random.default_rng(0).integers(0, 8, (50, 20), dtype=np.uint8)
+    frames = [bytes([3 << 3 | frame[0], *frame[1:]]) for frame in noise]
+    pages = [([header], 2, 0), ([struct.pack("<II", 0, 0)], 0, 0), (frames, 4, 50 * 160)]
+    content = b"".join(ogg_page(*page, number) for number, page in enumerate(pages))
+    if with_av:
+        pytest.importorskip("av")
+        assert seconds_of(content + content) == 2.0
+        return
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(BadClip, match="Speex and others: pip install"):
+        decode_audio(content)
+
+
+CUT = [("WAV", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")]
+CUT += [(kind, "PCM_16") for kind in ("AIFF", "AU", "CAF", "RF64", "W64")]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), CUT)
 def test_what_is_cut_off_is_refused(kind: str, subtype: str) -> None:
     content = encoded(kind, subtype, 5.0, 48_000)
     for cut in (

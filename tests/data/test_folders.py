@@ -11,7 +11,7 @@ import soundfile
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.folders import list_folder_of_audio, text_beside
-from unispeech_ft.data.utterances import Utterance
+from unispeech_ft.data.utterances import FILTERED, Utterance
 from unispeech_ft.errors import UserError
 
 Found = tuple[list[Utterance], list[tuple[str, str]]]
@@ -101,6 +101,26 @@ def test_an_annotation_without_a_time_is_reported(folder: Path) -> None:
     assert said(folder) == [("three", 0.0, 0.9, None)]
     assert [reason for _, reason in listed(folder)[1]] == [
         f"a.EAF: annotation a{number} of tier x begins or ends at no known time" for number in (0, 1)
+    ]
+
+
+def test_one_recording_and_one_text_of_a_name_are_used_and_the_others_said(folder: Path) -> None:
+    for ending in (".flac", ".m4a", ".docx"):
+        (folder / f"b{ending}").write_bytes(b"x")
+    (folder / "a.TXT").write_text("one")
+    (folder / "a.lab").write_text("two")
+    (folder / "notes").write_text("x")
+    (folder / "beside").mkdir()
+    (folder / "beside" / "list.xlsx").write_bytes(b"x")
+    found, rejected = listed(folder)
+    assert [(item.id, item.path, item.text) for item in found] == [
+        ("a", folder / "a.wav", "one"), ("b", folder / "b.flac", "2 3 times"),
+    ]  # fmt: skip
+    assert [(name, reason.removeprefix(FILTERED)) for name, reason in rejected] == [
+        ("a.lab", "another text of the same name is read: a.TXT"),
+        ("b.wav", "another recording of the same name is read: b.flac"),
+        ("b.m4a", "another recording of the same name is read: b.flac"),
+        (folder.name, "files whose endings are of no recording and no text (1 × .docx, 1 × without any)"),
     ]
 
 

@@ -46,20 +46,24 @@ def random_manifest(random: np.random.Generator) -> tuple[bytes, str, int]:
         text = f"{SENTENCES[random.integers(len(SENTENCES))]} {number}"
         path = f"c{random.integers(8)}.wav" if random.random() < 0.9 else "" if random.random() < 0.5 else "../x.wav"
         rows.append({"path": path, "sentence": text if random.random() < 0.95 else "", "speaker": f"s{number % 3}"})
-    kind = random.choice(["tsv", "csv", "semicolon", "jsonl", "json"])
+    kind = random.choice(["tsv", "quoted", "csv", "semicolon", "jsonl", "json", "pretty"])
     ends = str(random.choice(["\n", "\r\n", "\r"]))
-    if kind in ("jsonl", "json"):
-        lines = [json.dumps(row, ensure_ascii=bool(random.random() < 0.5)) for row in rows]
-        if kind == "jsonl" and random.random() < 0.3:
+    if kind in ("jsonl", "json", "pretty"):
+        indent = int(random.integers(3)) if kind == "pretty" else None
+        lines = [
+            json.dumps(row, ensure_ascii=bool(random.random() < 0.5), indent=indent).replace("\n", ends) for row in rows
+        ]
+        if kind != "json" and random.random() < 0.3:
             lines[int(random.integers(len(lines)))] = str(random.choice(["{broken", "[1, 2]", "7", '"text"']))
-        text = ends.join(lines) if kind == "jsonl" else "[" + ("," + ends).join(lines) + "]"
+        text = ends.join(lines) if kind != "json" else "[" + ("," + ends).join(lines) + "]"
     else:
-        delimiter = {"tsv": "\t", "csv": ",", "semicolon": ";"}[kind]
+        delimiter = {"tsv": "\t", "quoted": "\t", "csv": ",", "semicolon": ";"}[kind]
         file = io.StringIO()
         if kind == "tsv":
             file.write(ends.join(["path\tsentence\tspeaker", *("\t".join(row.values()) for row in rows)]))
         else:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator=ends)
+            quoting = csv.QUOTE_ALL if kind == "quoted" else csv.QUOTE_MINIMAL
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator=ends, quoting=quoting)
             writer.writeheader()
             writer.writerows(rows)
         lines = file.getvalue().removesuffix(ends).split(ends)
@@ -69,8 +73,11 @@ def random_manifest(random: np.random.Generator) -> tuple[bytes, str, int]:
                 random.choice([lines[damaged] + delimiter * 2, "one cell", f'c1.wav{delimiter}"open{delimiter}s1'])
             )
         text = ends.join(lines) + (ends if random.random() < 0.5 else "")
+        if ends == "\r" and len(lines) > 3 and random.random() < 0.5:
+            text = text.replace("\r", "\r\n", 1)
     encoding = str(random.choice(["utf-8", "utf-8-sig", "utf-16", "utf-8"]))
-    return text.encode(encoding), {"tsv": "tsv", "jsonl": "jsonl", "json": "json"}.get(kind, "csv"), len(rows)
+    ending = {"tsv": "tsv", "quoted": "tsv", "jsonl": "jsonl", "json": "json", "pretty": "json"}.get(kind, "csv")
+    return text.encode(encoding), ending, len(rows)
 
 
 def test_rows_used_and_rows_reported_are_the_rows_of_the_file(clips: Path, tmp_path: Path) -> None:
@@ -99,6 +106,55 @@ def test_a_cell_with_line_breaks_is_one_row(clips: Path, tmp_path: Path) -> None
     assert sorted(item.text or "" for item in used(listed(clips, str(tmp_path / "m.csv")))) == [
         'an "open" one', "first\nsecond",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", ['"path"\t"sentence"', "path\tsentence"])
+def test_quotes_of_a_table_with_tabs_are_quotes_where_all_cells_have_them(
+    header: str, clips: Path, tmp_path: Path
+) -> None:
+    rows = ['"c0.wav"\t"an ""open"" one"', '"c1.wav"\t"a\ttab"', '"c2.wav"\t"two']
+    (tmp_path / "m.tsv").write_text("\n".join([header, *rows[:2]]) + "\n")
+    corpus = listed(clips, str(tmp_path / "m.tsv"))
+    assert sorted(item.text or "" for item in used(corpus)) == ["a\ttab", 'an "open" one']
+    (tmp_path / "m.tsv").write_text("\n".join(["path\tsentence", 'c0.wav\t"said so"', "c1.wav\tan"]) + "\n")
+    assert sorted(item.text or "" for item in used(listed(clips, str(tmp_path / "m.tsv")))) == ['"said so"', "an"]
+
+
+def test_a_table_without_rows_is_empty_and_an_array_without_any_is_refused(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.tsv").write_text("path\tsentence\n")
+    assert used(listed(clips, str(tmp_path / "m.tsv"))) == []
+    (tmp_path / "m.json").write_text("[]")
+    with pytest.raises(UserError, match="holds no rows"):
+        listed(clips, str(tmp_path / "m.json"))
+
+
+def test_a_stray_cr_among_other_line_ends_is_named(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(b"path,text\r\nc0.wav,a\r\nc1.wav,b\rc2.wav,c\r\n")
+    corpus = listed(clips, str(tmp_path / "m.csv"))
+    assert [item.text for item in used(corpus)] == ["a"]
+    [stray] = corpus.rejected
+    assert (stray.id, stray.reason) == ("m.csv:3", "a line break (CR) within the row that ends no row")
+
+
+def test_objects_over_several_lines_and_what_is_wrong_with_one(clips: Path, tmp_path: Path) -> None:
+    rows = [json.dumps({"path": f"c{number}.wav", "text": f"{number}"}, indent=2) for number in range(3)]
+    rows[1] = rows[1].replace('",', '"')
+    (tmp_path / "m.jsonl").write_text("\n".join([*rows, '{"path": "c3.wav", "text": "3"},', "no", "9" * 5000]))
+    corpus = listed(clips, str(tmp_path / "m.jsonl"))
+    assert sorted(item.text or "" for item in used(corpus)) == ["0", "2", "3"]
+    assert [(item.id, item.reason) for item in corpus.rejected] == [
+        ("m.jsonl:5", "not JSON (Expecting ',' delimiter)"),
+        ("m.jsonl:14", "not JSON (Expecting value)"),
+        ("m.jsonl:15", corpus.rejected[-1].reason),
+    ]
+    assert corpus.rejected[-1].reason.startswith("not JSON (Exceeds the limit")
+
+
+@pytest.mark.parametrize("held", ['{"data": [%s]}', '{"c0": %s}', '{\n"path": {"0": "c0.wav"},\n"text": {"0": "a"}}'])
+def test_one_object_that_holds_all_rows_is_refused(held: str, clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(held.replace("%s", '{"path": "c0.wav", "text": "a"}'))
+    with pytest.raises(UserError, match="one object holds all rows: write an array of objects"):
+        listed(clips, str(tmp_path / "m.json"))
 
 
 def test_decomposed_names_and_backslashes(clips: Path, tmp_path: Path) -> None:

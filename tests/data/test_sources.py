@@ -441,6 +441,39 @@ def test_a_broken_parquet_file_is_one_line(damage: str, parquet: Path) -> None:
         list(read_units([(str(path), 0, 1)], "parquet", "audio"))
 
 
+@pytest.mark.parametrize("source", ["release", "manifest", "folder", "parquet"])
+def test_a_split_that_nobody_asks_for_need_not_be_there(source: str, request: pytest.FixtureRequest, tmp_path: Path):
+    if source == "release":
+        root = Path(shutil.copytree(request.getfixturevalue("release") / "ky", tmp_path / "ky"))
+        (root / "train.tsv").unlink()
+        (root / "dev.tsv").write_text("no\tcolumns\n")
+        data = DataConfig(root=str(root), language="ky")
+    elif source == "parquet":
+        root = request.getfixturevalue("parquet")
+        (root / "data" / "train-00000-of-00001.parquet").unlink()
+        data = hub(root, validation="elsewhere")
+    else:
+        root = request.getfixturevalue("folder")
+        write_manifest(root / "t.tsv", [{**row, "split": ""} for row in ROWS])
+        if source == "folder":
+            (root / "m").mkdir()
+        data = manifest(root, train="m" if source == "folder" else "m.tsv", test="t.tsv")
+    corpus = list_utterances(data, wanted=("test",))
+    assert ids(corpus, "test")
+    assert [ids(corpus, split) for split in SPLITS[:2]] == [[], []]
+    assert [note.split(" (")[0] for note in corpus.notes] == ["train is not read", "validation is not read"]
+    refusal(**data.model_dump())
+
+
+def test_a_manifest_that_is_divided_is_needed_for_each_part(folder: Path) -> None:
+    write_manifest(folder / "m.tsv", ROWS)
+    data = manifest(folder, validation=None)
+    assert list_utterances(data, wanted=("test",)).splits == list_utterances(data).splits
+    (folder / "m.tsv").unlink()
+    with pytest.raises(UserError, match=r"no file m\.tsv"):
+        list_utterances(data, wanted=("test",))
+
+
 # Real recordings, where they are there
 
 

@@ -52,7 +52,7 @@ def leaks(folder: Path) -> list[str]:
 
 def test_the_round_trip(client: Client, server: LoopbackHub, online, home, small_run, spoken_corpus, small_config):
     before = snapshot(small_run.output_dir)
-    pushed = client("push", small_run.output_dir, REPO, "--sentences", "--onnx")
+    pushed = client("push", small_run.model_dir, REPO, "--sentences", "--onnx")
     assert pushed.returncode == 0, pushed.stderr
     assert f"published: {server.address}/{REPO} (private)" in pushed.stdout
     repository = server.state.repositories[REPO]

@@ -106,7 +106,14 @@ def test_tones(phone: str, parts: list[str]) -> None:
     [
         ("ja", "わたしは学生", "学生"), ("ru", "слово 漢字 ещё", "漢字"), ("hi", "भारत Москва", "Москва"),
         ("ar", "سؤال أحمد ماء", ""), ("fr-fr", "été où œuvre", ""), ("ko", "우리는 漢", "漢"), ("cmn", "我们学习", ""),
-        ("el", "ωραία ώρα", ""), ("th", "ฉันไปโรงเรียน", ""),
+        ("el", "ωραία ώρα", ""), ("th", "ฉันไปโรงเรียน", ""), ("el", "δέλτα έψιλον ω", ""),
+        # In hexadecimal: within a word, alone, as a mark, in another voice.
+        ("ky", "солʹ бала", "лʹ"), ("en-us", "the ⱡ of kaⱡa", "ⱡ"), ("fr-fr", "nước", "ướ"), ("ky", "e̱a", "\u0331"),
+        ("de", "ҕ", "ҕ"), ("en-us", "soˈld ˈ", "ˈ"), ("ru", "за́мок", ""), ("fr-fr", "naïve x² § 5", "§"),
+        # Pictures, but no signs that are spoken.
+        ("en-us", "hi 😀there", "😀"), ("ky", "❤️ бала ☺", "❤☺"), ("fr-fr", "oui 🇫🇷 👍🏽", "🇫🇷👍🏽"),
+        ("ru", "5 € и 20 °C, 3 % №", "€°"), ("cmn", "$5", "$"),
+        ("en-us", "a → b", "→"), ("en-us", "20 °C © ™ ½ 3 × 4 5 € №", ""), ("en-us", "♪ la ★ ♪", ""),
     ],
 )  # fmt: skip
 def test_characters_that_espeak_names(language: str, sentence: str, unread: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -32,7 +33,7 @@ def test_phones_come_in_order_within_the_clip(small_model, clip):
 def test_impossible_alignments_say_why(small_model, clip):
     with pytest.raises(UserError, match="cannot be aligned"):
         unispeech_ft.align(small_model, clip, small_model.tokenizer.phones * 50)
-    with pytest.raises(UserError, match="outside the inventory"):
+    with pytest.raises(UserError, match=rf"{clip.name}: phones outside the inventory"):
         unispeech_ft.align(small_model, clip, ["no such phone"])
     with pytest.raises(UserError, match="no such file"):
         unispeech_ft.align(small_model, clip.with_name("none.mp3"), small_model.tokenizer.phones[:2])
@@ -85,3 +86,34 @@ def test_a_corpus(command, small_run, small_config, tmp_path):
         assert [row["label"] for row in mine if row["tier"] == "phones"] == [item["phone"] for item in line["phones"]]
         assert (tmp_path / "grids" / f"{line['path']}.TextGrid").is_file()
     assert command("align", small_run.model_dir, "x.wav", "--corpus", small_config)[0] == 2
+
+
+def test_one_channel_of_several(command, small_run, clip, tmp_path):
+    samples, rate_hz = soundfile.read(clip)
+    other = np.random.default_rng(0).normal(0, 0.1, len(samples))
+    for name, channels in (("alone", [samples]), ("both", [other, samples])):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack(channels, axis=1), rate_hz)
+    phones = " ".join(small_run_phones(small_run))
+
+    def aligned(name, *options):
+        return command("align", small_run.model_dir, tmp_path / f"{name}.wav", "--phones", phones, *options)
+
+    assert aligned("both", "--channel", 1)[:2] == aligned("alone")[:2] != aligned("both")[:2]
+    assert aligned("both")[0] == 0
+    for channel in (2, -1):
+        status, _, err = aligned("both", "--channel", channel)
+        assert (status, f"channel {channel} is asked for, but the file has 2" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--phones", "a", "--language", "ky"), "--language goes with --text"),
+        (("--phones", ""), "no model is neither"),
+        (("--phones", "a", "--split", "test"), "--split goes with --corpus"),
+        (("--phones", "a", "--data.channel", "0"), "--data.channel goes with --corpus"),
+    ],
+)
+def test_options_without_effect_are_refused(options, said, command, clip):
+    status, _, err = command("align", "no model", clip, *options)
+    assert (status, said in err) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -121,8 +122,39 @@ def test_known_texts_beside_recordings_are_aligned(command, small_run, small_mod
     first, second = small_model.tokenizer.phones[:2]
     (tmp_path / "lexicon").write_text(f"ба\t{first} {second}\nаб\t{second}\n", encoding="utf-8")
     words = ("transcribe", small_run.model_dir, tmp_path, "--textgrid", tmp_path / "grids")
-    status, _, _ = command(*words, "--lexicon", tmp_path / "lexicon")
+    status, _, err = command(*words, "--lexicon", tmp_path / "lexicon")
     assert status == 0
+    assert (
+        f"1 recordings have no .txt or .lab beside them, so what is heard is written: {tmp_path / clips[1].name}" in err
+    )
     texts = [(tmp_path / "grids" / f"{clip.stem}.TextGrid").read_text(encoding="utf-8") for clip in clips]
     assert ['name = "words"' in text for text in texts] == [True, False]
     assert 'text = "ба"' in texts[0]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_known_phones_are_aligned(beside, command, small_run, small_model, spoken_corpus, tmp_path):
+    clip = sorted((spoken_corpus / "ky" / "clips").iterdir())[0]
+    (tmp_path / clip.name).write_bytes(clip.read_bytes())
+    phones = small_model.tokenizer.phones[:3]
+    marked = f"/{phones[0]} {phones[1]} | {phones[2]}/"
+    (tmp_path / clip.with_suffix(".lab").name).write_text(marked if beside else "not this", encoding="utf-8")
+    words = ("transcribe", small_run.model_dir, tmp_path, "--textgrid", tmp_path / "grids", "--phones")
+    status, _, err = command(*words, *([] if beside else [marked]))
+    assert (status, "warning" in err) == (0, False)
+    grid = (tmp_path / "grids" / f"{clip.stem}.TextGrid").read_text(encoding="utf-8")
+    assert re.findall(r'text = "(.+)"', grid) == phones
+    assert 'name = "words"' not in grid
+
+
+def test_what_would_have_no_effect_on_known_texts_is_said(command, small_run, spoken_corpus, tmp_path):
+    clip, other = sorted((spoken_corpus / "ky" / "clips").iterdir())[:2]
+    words = ("transcribe", small_run.model_dir, clip)
+    assert "--phones goes with --textgrid" in command(*words, "--phones")[2]
+    both = (*words, "--textgrid", tmp_path, "--phones", "a", "--language", "ky")
+    assert "--language and --phones are both given" in command(*both)[2]
+    status, _, err = command(*words, other, "--textgrid", tmp_path, "--phones", "a b")
+    assert status == 2
+    assert "given for 2 recordings" in err
+    status, _, err = command(*words, "--textgrid", tmp_path, "--phones")
+    assert (status, "warning: 1 recordings have no .txt or .lab beside them" in err) == (0, True)

@@ -171,12 +171,14 @@ def test_bad_files_are_faults_between_good_ones(tmp_path, small_model, long_reco
         assert result.remedy
 
 
-def test_audio_files_of_folders(tmp_path):
-    for name in ("b/2.MP3", "b/1.wav", "a/x.flac", "a/notes.txt", "a/.hidden.wav"):
+def test_audio_files_of_folders(tmp_path, capsys):
+    for name in ("b/2.MP3", "b/1.wav", "b/3.voc", "b/4.voc", "a/x.flac", "a/notes.txt", "a/.hidden.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "none").mkdir()
     files, faults = audio_files([tmp_path / "b", tmp_path / "none", tmp_path, "named.xyz"])
+    passed = "passed over are files whose endings are of no recording and no text (2 × .voc)"
+    assert capsys.readouterr().err == "".join(f"warning: {folder}: {passed}\n" for folder in (tmp_path / "b", tmp_path))
     names = [str(file.relative_to(tmp_path)) for file in files[:-1]]
     assert names == ["b/1.wav", "b/2.MP3", "a/x.flac", "b/1.wav", "b/2.MP3"]
     assert files[-1] == Path("named.xyz")

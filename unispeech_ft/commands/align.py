@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -11,6 +11,7 @@ from unispeech_ft.commands import add_model
 
 if TYPE_CHECKING:
     from unispeech_ft.errors import UserError
+    from unispeech_ft.transcription.alignment import Words
     from unispeech_ft.transcription.transcripts import Transcript
 
 SUMMARY = "Place the phones and words of known sentences in time, by forced alignment."
@@ -18,22 +19,24 @@ SUMMARY = "Place the phones and words of known sentences in time, by forced alig
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "%(prog)s [-h] MODEL AUDIO (--phones P | --text T) [--language L] [--lexicon FILE] [--json] [--textgrid DIR]"
-        " [--revision R]\n"
+        "%(prog)s [-h] MODEL AUDIO (--phones P | --text T) [--language L] [--lexicon FILE] [--channel N]\n"
+        "                         [--json] [--textgrid DIR] [--revision R]\n"
         "       %(prog)s [-h] MODEL --corpus CONFIG [--split SPLIT] [--json] [--textgrid DIR] [--csv FILE]"
         " [--revision R] [--section.key VALUE ...]"
     )
     add_model(parser)
     parser.add_argument("audio", metavar="AUDIO", nargs="?", help="recording of the sentence")
     said = parser.add_mutually_exclusive_group(required=True)
-    said.add_argument("--phones", help="what was said, phones separated by spaces")
-    said.add_argument("--text", help="what was said, a sentence; needs --language or --lexicon")
-    said.add_argument("--corpus", metavar="CONFIG", help="YAML that names recordings and what was said in them")
+    said.add_argument("--phones", metavar="P", help="what was said, phones separated by spaces")
+    said.add_argument("--text", metavar="T", help="what was said, a sentence; needs --language or --lexicon")
+    said.add_argument("--corpus", metavar="CONFIG", help="YAML or run that names recordings and what was said in them")
     split = "of the corpus; default: train"
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="train", help=split)
-    parser.add_argument("--language", help="of the sentence: a Common Voice code, or espeak-ng's name")
+    parser.add_argument("--split", choices=("train", "validation", "test"), help=split)
+    parser.add_argument("--language", metavar="L", help="of the sentence: a Common Voice code, or espeak-ng's name")
     lexicon = "pronunciations of the sentence's words, several a word: the one that fits best is taken"
     parser.add_argument("--lexicon", metavar="FILE", help=lexicon)
+    channel = "of a recording with several channels, take this one, from 0 (default: the mean of all)"
+    parser.add_argument("--channel", type=int, metavar="N", help=channel)
     columns = "start, end, posterior and phone"
     parser.add_argument("--json", action="store_true", help=f"print a JSON object instead of {columns} a line")
     parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write Praat TextGrids into DIR")
@@ -45,34 +48,50 @@ def run(options: argparse.Namespace) -> None:
     """Prints a line for each phone, start and end in seconds and posterior, or a JSON object an utterance."""
     from unispeech_ft.errors import UserError
 
+    _check(options)
     if options.corpus:
-        if options.audio:
-            raise UserError("AUDIO and --corpus are both given", remedy="the corpus names its recordings; keep one")
         _run_corpus(options)
         return
-    if options.audio is None:
-        raise UserError("AUDIO is missing", remedy="name the recording of the sentence, or a --corpus")
-    if options.overrides:
-        raise UserError(f"--{next(iter(options.overrides))} goes with --corpus", remedy="leave it out")
-    _write([_align_one(options)], options, [options.audio])
-
-
-def _align_one(options: argparse.Namespace) -> Transcript:
-    from unispeech_ft import api
-    from unispeech_ft.config.sections import PhonemesConfig
-    from unispeech_ft.errors import UserError
     from unispeech_ft.models.saved import load_saved
-    from unispeech_ft.phonemes.g2p import G2P, pronounce_words
     from unispeech_ft.transcription.alignment import align_words
 
-    if options.phones is not None:
-        saved = load_saved(options.model, revision=options.revision)
-        return api.align(saved, options.audio, options.phones.split())
-    if options.language is None and options.lexicon is None:
+    if options.text is not None and options.language is None and options.lexicon is None:
         raise UserError("--text needs --language", remedy="name the sentence's language, for example --language ky")
-    section = PhonemesConfig(labels="lexicon" if options.lexicon else "espeak", lexicon=options.lexicon)
-    words = pronounce_words(options.text, G2P.from_config(section, options.language))
-    return align_words(load_saved(options.model, revision=options.revision), options.audio, words)
+    said = options.phones if options.text is None else options.text
+    words = words_reader(options.language, options.lexicon)(said)
+    aligned = align_words(
+        load_saved(options.model, revision=options.revision), options.audio, words, channel=options.channel
+    )
+    _write([aligned], options, [options.audio])
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses what is missing, and what would have no effect."""
+    from unispeech_ft.errors import UserError, raise_all
+
+    if options.corpus and options.audio:
+        raise UserError("AUDIO and --corpus are both given", remedy="the corpus names its recordings; keep one")
+    if not options.corpus and options.audio is None:
+        raise UserError("AUDIO is missing", remedy="name the recording of the sentence, or a --corpus")
+    of_text = [name for name in ("language", "lexicon") if getattr(options, name) is not None]
+    of_corpus = [*options.overrides, *(["split"] if options.split else [])]
+    idle = {"--text": [] if options.text is not None else of_text, "--corpus": [] if options.corpus else of_corpus}
+    raise_all(
+        [UserError(f"--{n} goes with {key}", remedy="leave it out") for key, found in idle.items() for n in found]
+    )
+
+
+def words_reader(language: str | None, lexicon: str | None) -> Callable[[str], Words]:
+    """How a known text becomes words with their phones; without language and lexicon, the text is phones."""
+    from unispeech_ft.config.sections import PhonemesConfig
+    from unispeech_ft.phonemes.columns import column_rule
+    from unispeech_ft.phonemes.g2p import G2P, pronounce_words
+
+    if language is None and lexicon is None:
+        labels = column_rule(PhonemesConfig(labels="column"))
+        return lambda text: [("", [labels(text.split())])]
+    g2p = G2P.from_config(PhonemesConfig(labels="lexicon" if lexicon else "espeak", lexicon=lexicon), language)
+    return lambda text: pronounce_words(text, g2p)
 
 
 def _run_corpus(options: argparse.Namespace) -> None:
@@ -83,9 +102,11 @@ def _run_corpus(options: argparse.Namespace) -> None:
     from unispeech_ft.transcription.corpus import align_corpus
 
     overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
+    if options.channel is not None:
+        overrides["data.channel"] = options.channel
     config = load_config(options.corpus, overrides, first_seed=True)
     saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu", revision=options.revision)
-    _write(align_corpus(saved, config.data, config.phonemes, options.split), options, [])
+    _write(align_corpus(saved, config.data, config.phonemes, options.split or "train"), options, [])
 
 
 def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace, given: list[str]) -> None:

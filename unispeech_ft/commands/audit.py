@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Ends with status 3 where something would spoil the result. Published lists can be audited without audio: leave"
         " data.root null."
     )
-    parser.add_argument("config", metavar="CONFIG", help="YAML that names speech and labels")
+    parser.add_argument("config", metavar="CONFIG", help="YAML that names speech and labels, or a run")
     parser.add_argument("--json", action="store_true", help="print findings and figures, speaker by speaker, as JSON")
 
 

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " are known from the speech that the runs were configured for; p comes from swapping the two results of whole"
         " speakers or utterances at random."
     )
-    result = "run directory, folder of results, or its hypotheses.jsonl"
+    result = "run directory or its model folder, folder of results, or its hypotheses.jsonl"
     parser.add_argument("run_a", metavar="RUN_A", type=Path, help=result)
     parser.add_argument("run_b", metavar="RUN_B", type=Path, help="the same of the other result")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test", help="default: test")

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " nothing. Phones that the model lacks stay in the references and count as errors."
     )
     add_model(parser)
-    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
+    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels, or a run")
     parser.add_argument("--split", required=True, choices=("train", "validation", "test"), help="what to score")
     output = (
         "folder of the results; default: eval/SPLIT of the model's run, or eval/NAME/SPLIT for other speech or models"

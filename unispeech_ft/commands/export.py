@@ -21,7 +21,6 @@ def run(options: argparse.Namespace) -> None:
     """Exports, and prints how far the logits are from PyTorch's."""
     from unispeech_ft.hub.onnx import export_onnx
 
-    inside = options.run_folder / "model"
-    facts = export_onnx(inside if inside.is_dir() else options.run_folder, options.onnx)
+    facts = export_onnx(options.run_folder, options.onnx)
     batches = len(facts.batches_samples)
     print(f"{options.onnx}: logits within {facts.max_difference:.1e} of PyTorch's on {batches} ragged batches")

@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_model(parser)
     parser.add_argument("output", metavar="OUT", type=Path, help="folder for phones.arpa and beam.json")
-    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels")
+    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels, or a run")
     parser.add_argument("--order", type=int, choices=range(2, 7), default=4, help="longest gram; default: 4")
 
 

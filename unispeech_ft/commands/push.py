@@ -13,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Private unless --public. The token is huggingface_hub's: `hf auth login`, or HF_TOKEN. Pushing again updates"
         " the same repository. The run is only read."
     )
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run directory, such as runs/ky_1h")
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run directory, or its model folder")
     parser.add_argument("repo", metavar="REPO", help="name on the Hub, such as you/ky-phones")
     parser.add_argument("--public", action="store_true", help="let everybody read it")
     parser.add_argument("--license", metavar="NAME", help="of the model, as the Hub names it, such as apache-2.0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from unispeech_ft.commands import add_model
 
 if TYPE_CHECKING:
     from unispeech_ft.models.saved import SavedModel
+    from unispeech_ft.transcription.alignment import Words
     from unispeech_ft.transcription.transcripts import Transcript
 
 SUMMARY = "Recordings of any format and length in, phones out."
@@ -31,6 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--language", help=f"of known texts, a Common Voice code or espeak-ng's name; {known}")
     parser.add_argument("--lexicon", metavar="FILE", help="pronunciations of known texts, as with --language")
+    phones = "known texts are phones, separated by spaces; P: those of the one recording AUDIO"
+    parser.add_argument("--phones", metavar="P", nargs="?", const="", help=phones)
     channel = "of recordings with several channels, take this one, from 0 (default: the mean of all)"
     parser.add_argument("--channel", type=int, metavar="N", help=channel)
     beam = "decode by beam search with the phone n-gram in DIR (see `unispeech-ft ngram`)"
@@ -41,7 +45,8 @@ def run(options: argparse.Namespace) -> None:
     """Prints a line for each recording, and writes its TextGrid where they are asked for."""
     import torch
 
-    from unispeech_ft.errors import UserError, raise_all
+    from unispeech_ft.commands.align import words_reader
+    from unispeech_ft.errors import UserError, raise_all, warn
     from unispeech_ft.models.saved import load_saved
     from unispeech_ft.scoring.beam import load_search
     from unispeech_ft.transcription.textgrid import textgrid_paths, write_textgrid
@@ -49,6 +54,8 @@ def run(options: argparse.Namespace) -> None:
 
     files, faults = audio_files(options.audio)
     grids = textgrid_paths(options.textgrid, options.audio, files) if options.textgrid else [None] * len(files)
+    read = words_reader(options.language, options.lexicon) if _texts_are_known(options, len(files)) else None
+    without: list[str] = []
     if files:
         saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu", revision=options.revision)
         search = load_search(options.beam, saved.tokenizer)[0] if options.beam else None
@@ -61,26 +68,42 @@ def run(options: argparse.Namespace) -> None:
             line = f"{result.path}\t{' '.join(item.phone for item in result.phones)}"
             print(as_json(result) if options.json else line, flush=True)
             if grid:
+                aligned = None
                 try:
-                    aligned = _aligned(saved, Path(result.path), options)
+                    aligned = _aligned(saved, Path(result.path), read, options) if read else None
                 except UserError as fault:
                     faults.append(fault)
-                    aligned = None
+                else:
+                    without += [] if aligned else [result.path]
                 write_textgrid(aligned or result, grid)
+    if without and read:
+        warn(f"{len(without)} recordings have no .txt or .lab beside them, so what is heard is written: {without[0]} …")
     raise_all(faults)
 
 
-def _aligned(saved: SavedModel, path: Path, options: argparse.Namespace) -> Transcript | None:
-    """A recording aligned with the text beside it; None where there is none, or nothing says how it is pronounced."""
-    from unispeech_ft.config.sections import PhonemesConfig
-    from unispeech_ft.data.audio import read_audio
+def _texts_are_known(options: argparse.Namespace, num_files: int) -> bool:
+    """Whether texts are to be aligned; refuses what would have no effect."""
+    from unispeech_ft.errors import UserError
+
+    given = [name for name in ("language", "lexicon", "phones") if getattr(options, name) is not None]
+    if given and not options.textgrid:
+        raise UserError(f"--{given[0]} goes with --textgrid", remedy="name a folder for the TextGrids, or leave it out")
+    if options.phones is not None and len(given) > 1:
+        raise UserError(f"--{given[0]} and --phones are both given", remedy="say in one way how known texts are read")
+    if options.phones and num_files > 1:
+        raise UserError(
+            f"--phones {options.phones} is given for {num_files} recordings",
+            remedy="put a .txt beside each and give --phones alone, or name one recording",
+        )
+    return bool(given)
+
+
+def _aligned(
+    saved: SavedModel, path: Path, read: Callable[[str], Words], options: argparse.Namespace
+) -> Transcript | None:
+    """A recording aligned with what is said in it; None where no text lies beside it."""
     from unispeech_ft.data.sources.folders import text_beside
-    from unispeech_ft.phonemes.g2p import G2P, pronounce_words
     from unispeech_ft.transcription.alignment import align_words
 
-    text = text_beside(path) if options.language or options.lexicon else None
-    if text is None:
-        return None
-    section = PhonemesConfig(labels="lexicon" if options.lexicon else "espeak", lexicon=options.lexicon)
-    words = pronounce_words(text, G2P.from_config(section, options.language))
-    return align_words(saved, path, words, waveform=read_audio(path, options.channel))
+    text = options.phones or text_beside(path)
+    return align_words(saved, path, read(text), channel=options.channel) if text else None

@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " `unispeech-ft evaluate` decodes them again."
     )
     add_model(parser, "REPO_OR_FOLDER", "run, downloaded folder")
-    config = "YAML that names the speech; --section.key VALUE sets its keys, such as --data.root DIR"
+    config = "YAML that names the speech, or a run; --section.key VALUE sets its keys, such as --data.root DIR"
     parser.add_argument("--config", metavar="C", help=config)
 
 

@@ -22,6 +22,7 @@ from unispeech_ft.config.overrides import parse_overrides
 from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.config.yaml12 import Dumper, parse_yaml
 from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.files import run_folder
 
 Run = TypeVar("Run", bound=RunConfig)
 
@@ -42,17 +43,19 @@ class ConfigFile(Generic[Run]):
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], list[UserError]]:
-    """The mapping in a YAML file, and its repeated keys as faults.
+    """The mapping in a YAML file, or in that of a run, and its repeated keys as faults.
 
     Raises:
         UserError: no such file, not UTF-8, not YAML, or not a mapping.
     """
+    of_run = run_folder(path) / "config.yaml"
+    path = of_run if of_run.is_file() else path
     try:
         values, repeated = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no configuration file {path}", remedy="check the path after --config") from None
     except IsADirectoryError:
-        raise UserError(f"{path} is a folder", remedy="name a YAML file after --config") from None
+        raise UserError(f"{path} is a folder, but no run", remedy="name a YAML file or a run after --config") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})", remedy="check the file's permissions") from None
     except UnicodeDecodeError as error:

@@ -123,8 +123,8 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
     try:
         import av
     except ImportError:
-        refused = f"not audio that can be decoded ({reason}); m4a, AAC, WebM and others: pip install 'unispeech-ft[av]'"
-        raise BadClip(refused) from None
+        others = "m4a, AAC, WebM, Speex and others: pip install 'unispeech-ft[av]'"
+        raise BadClip(f"not audio that can be decoded ({reason}); {others}") from None
     try:
         opened = (
             io.BytesIO(source) if isinstance(source, bytes) else source if isinstance(source, Joined) else str(source)
@@ -153,7 +153,7 @@ def _mono(samples: Waveform, rate_hz: int, channel: int | None) -> Waveform:
     if len(samples) and max(float(samples.max()), -float(samples.min())) > LOUDEST:
         raise BadClip(f"a sample of {float(np.abs(samples).max()):.2g}, where full scale is 1")
     if channel is not None:
-        if channel >= samples.shape[1]:
+        if not 0 <= channel < samples.shape[1]:
             raise BadClip(f"channel {channel} is asked for, but the file has {samples.shape[1]} (counted from 0)")
         return np.ascontiguousarray(samples[:, channel])
     if samples.shape[1] == 1:

@@ -1,14 +1,15 @@
 """What audio files hold, whatever their headers say: streams that follow one another, each with its true length.
 
 libsndfile reads as many frames as a header states or lets it guess. So the frames of an MP3 are counted, and a header
-with the count is put before them; a chain of Ogg streams, FLACs or WAVs is cut where one begins; and a WAV that was
-written before its length was known gets that length. All in memory, on views of the file.
+with the count is put before them; a chain of Ogg streams, or of files of any other kind, is cut where one begins; and
+a WAV that was written before its length was known gets that length. All in memory, on views of the file.
 """
 
 from __future__ import annotations
 
 import io
 import mmap
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,20 @@ BITRATES = {
 RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 LAYER_3 = 1
 OTHER_FORMATS = (b"fLaC", b"FORM", b".snd", b"caff", b"RF64", b"riff", b"\x1a\x45\xdf\xa3")
-FLAC_START = b"fLaC\0\0\0\x22"
+WAVE_START = re.compile(rb"RIFF....WAVE", re.DOTALL)
+# FLAC, AIFF, AU, CAF, NIST, RF64 and W64: enough of their headers that no sound looks like it.
+STARTS = [
+    re.compile(start, re.DOTALL)
+    for start in (
+        rb"fLaC\0\0\0\x22",
+        rb"FORM....AIF[FC](?:COMM|FVER)",
+        rb"\.snd\0\0..........\0\0..\0\0\0[\x01-\x10]",
+        rb"caff\0\x01\0\0desc\0\0\0\0\0\0\0\x20",
+        rb"NIST_1A\n   1024\n",
+        rb"RF64\xff\xff\xff\xffWAVE",
+        rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0",
+    )
+]
 XING_FLAGS = 3  # frames and bytes are stated
 # A file's own count is believed where encoder delay and padding explain what lacks.
 DELAY_FRAMES = 3
@@ -92,9 +106,37 @@ def streams(content: Content) -> list[Stream]:
         return _waves(content)
     if content[:4] == b"OggS":
         return _ogg(content)
-    if content[:4] == FLAC_START[:4]:
-        return _cut(content, _flac_starts(content))
+    start = next((start for start in STARTS if start.match(content)), None)
+    if start is not None:
+        places = [found.start() for found in start.finditer(content)]
+        for place, end in zip(places, [*places[1:], len(content)], strict=True):
+            if end - place + 1 < _stated_size(content, place) < UNKNOWN_LENGTH:
+                raise Truncated
+        return _cut(content, places)
     return _mpeg(content) or [Stream()]
+
+
+def _stated_size(content: Content, start: int) -> int:
+    """Bytes of the file that begins at `start`, as its header states them; 0 where it does not."""
+    kind = content[start : start + 4]
+    try:
+        if kind == b"FORM":
+            return 8 + int(struct.unpack_from(">I", content, start + 4)[0])
+        if kind == b".snd":
+            return int(sum(struct.unpack_from(">II", content, start + 4)))
+        if kind == b"RF64":
+            return 8 + int(struct.unpack_from("<Q", content, start + 20)[0])
+        if kind == b"riff":
+            return int(struct.unpack_from("<Q", content, start + 16)[0])
+        place = 8
+        while kind == b"caff":
+            name, size = struct.unpack_from(">4sQ", content, start + place)
+            place += 12 + size
+            if name == b"data":
+                return int(place)
+    except struct.error:
+        pass
+    return 0
 
 
 def _waves(content: Content) -> list[Stream]:
@@ -118,10 +160,12 @@ def _wave(content: Content, start: int) -> tuple[Stream, int]:
                 raise Truncated
             if not unknown or 0 < size <= there:
                 return _whole_wave(content, start, _next_wave(content, place))
+            another = WAVE_START.search(content, place + 8)
+            end = another.start() if another else len(content)
             header = bytearray(content[start : place + 8])
-            struct.pack_into("<I", header, 4, place + there - start)
-            struct.pack_into("<I", header, place + 4 - start, there)
-            return Stream((bytes(header), memoryview(content)[place + 8 :])), len(content)
+            struct.pack_into("<I", header, 4, end - 8 - start)
+            struct.pack_into("<I", header, place + 4 - start, end - 8 - place)
+            return Stream((bytes(header), memoryview(content)[place + 8 : end])), end
         place += 8 + size + size % 2
     return _whole_wave(content, start, len(content))
 
@@ -174,13 +218,6 @@ def _cut(content: Content, starts: list[int]) -> list[Stream]:
         return [Stream()]
     view = memoryview(content)
     return [Stream((view[a:b],)) for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
-
-
-def _flac_starts(content: Content) -> list[int]:
-    starts = [0]
-    while (place := content.find(FLAC_START, starts[-1] + 4)) >= 0:
-        starts.append(place)
-    return starts
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
 from unispeech_ft.data.augmentation import AugmentedAudio, augmented_audio
 from unispeech_ft.data.labels import check_bad_fraction, summarize_rejected
 from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
+from unispeech_ft.data.sources.folders import files_below, passed_over
 from unispeech_ft.data.sources.manifest import PATH_COLUMNS, SPEAKER_COLUMNS, find_clip
 from unispeech_ft.data.sources.tables import read_table, require_column
 from unispeech_ft.data.speech import Turns
@@ -102,19 +103,20 @@ def labels_of(label: str, separator: str | None) -> list[str]:
     return sorted({part.strip() for part in label.split(separator)} - {""})
 
 
-def _from_folders(root: Path) -> list[Utterance]:
-    """Clips below the folders of `root`; the first folder's name is the label."""
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_ENDINGS and path.is_file())
+def _from_folders(root: Path) -> tuple[list[Utterance], list[str]]:
+    """Clips below the folders of `root`, whose first folder's name is the label; and a line on files passed over."""
+    files = files_below(root)
+    strangers = passed_over(files)
     found = []
     for path in files:
         inside = path.relative_to(root)
-        if len(inside.parts) > 1:
+        if len(inside.parts) > 1 and path.suffix.lower() in AUDIO_ENDINGS:
             found.append(Utterance(inside.with_suffix("").as_posix(), path, inside.parts[0]))
     if not found:
         raise UserError(
             f"data.root: {root} holds no folder of audio for each class", remedy="name it, or a manifest (data.train)"
         )
-    return found
+    return found, [f"passed over are {strangers}"] if strangers else []
 
 
 def _from_manifest(
@@ -200,7 +202,7 @@ def list_clips(data: DataConfig, labels: LabelSource) -> Corpus:
         if unknown:
             raise UserError(f"data.train: split {unknown[0]!r} is unknown", remedy="use train, dev, test")
     elif len(named) <= 1:
-        found = splits["train"] if named else _from_folders(root)
+        found, notes = (splits["train"], []) if named else _from_folders(root)
         if labels.speakers:
             found = [replace(clip, speaker=clip.text) for clip in found]
         splits, note = hold_out(found, labels.held_out, by_speaker=labels.speakers or None)
@@ -250,7 +252,12 @@ def open_clips(data: DataConfig, labels: LabelSource, turns: Turns) -> Clips:
             continue
         with turns.first():
             audio = prepare_audio(
-                corpus, split, data.cache_folder, num_workers=data.num_workers, show_progress=turns.show_progress
+                corpus,
+                split,
+                data.cache_folder,
+                num_workers=data.num_workers,
+                show_progress=turns.show_progress,
+                channel=data.channel,
             )
         classes = None if split == "train" or labels.speakers else set(clips.classes)
         usable, rejected = _usable(corpus, split, audio, data, classes, labels.separator)

@@ -32,6 +32,8 @@ from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.files import read_phone_file
 
 PRONUNCIATIONS = "phones.json"
+# Of what a sentence is read as and refused for; another number makes cached labels anew.
+READING = 2
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class LabelledSplit:
 
 def _cached_pronunciations(sentences: Sequence[str], g2p: G2P, rule: str, cache_dir: Path) -> list[Pronunciation]:
     version = espeak_version() if g2p.language else "none"
-    digest = hashlib.sha256(json.dumps([rule, version, *sentences], ensure_ascii=False).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([READING, rule, version, *sentences], ensure_ascii=False).encode()).hexdigest()
     folder = cache_dir / "labels" / digest[:24]
 
     def fill(partial: Path) -> None:
@@ -148,7 +150,7 @@ def second_labels(floor: str, split: Split, data: DataConfig, phonemes: Phonemes
     labels = next((name for name in get_args(Labels) if name == floor), None)
     if labels is None:
         return read_phone_file(floor)
-    utterances = list_utterances(data, published_labels=labels == "published").splits[split]
+    utterances = list_utterances(data, published_labels=labels == "published", wanted=(split,)).splits[split]
     found = label_utterances(utterances, data, phonemes, labels)
     return {item.id: said.phones for item, said in zip(utterances, found, strict=True) if not said.fault}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -70,9 +70,9 @@ def open_audio(corpus: Corpus, split: Split, data: DataConfig, *, show_progress:
     )
 
 
-def list_corpus(data: DataConfig, phonemes: PhonemesConfig) -> Corpus:
+def list_corpus(data: DataConfig, phonemes: PhonemesConfig, wanted: Collection[Split] = SPLITS) -> Corpus:
     """The utterances that a configuration names; a fault of their labels' source is found before any audio is read."""
-    corpus = list_utterances(data, published_labels=phonemes.labels == "published")
+    corpus = list_utterances(data, published_labels=phonemes.labels == "published", wanted=wanted)
     if phonemes.labels in ("espeak", "lexicon", "epitran"):
         G2P.from_config(phonemes, data.language)
     if phonemes.labels == "column":
@@ -101,7 +101,7 @@ def open_speech(
         UserError: no clips, too many bad ones, or a fault of source, language or lexicon.
     """
     turns = turns or Turns()
-    corpus = list_corpus(data, phonemes)
+    corpus = list_corpus(data, phonemes, wanted)
     speech = Speech(corpus, {}, [], list(corpus.notes))
     for split in wanted:
         listed = len(corpus.splits[split]) + sum(item.split == split for item in corpus.rejected)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
+
+from unispeech_ft.errors import UserError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -99,6 +101,13 @@ def unique_ids(utterances: Sequence[Utterance]) -> list[Utterance]:
         name = utterance.id if count == 1 else f"{utterance.id}#{count}"
         result.append(replace(utterance, id=name))
     return result
+
+
+def not_read(split: Split, wanted: Collection[Split], fault: UserError) -> str:
+    """A line on a split that cannot be read, where nobody asked for it; else raises the fault."""
+    if split in wanted:
+        raise fault
+    return f"{split} is not read ({fault.what})"
 
 
 HoldOut = Literal["speaker", "sentence"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from unispeech_ft.config.sections import HubConfig
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import run_folder
 from unispeech_ft.hub.public import without_tokens
 from unispeech_ft.hub.stage import no_room, run_snippet, stage
 from unispeech_ft.hub.verify import check_folder
@@ -173,7 +174,7 @@ def push(run: Path, options: PushOptions) -> str:
     """Publishes a run on the Hub, or what has changed of it.
 
     Args:
-        run: a run directory; it is only read.
+        run: a run directory, or its model folder; it is only read.
         options: `private` counts for a new repository; an existing public one is refused unless it is False.
 
     Returns:
@@ -183,6 +184,7 @@ def push(run: Path, options: PushOptions) -> str:
         UserError: the run is incomplete or contradicts itself, or the Hub or the disk refuses.
     """
     check_access(options.repo)
+    run = run_folder(run)
     if not sys.stderr.isatty():
         from huggingface_hub.utils.tqdm import disable_progress_bars
 

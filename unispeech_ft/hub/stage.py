@@ -55,7 +55,7 @@ def sentences_of(evidence: Evidence, split: Split) -> Mapping[str, str]:
     Raises:
         UserError: the speech is not there, or has no sentences for some of them.
     """
-    texts = {item.id: item.text for item in list_utterances(evidence.config.data).splits[split]}
+    texts = {item.id: item.text for item in list_utterances(evidence.config.data, wanted=(split,)).splits[split]}
     lacking = [item.id for item in evidence.scores[split] if not texts.get(item.id)]
     if lacking:
         raise UserError(

@@ -13,6 +13,7 @@ from typing import Any
 
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import run_folder
 from unispeech_ft.hub.card import claimed, eval_result, metadata, model_card, percent, split_card, stated
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
@@ -204,7 +205,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return folder
+        return run_folder(folder)
     from huggingface_hub import snapshot_download
 
     try:

@@ -55,14 +55,23 @@ def not_found(name: str, error: Exception) -> UserError:
     )
 
 
+def model_folder(folder_or_hub_id: str | Path) -> str:
+    """The model folder that is meant: of a run, its folder `model`."""
+    folder = Path(folder_or_hub_id).expanduser()
+    inside = folder / "model"
+    if folder.is_dir() and not (folder / "config.json").is_file() and (inside / "config.json").is_file():
+        return str(inside)
+    return str(folder_or_hub_id)
+
+
 def packaged(name: str) -> str:
-    """The folder of a `packaged:NAME` model, which comes with this package; any other name as it is.
+    """The folder of a `packaged:NAME` model, which comes with this package, or of a run; any other name as it is.
 
     Raises:
         UserError: no such model is packaged.
     """
     if not name.startswith(PACKAGED):
-        return name
+        return model_folder(name)
     folder = PACKAGED_FOLDER / name.removeprefix(PACKAGED)
     if not (folder / "config.json").is_file():
         known = sorted(path.parent.name for path in PACKAGED_FOLDER.glob("*/config.json"))

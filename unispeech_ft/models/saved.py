@@ -15,7 +15,7 @@ from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import BuiltModel, make_front_end
 from unispeech_ft.models.families import check_family, extractor_settings, normalises_input, reads_waveforms
 from unispeech_ft.models.front_end import FrontEnd
-from unispeech_ft.models.loader import load_network, read_config, small_files
+from unispeech_ft.models.loader import load_network, model_folder, read_config, small_files
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ def _small_files(name: str, revision: str | None) -> Path:
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return folder
-    if (folder / "model" / "config.json").is_file():
-        raise UserError(f"{name} is a run, not a model", remedy=f"name its model folder {folder / 'model'}")
     if folder.exists():
         raise UserError(
             f"{name} is not a model folder: it has no config.json", remedy="name a Transformers model folder"
@@ -121,15 +119,6 @@ def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: f
 
     filter_banks = SeamlessM4TFeatureExtractor.from_pretrained(folder)  # nosec B615  # a local folder
     return FrontEnd(network, False, eps, filter_banks)
-
-
-def model_folder(folder_or_hub_id: str | Path) -> str:
-    """The model folder that is meant: of a run, its folder `model`."""
-    folder = Path(folder_or_hub_id).expanduser()
-    inside = folder / "model"
-    if folder.is_dir() and not (folder / "config.json").is_file() and (inside / "config.json").is_file():
-        return str(inside)
-    return str(folder_or_hub_id)
 
 
 def load_saved(

@@ -79,9 +79,9 @@ def _parts_published(character: str) -> bool:
 
 
 def _compatible(character: str) -> str:
-    """A full-width, circled or joined form as the plain one; fractions and raised signs are spoken as they stand."""
+    """A full-width, circled or joined form as the plain one; fractions, raised signs and № are spoken as they stand."""
     kind = unicodedata.decomposition(character).partition(" ")[0]
-    if not kind.startswith("<") or kind in ("<super>", "<sub>", "<fraction>", "<noBreak>"):
+    if not kind.startswith("<") or character == "№" or kind in ("<super>", "<sub>", "<fraction>", "<noBreak>"):
         return " " if kind == "<noBreak>" and character.isspace() else character
     plain = unicodedata.normalize("NFKC", character)
     # What would come apart into a loose mark is one letter to its script, as Thai's am.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import run_folder
 from unispeech_ft.scoring.bootstrap import MIN_SPEAKERS
 from unispeech_ft.scoring.compare import Comparison, compare, with_speakers
 from unispeech_ft.scoring.per import UtteranceScore
@@ -22,7 +23,8 @@ def result_folder(path: Path, split: str) -> Path:
     Raises:
         UserError: there are no results.
     """
-    for folder in (path.parent if path.name == HYPOTHESES else path, path / "eval" / split, path / split):
+    run = run_folder(path)
+    for folder in (path.parent if path.name == HYPOTHESES else path, run / "eval" / split, path / split):
         if (folder / HYPOTHESES).is_file():
             return folder
     raise UserError(
@@ -44,7 +46,7 @@ def known_speakers(folders: Sequence[Path]) -> dict[str, str]:
             config = load_config(run / "config.yaml", {"dry_run": True})
             if config.data.source == "hub" and not Path(str(config.data.root)).expanduser().is_dir():
                 continue
-            corpus = list_utterances(config.data)
+            corpus = list_utterances(config.data, wanted=())
         except (UserError, OSError):
             continue
         speakers = {u.id: u.speaker for split in corpus.splits.values() for u in split if u.speaker}

@@ -22,7 +22,7 @@ from unispeech_ft.transcription.transcripts import TimedPhone, TimedWord, Transc
 
 
 def log_posteriors(
-    saved: SavedModel, path: Path, waveform: Waveform | None = None
+    saved: SavedModel, path: Path, waveform: Waveform | None = None, channel: int | None = None
 ) -> tuple[npt.NDArray[np.float32], float]:
     """An audio file, or its waveform → log posteriors `[T, V]`, and its duration in seconds.
 
@@ -30,7 +30,7 @@ def log_posteriors(
         UserError: the file is missing or not audio.
     """
     try:
-        waveform = unpack(*pack(read_audio(path))) if waveform is None else waveform
+        waveform = unpack(*pack(read_audio(path, channel))) if waveform is None else waveform
     except BadClip as reason:
         raise UserError(f"{path}: {reason}", remedy="give a recording of the sentence") from None
     model = saved.built.model
@@ -53,7 +53,10 @@ def forced_marks(
 def _marks(
     saved: SavedModel, path: str | Path, phones: Sequence[str], frames: npt.NDArray[np.float32]
 ) -> list[Segment]:
-    labels = saved.tokenizer.encode(phones)
+    try:
+        labels = saved.tokenizer.encode(phones)
+    except UserError as fault:
+        raise UserError(f"{path}: {fault.what}", remedy="give phones that the model knows") from None
     needed, there = minimum_frames(labels), len(frames)
     if not labels or needed > there:
         raise UserError(
@@ -63,12 +66,19 @@ def _marks(
     return forced_segments(frames, labels, saved.tokenizer.blank_id)
 
 
-# Words with their possible pronunciations, the preferred one first.
+# Words with their possible pronunciations, the preferred one first; phones of no known word stand under "".
 Words = Sequence[tuple[str, Sequence[Sequence[str]]]]
 MOST_VARIANTS = 24
 
 
-def align_words(saved: SavedModel, path: str | Path, words: Words, *, waveform: Waveform | None = None) -> Transcript:
+def align_words(
+    saved: SavedModel,
+    path: str | Path,
+    words: Words,
+    *,
+    waveform: Waveform | None = None,
+    channel: int | None = None,
+) -> Transcript:
     """When each word and phone was said; of several pronunciations of a word, the one that fits the sound best.
 
     Args:
@@ -76,11 +86,12 @@ def align_words(saved: SavedModel, path: str | Path, words: Words, *, waveform: 
         path: a recording of the sentence.
         words: see `phonemes.g2p.pronounce_words`.
         waveform: `[S]` at 16 kHz, the recording where it is decoded already.
+        channel: of a recording with several, from 0; None for the mean of all.
 
     Raises:
         UserError: as in `align_file`.
     """
-    frames, duration_s = log_posteriors(saved, Path(path), waveform)
+    frames, duration_s = log_posteriors(saved, Path(path), waveform, channel)
     chosen = [list(said[0]) for _, said in words]
     best = _aligned(saved, path, chosen, frames, duration_s)
     tried = 0
@@ -98,7 +109,7 @@ def align_words(saved: SavedModel, path: str | Path, words: Words, *, waveform: 
     timed = [
         TimedWord(word, best[first].start_s, best[last].end_s)
         for (word, _), (first, last) in zip(words, spans, strict=True)
-        if last >= first
+        if word and last >= first
     ]
     return Transcript(str(path), duration_s, best, timed)
 
@@ -121,16 +132,16 @@ def _aligned(
     return [TimedPhone(phone, *time) for phone, time in zip(phones, times, strict=True)]
 
 
-def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str]) -> Transcript:
+def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str], channel: int | None = None) -> Transcript:
     """When each of the given phones was said, and how much the model believes it.
 
     Args:
         saved: see `models.saved.load_saved`.
         path: a recording that fits into memory, of one sentence or a few.
         phones: what was said, for example from `unispeech_ft.phonemize`.
+        channel: of a recording with several, from 0; None for the mean of all.
 
     Raises:
         UserError: the recording cannot be read or is too short for the phones, or the model lacks a phone.
     """
-    aligned = align_words(saved, path, [("", [phones])])
-    return Transcript(aligned.path, aligned.duration_s, aligned.phones)
+    return align_words(saved, path, [("", [phones])], channel=channel)

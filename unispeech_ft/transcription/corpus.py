@@ -23,7 +23,7 @@ def align_corpus(
     Raises:
         UserError: a fault of the configuration or of the speech as a whole.
     """
-    corpus = list_corpus(data, phonemes)
+    corpus = list_corpus(data, phonemes, (split,))
     if not corpus.splits[split]:
         raise UserError(f"no clips found for {split}", remedy=f"check data.root and data.{split}")
     labelled, rejected = label_split(corpus, split, open_audio(corpus, split, data), data, phonemes)
@@ -34,9 +34,7 @@ def align_corpus(
         try:
             text = texts[name]
             words: Words = pronounce_words(text, g2p) if g2p is not None and text else [("", [phones])]
-            aligned = align_words(saved, name, words, waveform=labelled.audio.waveform(row))
-            known = [word for word in aligned.words if word.word]
-            yield Transcript(name, aligned.duration_s, aligned.phones, known)
+            yield align_words(saved, name, words, waveform=labelled.audio.waveform(row))
         except UserError as fault:
             yield fault
     for item in rejected:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, pack, unpack
-from unispeech_ft.errors import UserError
+from unispeech_ft.data.sources.folders import files_below, passed_over
+from unispeech_ft.errors import UserError, warn
 from unispeech_ft.models.decoding import FrameOutputs, clip_outputs, marks_of
 from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
@@ -102,9 +103,12 @@ def audio_files(names: Iterable[str | Path]) -> tuple[list[Path], list[UserError
         if not path.is_dir():
             files.append(path)
             continue
-        below = (file for file in path.rglob("*") if file.suffix.lower() in AUDIO_ENDINGS and file.is_file())
-        found = sorted(file for file in below if not file.name.startswith("."))
+        below = files_below(path)
+        found = [file for file in below if file.suffix.lower() in AUDIO_ENDINGS]
         files += found
+        strangers = passed_over(below)
+        if strangers:
+            warn(f"{path}: passed over are {strangers}")
         if not found:
             endings = " ".join(AUDIO_ENDINGS)
             faults.append(UserError(f"{path}: no audio file in this folder", remedy=f"looked for {endings}"))

@@ -179,6 +179,16 @@ def test_faults_are_named(change: dict[str, object], message: str, configured: C
         listed()
 
 
+def test_the_channel_is_obeyed_and_strangers_are_told(
+    folders: Path, configured: Callable[..., ClassifierConfig]
+) -> None:
+    config = configured("channel", data__channel=1)
+    with pytest.raises(UserError, match="channel 1 is asked for"):
+        open_clips(config.data, config.audio_classification, Turns())
+    (folders / "low" / "x.voc").touch()
+    assert "1 × .voc" in list_clips(config.data, config.audio_classification).notes[0]
+
+
 def test_one_class_alone_is_refused(tmp_path: Path, configured: Callable[..., ClassifierConfig]) -> None:
     for number in range(12):
         write_tone(tmp_path / "only" / f"{number}.wav", 500.0, number)

@@ -83,6 +83,20 @@ def test_only_the_chosen_split_is_decoded(command, small_config, run_copy, tmp_p
     assert not (run_copy / "eval").exists()
 
 
+def test_only_the_table_of_the_chosen_split_is_needed(
+    command, small_config, small_run, run_copy, spoken_corpus, tmp_path
+):
+    root = Path(shutil.copytree(spoken_corpus / "ky", tmp_path / "ky"))
+    for name in ("train", "dev"):
+        (root / f"{name}.tsv").unlink()
+    words = [run_copy / "model", "--config", small_config, "--split", "test", "--data.root", root]
+    status, out, err = command("evaluate", *words, "--output", tmp_path / "results")
+    assert (status, "train is not read" in out) == (0, True), err
+    found, expected = summary_of(tmp_path / "results"), summary_of(small_run.output_dir / "eval" / "test")
+    assert (found["reference_sha256"], found["per"]) == (expected["reference_sha256"], expected["per"])
+    assert found["speakers_in_training"] is None
+
+
 def test_other_speech_leaves_the_results_of_the_run(command, small_config, run_copy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["--config", small_config, "--split", "test", "--data.max_duration_s", "4.0"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from unispeech_ft.config.sections import DataConfig
@@ -18,6 +19,7 @@ from unispeech_ft.data.utterances import (
     Split,
     Utterance,
     hold_out,
+    not_read,
     unique_ids,
 )
 from unispeech_ft.errors import UserError, first_line
@@ -165,8 +167,11 @@ def _list_spontaneous(path: Path, data: DataConfig) -> Corpus:
     return Corpus({split: unique_ids(utterances) for split, utterances in splits.items()}, rejected, notes=notes)
 
 
-def list_common_voice(data: DataConfig) -> Corpus:
+def list_common_voice(data: DataConfig, wanted: Collection[Split] = SPLITS) -> Corpus:
     """The utterances of the release's own splits.
+
+    Args:
+        wanted: see `data.sources.list_utterances`.
 
     Raises:
         UserError: release, language, split or column is missing.
@@ -175,11 +180,16 @@ def list_common_voice(data: DataConfig) -> Corpus:
     table = _spontaneous(folder)
     if table is not None:
         return _list_spontaneous(table, data)
-    splits: dict[Split, list[Utterance]] = {}
+    splits: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
     rejected: list[Rejected] = []
+    notes: list[str] = []
     for split in SPLITS:
-        utterances, faults = _read_split(folder, getattr(data, split) or DEFAULT_NAMES[split], split)
+        try:
+            utterances, faults = _read_split(folder, getattr(data, split) or DEFAULT_NAMES[split], split)
+        except UserError as fault:
+            notes.append(not_read(split, wanted, fault))
+            continue
         splits[split] = unique_ids(utterances)
         rejected += faults
     synthetic = any((parent / SYNTHETIC_MARK).exists() for parent in (folder, folder.parent))
-    return Corpus(splits, rejected, synthetic=True if synthetic else None)
+    return Corpus(splits, rejected, synthetic=True if synthetic else None, notes=notes)

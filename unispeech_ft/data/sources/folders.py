@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.data.audio import AUDIO_ENDINGS
+from unispeech_ft.data.audio import AUDIO_ENDINGS, AV_ENDINGS
 from unispeech_ft.data.sources.tables import read_lines
 from unispeech_ft.data.utterances import FILTERED, Utterance, segment_id
 from unispeech_ft.errors import UserError, first_line
@@ -58,22 +59,31 @@ def list_folder_of_audio(
     Raises:
         UserError: the folder holds no recordings with texts.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    audio = [path for path in files if path.suffix.lower() in AUDIO_ENDINGS]
-    texts = {(path.with_suffix(""), ending): path for path in files if (ending := path.suffix.lower()) in TEXT_ENDINGS}
+    files = files_below(folder)
+    # Of recordings of one name, one that needs no PyAV first.
+    audio = sorted(
+        _with_ending(files, AUDIO_ENDINGS), key=lambda path: (path.with_suffix(""), path.suffix.lower() in AV_ENDINGS)
+    )
+    texts: dict[Path, list[Path]] = {}
+    for path in sorted(_with_ending(files, TEXT_ENDINGS), key=lambda path: TEXT_ENDINGS.index(path.suffix.lower())):
+        texts.setdefault(path.with_suffix(""), []).append(path)
     by_folder = len({path.parent for path in audio}) > 1 and all(path.parent != folder for path in audio)
     found: list[Utterance] = []
     rejected: list[tuple[str, str]] = []
-    used = set()
+    read: dict[Path, Path] = {}
     for path in audio:
-        name = path.relative_to(root).with_suffix("").as_posix()
-        text = next(
-            (texts[place] for ending in TEXT_ENDINGS if (place := (path.with_suffix(""), ending)) in texts), None
-        )
-        if text is None:
+        place = path.with_suffix("")
+        name = place.relative_to(root).as_posix()
+        if read.setdefault(place, path) != path:
+            reason = f"{FILTERED}another recording of the same name is read: {read[place].name}"
+            rejected.append((path.relative_to(root).as_posix(), reason))
+            continue
+        if place not in texts:
             rejected.append((name, NO_TEXT))
             continue
-        used.add(text.with_suffix(""))
+        text, *others = texts[place]
+        reason = f"{FILTERED}another text of the same name is read: {text.name}"
+        rejected += [(other.relative_to(root).as_posix(), reason) for other in others]
         try:
             said = [item for item in _read_text(text, data.text_column) if item.text.strip()]
         except ValueError as error:
@@ -96,9 +106,28 @@ def list_folder_of_audio(
             + "".join(f" that can be used{fault}" for fault in faults[:1]),
             remedy="put a .txt, .lab, .TextGrid or .eaf beside each, or name a manifest",
         )
-    alone = sorted(text for text in texts.values() if text.with_suffix("") not in used)
+    alone = sorted(text for place, beside in texts.items() for text in beside if place not in read)
     rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
-    return found, rejected
+    strangers = passed_over(files)
+    return found, [*rejected, (folder.name, f"{FILTERED}{strangers}")] if strangers else rejected
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files below a folder that are not hidden, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _with_ending(files: Iterable[Path], endings: tuple[str, ...]) -> list[Path]:
+    return [path for path in files if path.suffix.lower() in endings]
+
+
+def passed_over(files: Sequence[Path]) -> str:
+    """A line on the files that lie among recordings and are, by their endings, neither recordings nor texts; or ""."""
+    among = {path.parent for path in _with_ending(files, AUDIO_ENDINGS)}
+    known = {*AUDIO_ENDINGS, *TEXT_ENDINGS}
+    others = Counter(ending for path in files if path.parent in among and (ending := path.suffix.lower()) not in known)
+    shown = ", ".join(f"{count} × {ending or 'without any'}" for ending, count in others.most_common(5))
+    return f"files whose endings are of no recording and no text ({shown})" if others else ""
 
 
 def text_beside(recording: Path) -> str | None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.manifest import PHONES_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS, audio_of_row
-from unispeech_ft.data.utterances import SPLITS, Corpus, Split, Utterance, unique_ids
+from unispeech_ft.data.utterances import SPLITS, Corpus, Split, Utterance, not_read, unique_ids
 from unispeech_ft.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -195,14 +195,22 @@ def _list_split(reader: HubReader, split: Split, data: DataConfig) -> list[Utter
     return unique_ids(utterances)
 
 
-def list_hub(data: DataConfig) -> Corpus:
+def list_hub(data: DataConfig, wanted: Collection[Split] = SPLITS) -> Corpus:
     """The utterances of a Hub dataset or parquet folder.
+
+    Args:
+        wanted: see `data.sources.list_utterances`; validation and test need not be there.
 
     Raises:
         UserError: dataset, split or column is missing.
     """
     reader = HubReader(data)
-    wanted = [split for split in SPLITS if split == "train" or getattr(data, split) or reader.has(split)]
+    there = [split for split in SPLITS if split == "train" or getattr(data, split) or reader.has(split)]
     splits: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
-    splits |= {split: _list_split(reader, split, data) for split in wanted}
-    return Corpus(splits, source_key=reader.key(), read_rows=reader.read_rows)
+    notes: list[str] = []
+    for split in there:
+        try:
+            splits[split] = _list_split(reader, split, data)
+        except UserError as fault:
+            notes.append(not_read(split, wanted, fault))
+    return Corpus(splits, source_key=reader.key(), read_rows=reader.read_rows, notes=notes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -28,6 +28,7 @@ from unispeech_ft.data.utterances import (
     Split,
     Utterance,
     hold_out,
+    not_read,
     segment_id,
     unique_ids,
 )
@@ -277,6 +278,26 @@ def _read(path: Path, root: Path, data: DataConfig, key: str) -> Listed:
     return Listed([(utterance, "") for utterance in utterances], rejected)
 
 
+def _read_files(
+    root: Path, data: DataConfig, wanted: Collection[Split]
+) -> tuple[dict[Split, Path], dict[Path, Listed], list[str]]:
+    """The file of each split that is named, what each file lists, and lines on those that nobody asked for."""
+    names = {split: name for split in SPLITS if (name := getattr(data, split))}
+    needed = wanted if len(names) > 1 else names.keys()
+    files: dict[Split, Path] = {}
+    listed: dict[Path, Listed] = {}
+    notes: list[str] = []
+    for split in sorted(names, key=lambda split: split not in needed):
+        files[split] = Path(names[split])
+        try:
+            path = files[split] = _find(names[split], root, f"data.{split}")
+            if path not in listed:
+                listed[path] = _read(path, root, data, f"data.{split}")
+        except UserError as fault:
+            notes.append(not_read(split, needed, fault))
+    return {split: files[split] for split in names}, listed, notes
+
+
 def _take_split(listed: Listed, split: Split, shared: bool, name: str) -> tuple[list[Utterance], list[tuple[str, str]]]:
     """The rows of a file that its split column gives to a split; of a file of its own, those that name no other."""
     taken, other = [], []
@@ -289,11 +310,14 @@ def _take_split(listed: Listed, split: Split, shared: bool, name: str) -> tuple[
     return taken, other
 
 
-def list_manifest(data: DataConfig) -> Corpus:
+def list_manifest(data: DataConfig, wanted: Collection[Split] = SPLITS) -> Corpus:
     """The utterances that the configured manifests name.
 
     A `split` column is obeyed. One manifest without it is divided by `hold_out`; a manifest for each split is the
     user's own division.
+
+    Args:
+        wanted: see `data.sources.list_utterances`.
 
     Raises:
         UserError: a manifest is missing, lacks a column, names unknown splits, or serves several splits without saying
@@ -303,12 +327,10 @@ def list_manifest(data: DataConfig) -> Corpus:
     if not root.is_dir():
         raise UserError(f"data.root: no folder {root}", remedy="name the folder that holds the audio")
     root = Path(os.path.normpath(root.absolute()))
-    files = {split: _find(getattr(data, split), root, f"data.{split}") for split in SPLITS if getattr(data, split)}
-    listed = {path: _read(path, root, data, f"data.{split}") for split, path in reversed(files.items())}
+    files, listed, notes = _read_files(root, data, wanted)
     splits: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
     rejected: list[Rejected] = []
-    notes: list[str] = []
-    for path in dict.fromkeys(files.values()):
+    for path in listed:
         named = [split for split, file in files.items() if file == path]
         content = listed[path]
         rejected += [Rejected(named[0], place, reason) for place, reason in content.rejected]

@@ -7,7 +7,7 @@ The lists are those of Rivière et al. (2020) as the UniSpeech authors published
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +15,7 @@ from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
 from unispeech_ft.data.sources.common_voice import open_release
 from unispeech_ft.data.sources.tables import read_table
-from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance
+from unispeech_ft.data.utterances import SPLITS, SYNTHETIC_MARK, Corpus, Rejected, Split, Utterance, not_read
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import parse_json
 
@@ -160,7 +160,7 @@ def _speakers(folder: Path, wanted: set[str]) -> dict[str, str]:
     speakers: dict[str, str] = {}
     for tsv in sorted(folder.glob("*.tsv")):
         with tsv.open(encoding="utf-8", errors="replace") as file:
-            if not {"client_id", "path"} <= set(file.readline().rstrip("\r\n").split("\t")):
+            if not {"client_id", "path"} <= set(file.readline().rstrip("\r\n").replace('"', "").split("\t")):
                 continue
         for _, row in read_table(tsv, "data.root").rows:
             name = PurePosixPath(row["path"]).stem
@@ -176,16 +176,26 @@ def _listed_only(clips: dict[Split, list[ListedClip]], notes: list[str]) -> Corp
     return Corpus(splits, listed_samples=samples, notes=notes)
 
 
-def list_published(data: DataConfig, *, with_labels: bool) -> Corpus:
+def list_published(data: DataConfig, *, with_labels: bool, wanted: Collection[Split] = SPLITS) -> Corpus:
     """The published lists, joined to the release in `data.root`; without a root, the lists alone (for a dry run).
+
+    Args:
+        wanted: see `data.sources.list_utterances`.
 
     Raises:
         UserError: lists or release are missing.
     """
     language = str(data.language)
     folder = list_folder(data.splits, language)
-    clips = {split: read_list(folder, split, with_labels=with_labels) for split in SPLITS}
-    notes = [f"{split}: the published list is not in {folder}" for split in SPLITS if not clips[split]]
+    clips: dict[Split, list[ListedClip]] = {split: [] for split in SPLITS}
+    notes: list[str] = []
+    for split in SPLITS:
+        try:
+            clips[split] = read_list(folder, split, with_labels=with_labels)
+        except UserError as fault:
+            notes.append(not_read(split, wanted, fault))
+        else:
+            notes += [] if clips[split] else [f"{split}: the published list is not in {folder}"]
     if data.root is None:
         return _listed_only(clips, notes)
     release = open_release(data)

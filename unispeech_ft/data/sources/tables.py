@@ -8,17 +8,19 @@ import io
 import json
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from unispeech_ft.errors import UserError, first_line
-from unispeech_ft.files import parse_json
 
 Row = dict[str, Any]
 ENDINGS = (".tsv", ".csv", ".txt", ".jsonl", ".ndjson", ".json")
 DELIMITERS = "\t,;|"
+QUOTED = re.compile(r'"(?:[^"]|"")*"(?:\t"(?:[^"]|"")*")*')
 # A cell may hold line breaks, so many lines on.
 MOST_LINES = 50
 BYTE_ORDER_MARKS = {
@@ -73,8 +75,8 @@ def read_lines(content: bytes) -> Iterator[tuple[int, str | None]]:
     content = content[mark:]
     if encoding != "utf-8":
         content = content.decode(encoding, errors="replace").encode("utf-8", errors="replace")
-    if b"\n" not in content:
-        content = content.replace(b"\r", b"\n")
+    if content.count(b"\r") - content.count(b"\r\n") > content.count(b"\n"):
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     for number, raw in enumerate(content.split(b"\n"), start=1):
         try:
             line = raw.removesuffix(b"\r").decode("utf-8")
@@ -85,36 +87,40 @@ def read_lines(content: bytes) -> Iterator[tuple[int, str | None]]:
             yield number, line
 
 
-def _records(lines: list[tuple[int, str]], delimiter: str, columns: int) -> Iterator[tuple[int, list[str] | str]]:
+def _records(
+    lines: list[tuple[int, str]], delimiter: str, quoted: bool, columns: int
+) -> Iterator[tuple[int, list[str] | str]]:
     """(line number, cells or what is wrong with them) of each row; a cell in quotes may hold line breaks."""
     csv.field_size_limit(sys.maxsize)
     place = 0
     while place < len(lines):
         number, line = lines[place]
         place += 1
-        cells = _cells([line], delimiter)
-        if cells is not None or delimiter == "\t":
-            yield number, line.split(delimiter) if cells is None else cells
+        cells = _cells([line], delimiter, quoted)
+        if cells is not None:
+            yield number, cells
             continue
         joined = [line]
         for _, following in lines[place : place + MOST_LINES]:
-            alone = _cells([following], delimiter)
+            alone = _cells([following], delimiter, quoted)
             if alone is not None and len(alone) == columns:
                 break
             joined.append(following)
-            cells = _cells(joined, delimiter)
+            cells = _cells(joined, delimiter, quoted)
             if cells is not None:
                 break
         if cells is None:
-            yield number, "a quotation mark opens and does not close, or text follows one that closes"
+            stray = "\r" in line and '"' not in line
+            fault = "a quotation mark opens and does not close, or text follows one that closes"
+            yield number, "a line break (CR) within the row that ends no row" if stray else fault
         else:
             place += len(joined) - 1
             yield number, cells
 
 
-def _cells(lines: list[str], delimiter: str) -> list[str] | None:
-    """The cells of a row, or None where its quotation marks do not fit together; tabs make them mere letters."""
-    if delimiter == "\t":
+def _cells(lines: list[str], delimiter: str, quoted: bool) -> list[str] | None:
+    """The cells of a row, or None where its quotation marks do not fit together, unless they are mere letters."""
+    if not quoted:
         return lines[0].split(delimiter)
     text = "\n".join(lines)
     for options in ({"doublequote": True}, {"doublequote": False, "escapechar": "\\"}):
@@ -150,35 +156,64 @@ def _delimited(lines: list[tuple[int, str]], ending: str) -> tuple[list[str], It
     if stated and body:
         (_, header), *body = body
     delimiter = stated.group(1) if stated else _delimiter(header, ending)
-    columns = [name.strip() for name in _cells([header], delimiter) or header.split(delimiter)]
-    records = _records(body, delimiter, len(columns))
+    # Writers of tables quote every cell; nobody's sentences are all so.
+    all_quoted = QUOTED.fullmatch(header) or body and all(QUOTED.fullmatch(line) for _, line in body)
+    quoted = delimiter != "\t" or bool(all_quoted)
+    columns = [name.strip() for name in _cells([header], delimiter, quoted) or header.split(delimiter)]
+    records = _records(body, delimiter, quoted, len(columns))
     return columns, ((n, cells if isinstance(cells, str) else _fitted(cells, columns)) for n, cells in records)
 
 
-def _json_fault(error: ValueError) -> str:
-    return error.msg if isinstance(error, json.JSONDecodeError) else first_line(error)
-
-
-def _json_rows(content: bytes, lines: list[tuple[int, str]]) -> Iterator[tuple[int, Row | str]]:
-    items: list[tuple[int, Any]] = []
-    if lines[0][1].lstrip().startswith("["):
+def _json_values(lines: list[tuple[int, str]]) -> Iterator[tuple[int, Any]]:
+    """(line number, value) of JSON values that may go over several lines; a ValueError is what is wrong there."""
+    text = "\n".join(line for _, line in lines)
+    starts = list(accumulate((len(line) + 1 for _, line in lines), initial=0))
+    decode = json.JSONDecoder().raw_decode
+    place = 0
+    while place < len(lines):
+        number, line = lines[place]
+        first, last, opened = len(line) - len(line.lstrip()), place, False
         try:
-            items = list(enumerate(parse_json("\n".join(line for _, line in lines)), start=1))
-        except ValueError as error:
-            yield lines[0][0], f"a JSON array that is not JSON ({_json_fault(error)})"
-    else:
-        for number, line in lines:
             try:
-                items.append((number, parse_json(line)))
-            except ValueError as error:
-                items.append((number, ValueError(f"not JSON ({_json_fault(error)})")))
+                value, end = decode(line, first)
+                rest = line[end:]
+            except json.JSONDecodeError as error:
+                if error.pos < len(line.rstrip()):
+                    raise
+                opened = True
+                value, end = decode(text, starts[place] + first)
+                last = bisect_right(starts, end - 1) - 1
+                rest = text[end : starts[last + 1]]
+            yield number, value if rest.strip() in ("", ",") else ValueError("not JSON (Extra data)")
+        except (ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+            yield number, ValueError(f"not JSON ({error.msg if isinstance(error, json.JSONDecodeError) else reason})")
+            while opened and last + 1 < len(lines) and _goes_on(line, lines[last + 1][1]):
+                last += 1
+        place = last + 1
+
+
+def _goes_on(first: str, line: str) -> bool:
+    """Whether a line belongs to a value that begins in a line before."""
+    return line.lstrip()[0] in '}]"' or len(line) - len(line.lstrip()) > len(first) - len(first.lstrip())
+
+
+def _json_rows(lines: list[tuple[int, str]]) -> Iterator[tuple[int, Row | str]]:
+    items = list(_json_values(lines))
+    number, value = items[0]
+    if len(items) == 1 and isinstance(value, list):
+        items = list(enumerate(value, start=1))
+    elif len(items) == 1 and isinstance(value, dict) and {type(held) for held in value.values()} in ({dict}, {list}):
+        items = [(number, ValueError("one object holds all rows: write an array of objects, or an object a line"))]
+    elif isinstance(value, ValueError) and lines[0][1].lstrip()[0] == "[":
+        items = [(number, ValueError(f"a JSON array that is {value}"))]
     for number, item in items:
         reason = str(item) if isinstance(item, ValueError) else "not a JSON object"
         yield number, item if isinstance(item, dict) else reason
 
 
 def read_table(path: Path, key: str) -> Table:
-    """The rows of a table: tabs (never quoted), commas, semicolons or bars, JSON lines or a JSON array.
+    """The rows of a table: tabs (quoted where all cells are), commas, semicolons or bars, JSON lines or an array.
 
     Args:
         path: the file.
@@ -198,16 +233,18 @@ def read_table(path: Path, key: str) -> Table:
         raise UserError(f"{key}: {path} holds no rows", remedy="check that this is the right file")
     json_file = lines[0][1].lstrip()[0] in "{["
     if ending in (".jsonl", ".ndjson", ".json") or (json_file and ending == ".txt"):
-        found: Iterator[tuple[int, Row | str]] = _json_rows(content, lines)
+        found: Iterator[tuple[int, Row | str]] = _json_rows(lines)
         columns: list[str] = []
     else:
         columns, found = _delimited(lines, ending)
-    rows = []
+    rows: list[tuple[int, Row]] = []
     for number, row in found:
         if isinstance(row, str):
             faults.append((number, row))
         else:
             rows.append((number, row))
+    if not columns and not rows and not faults:
+        raise UserError(f"{key}: {path} holds no rows", remedy="check that this is the right file")
     return Table(columns or list(dict.fromkeys(name for _, row in rows for name in row)), rows, sorted(faults))
 
 

@@ -14,7 +14,8 @@ from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
 from unispeech_ft.models.build import BuiltModel
-from unispeech_ft.models.saved import load_saved, model_folder
+from unispeech_ft.models.loader import model_folder
+from unispeech_ft.models.saved import load_saved
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
 from unispeech_ft.runs.evidence import ENVIRONMENT, TRAINING, Environment, Evidence, read_json, to_json

@@ -80,8 +80,9 @@ def caution_lines(summary: Summary) -> list[str]:
 
 
 def trained_speakers(corpus: Corpus, split: Split) -> set[str] | None:
-    """The speakers of the training split, for the scores of another."""
-    return None if split == "train" else {item.speaker for item in corpus.splits["train"] if item.speaker}
+    """The speakers of the training split, for the scores of another; None where nothing is known of it."""
+    heard = corpus.splits["train"]
+    return None if split == "train" or not heard else {item.speaker for item in heard if item.speaker}
 
 
 def floor_of(config: CtcPhonemeConfig, split: Split, references: Mapping[str, Sequence[str]]) -> Floor | None:
