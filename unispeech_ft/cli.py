@@ -21,6 +21,7 @@ from unispeech_ft.commands import (
     audit,
     compare,
     convert,
+    diarize,
     evaluate,
     export,
     lexicon,
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_options(command("convert", convert.run, convert.SUMMARY))
     push.add_options(command("push", push.run, push.SUMMARY))
     verify.add_options(command("verify", verify.run, verify.SUMMARY))
+    diarize.add_options(command("diarize", diarize.run, diarize.SUMMARY))
     verify_speakers.add_options(command("verify-speakers", verify_speakers.run, verify_speakers.SUMMARY))
     export.add_options(command("export", export.run, export.SUMMARY))
     return parser

@@ -4,7 +4,7 @@ contiguous, pauses as empty intervals."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from unispeech_ft.errors import UserError, raise_all
@@ -17,10 +17,15 @@ ENDING = ".TextGrid"
 
 
 def textgrid_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path]) -> list[Path]:
-    """Where the TextGrid of each recording goes: by its name, below `folder` as it lies below the folder searched.
+    """`output_paths` of TextGrids."""
+    return output_paths(folder, given, files, ENDING)
+
+
+def output_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path], ending: str) -> list[Path]:
+    """Where the file of each recording goes: by its name, below `folder` as it lies below the folder searched.
 
     Args:
-        folder: of the TextGrids.
+        folder: of the files.
         given: recordings and folders as the user named them.
         files: the recordings.
 
@@ -31,7 +36,7 @@ def textgrid_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Pa
     paths = []
     for file in files:
         root = next((root for root in searched if file.is_relative_to(root)), None)
-        paths.append(folder / (file.relative_to(root) if root else Path(file.name)).with_suffix(ENDING))
+        paths.append(folder / (file.relative_to(root) if root else Path(file.name)).with_suffix(ending))
     same = [path for path, count in Counter(paths).items() if count > 1]
     remedy = "give them different names, or transcribe them into different folders"
     raise_all([UserError(f"several recordings would write {path}", remedy=remedy) for path in same])
@@ -39,7 +44,18 @@ def textgrid_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Pa
 
 
 def write_textgrid(transcript: Transcript, path: Path) -> None:
+    """Writes the words and phones of a recording; see `write_tiers`."""
+    tiers = {TIER: [(item.start_s, item.end_s, item.phone) for item in transcript.phones]}
+    if transcript.words:
+        tiers = {WORD_TIER: [(item.start_s, item.end_s, item.word) for item in transcript.words]} | tiers
+    write_tiers(path, transcript.duration_s, tiers)
+
+
+def write_tiers(path: Path, duration_s: float, tiers: Mapping[str, Sequence[tuple[float, float, str]]]) -> None:
     """Writes one TextGrid (UTF-8, Praat's long form); its folder is made if missing.
+
+    Args:
+        tiers: (start, end, label) in seconds, by the name of the tier.
 
     Raises:
         UserError: it cannot be written.
@@ -47,10 +63,7 @@ def write_textgrid(transcript: Transcript, path: Path) -> None:
     from praatio.data_classes.interval_tier import IntervalTier
     from praatio.data_classes.textgrid import Textgrid
 
-    end_s = round(transcript.duration_s, DIGITS)
-    tiers = {TIER: [(item.start_s, item.end_s, item.phone) for item in transcript.phones]}
-    if transcript.words:
-        tiers = {WORD_TIER: [(item.start_s, item.end_s, item.word) for item in transcript.words]} | tiers
+    end_s = round(duration_s, DIGITS)
     grid = Textgrid(0.0, end_s)
     for name, entries in tiers.items():
         spans = [(round(start, DIGITS), min(round(end, DIGITS), end_s), label) for start, end, label in entries]

@@ -20,16 +20,19 @@ from scipy.spatial.distance import pdist, squareform
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, BadClip, Waveform, read_audio
 from unispeech_ft.data.row import row_of
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import frame_grid
+from unispeech_ft.models.families import frame_grid, normalises_input
 from unispeech_ft.models.front_end import FrontEnd
+from unispeech_ft.models.loader import small_files
 from unispeech_ft.scoring.diarization import Segment, segments_of
 from unispeech_ft.tasks.speaker_diarization.evaluate import smoothed
-from unispeech_ft.tasks.speaker_diarization.model import hear
+from unispeech_ft.tasks.speaker_diarization.model import hear, load_diarization
 
 # Two local speakers of one chunk are two people, however alike they sound.
 CANNOT_LINK = 1e4
 # A local speaker who speaks in a smaller share of a chunk is silent.
 LEAST_SHARE = 0.02
+# torch's own, as in training.
+EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,18 @@ def diarize(network: Any, front_end: FrontEnd, samples: Waveform, settings: Sett
         start_s, active = pieces[piece]
         found += segments_of(active[:, [speaker]], [f"S{person + 1}"], grid.step_s, start_s + grid.offset_s)
     return sorted(found, key=lambda item: (item.start_s, item.speaker))
+
+
+def load_diarizer(name: str, num_speakers: int | None = None) -> tuple[Any, FrontEnd, Settings]:
+    """The network of a model folder, its front end, and the settings that validation chose.
+
+    Raises:
+        UserError: it is no folder of this task.
+    """
+    network = load_diarization(name)
+    front_end = FrontEnd(network, normalises_input(network.config, small_files(name)), EPS)
+    said = network.config.head
+    return network, front_end, Settings(said["threshold"], said["median"], said["chunk_s"], said["apart"], num_speakers)
 
 
 def read_recordings(folder: Path, names: Sequence[str], key: str) -> dict[str, Waveform]:

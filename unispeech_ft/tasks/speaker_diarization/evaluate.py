@@ -200,8 +200,9 @@ def result_line(summary: Summary) -> str:
             ("confusion", summary.confusion),
         )
     )
+    alone = 100 * (summary.der_one_speaker or 0)
     return (
-        f"{summary.split} DER {100 * summary.der:.2f} %  (95 % interval {interval}; {parts}; collar {summary.collar_s:g}"
-        f" s, overlap scored; one speaker for all speech: {100 * (summary.der_one_speaker or 0):.2f} %;"
+        f"{summary.split} DER {100 * summary.der:.2f} %  (95 % interval {interval}; {parts};"
+        f" collar {summary.collar_s:g} s, overlap scored; one speaker for all: {alone:.2f} %;"
         f" {summary.recordings} recordings, {summary.speech_s / 60:.1f} min of speech)"
     )

@@ -104,8 +104,8 @@ def _card(summaries: Sequence[Summary], config: DiarizationConfig) -> str:
     return (
         "---\nlibrary_name: unispeech_ft\ntags: [speech, speaker-diarization]\n---\n\n"
         f"# Speaker diarization\n\nTrained with unispeech_ft from {base} on simulated conversations. Validation and"
-        f" test are simulated as well, of other speakers.\n\n{results}\n\nUse: `unispeech-ft diarize THIS_FOLDER meeting.wav"
-        " --rttm DIR`. Every segment and the whole\nconfiguration stand in its run.\n"
+        f" test are simulated as well, of other speakers.\n\n{results}\n\nUse: `unispeech-ft diarize THIS_FOLDER"
+        " meeting.wav --rttm DIR`. Every segment and the whole\nconfiguration stand in its run.\n"
     )
 
 

@@ -14,7 +14,7 @@ from unispeech_ft.data.row import row_of
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import normalises_input
 from unispeech_ft.models.front_end import FrontEnd
-from unispeech_ft.models.loader import small_files
+from unispeech_ft.models.loader import run_model, small_files
 from unispeech_ft.scoring.verification import equal_error_rate, error_rates
 from unispeech_ft.tasks.speaker_verification.model import load_speaker_model, speaker_vectors
 from unispeech_ft.tasks.speaker_verification.trials import KINDS
@@ -80,8 +80,7 @@ def compare_recordings(name: str, pairs: Sequence[tuple[bool | None, str, str]],
     Raises:
         UserError: the model or a recording cannot be read.
     """
-    folder = Path(name).expanduser()
-    name = str(folder / "model") if (folder / "model" / "config.json").is_file() else name
+    name = run_model(name)
     network = load_speaker_model(name)
     front_end = FrontEnd(network, normalises_input(network.config, small_files(name)), EPS)
     vectors: dict[str, np.ndarray] = {}

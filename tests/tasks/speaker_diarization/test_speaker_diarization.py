@@ -1,0 +1,232 @@
+"""The recipe on made-up voices: it learns, resumes, and is the same on two processes; long recordings; faults."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from running import REPOSITORY, TINY_MODEL, events, must_run
+from torch import nn
+
+from unispeech_ft.config.reading import read_config, to_yaml
+from unispeech_ft.data.row import lay_out
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.permutation import best_permutation
+from unispeech_ft.recipes import speaker_diarization
+from unispeech_ft.scoring.diarization import diarization_errors, format_rttm, read_rttm
+from unispeech_ft.tasks.speaker_diarization.config import FILE, DiarizationConfig
+from unispeech_ft.tasks.speaker_diarization.diarize import diarize, load_diarizer, same_people
+from unispeech_ft.tasks.speaker_diarization.model import DiarizationHead
+from unispeech_ft.tasks.speaker_diarization.task import unpack
+
+YAML = REPOSITORY / "configs" / "speaker_diarization" / "words.yaml"
+
+
+def write_voice(path: Path, speaker: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    time_s = np.arange(int(16_000 * random.uniform(0.5, 0.8))) / 16_000
+    pitch_hz = 150.0 * 1.2**speaker * random.uniform(0.99, 1.01)
+    tone = sum(np.sin(2 * np.pi * k * pitch_hz * time_s) / k for k in (1, 2, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, (0.2 * tone + random.normal(0, 0.001, len(time_s))).astype(np.float32), 16_000)
+
+
+@pytest.fixture(scope="module")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("voices")
+    for speaker in range(12):
+        for number in range(5):
+            write_voice(root / f"v{speaker:02d}" / f"{number}.wav", speaker, 100 * speaker + number)
+    return root
+
+
+@pytest.fixture(scope="module")
+def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DiarizationConfig]:
+    place = tmp_path_factory.mktemp("runs")
+
+    def config(name: str, **overrides: object) -> DiarizationConfig:
+        tiny = {
+            "model.from_scratch": True,
+            "model.base": None,
+            "model.config": {**TINY_MODEL, "num_hidden_layers": 1},
+            "data.root": str(voices),
+            "data.cache_dir": str(place / "cache"),
+            "output_dir": str(place / name),
+            "augmentation.speeds": [],
+            "simulation.conversations": 150,
+            "simulation.scored": 6,
+            "simulation.duration_s": 4.0,
+            "batch.seconds_per_update": 40,
+            "batch.seconds_per_micro_batch": 20,
+            "schedule.updates": 120,
+            "schedule.warmup": 4,
+            "schedule.freeze_encoder_updates": 0,
+            "optimizer.head_lr": 5e-3,
+            "optimizer.lr": 5e-3,
+            "speaker_diarization.hidden": 16,
+            "speaker_diarization.size": 8,
+            "speaker_diarization.speaker_loss": 0.03,
+            "speaker_diarization.chunk_s": 4.0,
+            "evaluation.every_updates": 60,
+            "tracking.trackers": [],
+        }
+        return read_config(FILE, YAML, {**tiny, **{key.replace("__", "."): value for key, value in overrides.items()}})
+
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(configured: Callable[..., DiarizationConfig]) -> Path:
+    config = configured("voices", checkpointing__every_updates=60, checkpointing__keep_last=3)
+    speaker_diarization.run(config)
+    return Path(config.output_dir)
+
+
+def test_it_learns_and_its_figures_follow_from_its_files(trained: Path) -> None:
+    folder = trained / "eval" / "test"
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert summary["der"] < 0.75 * summary["der_one_speaker"]
+    known, found = (read_rttm(folder / f"{name}.rttm") for name in ("reference", "hypothesis"))
+    parts = [diarization_errors(known[name], found.get(name, [])) for name in known]
+    wrong_s = sum(part.missed_s + part.false_alarm_s + part.confused_s for part in parts)
+    # RTTM is written to the millisecond.
+    assert wrong_s / sum(part.total_s for part in parts) == pytest.approx(summary["der"], abs=2e-3)
+    chosen = json.loads((trained / "eval" / "validation" / "summary.json").read_text(encoding="utf-8"))
+    assert (chosen["threshold"], chosen["median_frames"]) == (summary["threshold"], summary["median_frames"])
+    assert "Who speaks when" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_resumes_to_the_same_weights(configured: Callable[..., DiarizationConfig], trained: Path) -> None:
+    again = configured("again", checkpointing__every_updates=60, resume=f"{trained}/checkpoints/update-000060")
+    speaker_diarization.run(again)
+    files = [folder / "model" / "model.safetensors" for folder in (trained, Path(again.output_dir))]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_two_processes_make_the_same_losses(configured: Callable[..., DiarizationConfig], tmp_path: Path) -> None:
+    runs = {name: configured(name, schedule__updates=4, output_dir=str(tmp_path / name)) for name in ("one", "two")}
+    speaker_diarization.run(runs["one"])
+    yaml = tmp_path / "run.yaml"
+    yaml.write_text(to_yaml(runs["two"]), encoding="utf-8")
+    must_run("--config", yaml, script=(REPOSITORY / "recipes" / "speaker_diarization.py",), processes=2)
+    one, two = (events(tmp_path / name) for name in ("one", "two"))
+    for figure in ("loss", "grad_norm"):
+        assert [event[figure] for event in one] == pytest.approx([event[figure] for event in two], rel=1e-4)
+    summaries = [json.loads((tmp_path / name / "eval/test/summary.json").read_text())["der"] for name in ("one", "two")]
+    assert summaries[0] == pytest.approx(summaries[1], abs=1e-2)
+
+
+def test_a_saved_model_hears_long_recordings(
+    trained: Path, voices: Path, command: Callable, tmp_path: Path
+) -> None:
+    samples = np.concatenate([soundfile.read(voices / f"v{n % 2:02d}" / f"{n % 5}.wav")[0] for n in range(16)])
+    soundfile.write(tmp_path / "long one.wav", samples, 16_000)
+    network, front_end, settings = load_diarizer(str(trained / "model"), num_speakers=2)
+    found = diarize(network, front_end, samples.astype(np.float32), settings)
+    assert {item.speaker for item in found} <= {"S1", "S2"}
+    status, said, _ = command(
+        "diarize",
+        trained,
+        tmp_path / "long one.wav",
+        "--speakers",
+        2,
+        "--rttm",
+        tmp_path / "o",
+        "--eaf",
+        tmp_path / "o",
+        "--textgrid",
+        tmp_path / "o",
+    )
+    assert status == 0
+    assert said == format_rttm({"long_one": found})
+    assert sorted(path.suffix for path in (tmp_path / "o").iterdir()) == [".TextGrid", ".eaf", ".rttm"]
+    assert (tmp_path / "o" / "long one.eaf").read_text().count("<ALIGNABLE_ANNOTATION") == len(found)
+
+
+def test_voices_of_one_chunk_are_never_one_person() -> None:
+    near = np.array([[1.0, 0.0], [1.0, 0.05], [0.0, 1.0], [0.98, 0.1]])
+    vectors = near / np.linalg.norm(near, axis=1, keepdims=True)
+    assert same_people(vectors, [0, 1, 1, 2], 0.5) == [0, 0, 1, 0]
+    assert same_people(vectors, [0, 0, 1, 2], 0.5)[:2] == [0, 1]
+    assert len(set(same_people(vectors, [0, 1, 1, 2], 0.5, num_speakers=3))) == 3
+    assert same_people(vectors[:1], [0], 0.5) == [0]
+
+
+def test_the_cheapest_order_is_that_of_all_orders() -> None:
+    costs = torch.rand(5, 3, 3, generator=torch.Generator().manual_seed(0))
+    cheapest, order = best_permutation(costs)
+    for clip in range(5):
+        sums = {p: sum(float(costs[clip, i, j]) for i, j in enumerate(p)) for p in itertools.permutations(range(3))}
+        best = min(sums, key=sums.__getitem__)
+        assert float(cheapest[clip]) == pytest.approx(sums[best])
+        assert tuple(order[clip].tolist()) == best
+
+
+def test_the_loss_does_not_mind_the_order_and_counts_each_clip_alone() -> None:
+    torch.manual_seed(0)
+    settings = {"hidden": 8, "layers": 1, "local_speakers": 2, "size": 4, "speakers": ["a", "b", "c"]}
+    head = DiarizationHead(1, 6, settings)
+    lengths = (7, 4)
+    said = head([torch.randn(11, 6) for _ in range(2)], lay_out(lengths))
+    active = (torch.rand(11, 2) < 0.5).float()
+    who = torch.tensor([[0, 2], [1, -1]])
+    loss = head.loss(said, active, who, lengths, 0.5)
+    torch.testing.assert_close(head.loss(said, active.flip(1), who.flip(1), lengths, 0.5), loss)
+    plain = head.loss(said, active, who, lengths, 0.0)
+    expected = sum(
+        min(
+            float(nn.functional.binary_cross_entropy_with_logits(logits, spoken[:, list(order)]))
+            for order in ((0, 1), (1, 0))
+        )
+        for logits, spoken in zip(said.logits.split(lengths), active.split(lengths), strict=True)
+    )
+    assert float(plain) == pytest.approx(expected, rel=1e-5)
+
+
+def test_company_changes_nothing() -> None:
+    torch.manual_seed(1)
+    settings = {"hidden": 8, "layers": 2, "local_speakers": 2, "size": 4, "speakers": ["a"]}
+    head = DiarizationHead(1, 6, settings).eval()
+    clips = [[torch.randn(length, 6) for _ in range(2)] for length in (9, 4, 6)]
+    together = head([torch.cat([clip[layer] for clip in clips]) for layer in range(2)], lay_out([9, 4, 6]))
+    alone = torch.cat([head(clip, lay_out([len(clip[0])])).logits for clip in clips])
+    torch.testing.assert_close(together.logits, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_labels_are_voices_and_bits() -> None:
+    active, who = unpack(torch.tensor([4, -1, 1, 3, 0, 2, 7, 2]), [5, 3], 2)
+    assert who.tolist() == [[4, -1], [2, 7]]
+    assert active.tolist() == [[1, 0], [1, 1], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"simulation__speakers": [2, 5]}, "more than four"),
+        ({"speaker_diarization__rttm": "x.rttm"}, "only one is given"),
+        ({"simulation__duration_s": 99.0}, "above batch.seconds_per_micro_batch"),
+        ({"data__root": "nowhere"}, "no folder nowhere"),
+        (
+            {"speaker_diarization__rttm": str(REPOSITORY / "README.md"), "speaker_diarization__recordings": "."},
+            "holds no SPEAKER line",
+        ),
+    ],
+)
+def test_faults_are_named(
+    change: dict[str, object], message: str, configured: Callable[..., DiarizationConfig]
+) -> None:
+    with pytest.raises(UserError, match=message):
+        speaker_diarization.run(configured("faulty", **change))
+
+
+def test_recordings_without_audio_are_named(configured: Callable[..., DiarizationConfig], tmp_path: Path) -> None:
+    (tmp_path / "x.rttm").write_text("SPEAKER m1 1 0 1 <NA> <NA> a <NA> <NA>\n")
+    change = {"speaker_diarization__rttm": str(tmp_path / "x.rttm"), "speaker_diarization__recordings": str(tmp_path)}
+    with pytest.raises(UserError, match="lacks 1 of 1 recordings"):
+        speaker_diarization.run(configured("lacking", **change))

@@ -1,0 +1,66 @@
+"""`unispeech-ft diarize MODEL AUDIO …`: who speaks when."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "Say who speaks when in recordings."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Prints RTTM; speakers are called S1, S2 … in the order in which they speak, anew in each recording. A file"
+        " that cannot be read does not stop the others; it is reported at the end."
+    )
+    parser.add_argument("model", metavar="MODEL", help="run directory or model folder of a diarization")
+    parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
+    parser.add_argument("--speakers", type=int, metavar="N", help="how many speak in each recording, where it is known")
+    parser.add_argument("--rttm", metavar="DIR", type=Path, help="also write RTTM files into DIR")
+    parser.add_argument(
+        "--textgrid", metavar="DIR", type=Path, help="also write Praat TextGrids, a tier for each speaker"
+    )
+    parser.add_argument("--eaf", metavar="DIR", type=Path, help="also write ELAN files, a tier for each speaker")
+    channel = "of recordings with several channels, take this one, from 0 (default: the mean of all)"
+    parser.add_argument("--channel", type=int, metavar="N", help=channel)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints the segments of each recording, and writes the files that are asked for."""
+    from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, read_audio
+    from unispeech_ft.errors import UserError, raise_all
+    from unispeech_ft.files import write_text
+    from unispeech_ft.models.loader import run_model
+    from unispeech_ft.scoring.diarization import format_rttm
+    from unispeech_ft.tasks.speaker_diarization.diarize import diarize, load_diarizer
+    from unispeech_ft.transcription.elan import write_eaf
+    from unispeech_ft.transcription.textgrid import output_paths, write_tiers
+    from unispeech_ft.transcription.transcripts import audio_files
+
+    if options.speakers is not None and options.speakers < 1:
+        raise UserError(f"--speakers {options.speakers} is no number of people", remedy="give 1 or more")
+    files, faults = audio_files(options.audio)
+    kinds = [(options.rttm, ".rttm"), (options.textgrid, ".TextGrid"), (options.eaf, ".eaf")]
+    places = {ending: output_paths(folder, options.audio, files, ending) for folder, ending in kinds if folder}
+    network, front_end, settings = load_diarizer(run_model(options.model), options.speakers)
+    for number, file in enumerate(files):
+        try:
+            samples = read_audio(file, options.channel)
+        except BadClip as error:
+            faults.append(UserError(f"{file}: {error}", remedy="convert it, or take it out"))
+            continue
+        segments = diarize(network, front_end, samples, settings)
+        text = format_rttm({file.stem.replace(" ", "_"): segments})
+        print(text, end="", flush=True)
+        names = list(dict.fromkeys(item.speaker for item in segments))
+        tiers = {name: [(i.start_s, i.end_s, name) for i in segments if i.speaker == name] for name in names}
+        duration_s = len(samples) / SAMPLE_RATE_HZ
+        for ending, paths in places.items():
+            paths[number].parent.mkdir(parents=True, exist_ok=True)
+            if ending == ".rttm":
+                write_text(paths[number], text)
+            elif ending == ".eaf":
+                write_eaf(paths[number], file, tiers)
+            else:
+                write_tiers(paths[number], duration_s, tiers)
+    raise_all(faults)
