@@ -59,12 +59,12 @@ def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
             "data.cache_dir": str(place / "cache"),
             "output_dir": str(place / name),
             "augmentation.speeds": [],
-            "simulation.conversations": 150,
+            "simulation.conversations": 200,
             "simulation.scored": 6,
             "simulation.duration_s": 4.0,
             "batch.seconds_per_update": 40,
             "batch.seconds_per_micro_batch": 20,
-            "schedule.updates": 120,
+            "schedule.updates": 200,
             "schedule.warmup": 4,
             "schedule.freeze_encoder_updates": 0,
             "optimizer.head_lr": 5e-3,
@@ -73,7 +73,7 @@ def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
             "speaker_diarization.size": 8,
             "speaker_diarization.speaker_loss": 0.03,
             "speaker_diarization.chunk_s": 4.0,
-            "evaluation.every_updates": 60,
+            "evaluation.every_updates": 100,
             "tracking.trackers": [],
         }
         return read_config(FILE, YAML, {**tiny, **{key.replace("__", "."): value for key, value in overrides.items()}})
@@ -83,7 +83,7 @@ def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 @pytest.fixture(scope="module")
 def trained(configured: Callable[..., DiarizationConfig]) -> Path:
-    config = configured("voices", checkpointing__every_updates=60, checkpointing__keep_last=3)
+    config = configured("voices", checkpointing__every_updates=160, checkpointing__keep_last=3)
     speaker_diarization.run(config)
     return Path(config.output_dir)
 
@@ -103,7 +103,7 @@ def test_it_learns_and_its_figures_follow_from_its_files(trained: Path) -> None:
 
 
 def test_a_run_resumes_to_the_same_weights(configured: Callable[..., DiarizationConfig], trained: Path) -> None:
-    again = configured("again", checkpointing__every_updates=60, resume=f"{trained}/checkpoints/update-000060")
+    again = configured("again", checkpointing__every_updates=160, resume=f"{trained}/checkpoints/update-000160")
     speaker_diarization.run(again)
     files = [folder / "model" / "model.safetensors" for folder in (trained, Path(again.output_dir))]
     assert files[0].read_bytes() == files[1].read_bytes()
