@@ -75,6 +75,9 @@ def test_no_command_is_forgotten():
         recipe,
         pretrain,
         classify,
+        "python recipes/speaker_",
+        "unispeech-ft verify-speakers",
+        "unispeech-ft diarize",
         launch,
         "unispeech-ft transcribe",
         *("unispeech-ft push", "unispeech-ft verify", "unispeech-ft export"),
@@ -116,6 +119,24 @@ def test_classification_command(here):
     said = run([*command("python recipes/audio_classification.py"), *small], here)
     assert "test accuracy" in said
     assert (here / "runs" / "audio_classification" / "model" / "config.json").is_file()
+
+
+def test_speaker_commands(here):
+    for speaker, pitch_hz in enumerate(100 * 1.15 ** np.arange(12)):
+        folder = here / "speakers" / "abcdefghijkl"[speaker]
+        folder.mkdir(parents=True)
+        for number in range(3):
+            tone = 0.2 * np.sin(2 * np.pi * pitch_hz * np.arange(10_000 + 100 * number) / 16_000)
+            soundfile.write(folder / f"{number}.wav", tone, 16_000)
+    small = ["--model.from_scratch", "true", *TINY, "--schedule.updates", "2", "--schedule.warmup", "0"]
+    said = run([*command("python recipes/speaker_verification.py"), *small], here)
+    assert "test EER" in said
+    assert "speakers/a/1.wav\tspeakers/b/1.wav" in run(command("unispeech-ft verify-speakers"), here)
+    few = ["--simulation.conversations", "8", "--simulation.scored", "2", "--simulation.duration_s", "2"]
+    said = run([*command("python recipes/speaker_diarization.py"), *small, *few], here)
+    assert "test DER" in said
+    run(command("unispeech-ft diarize"), here)
+    assert (here / "runs" / "who" / "1.rttm").is_file()
 
 
 def test_own_speech_commands(here, spoken_corpus):
