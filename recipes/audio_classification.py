@@ -20,16 +20,16 @@ from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.labelled import describe_clips, open_clips
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
-from unispeech_ft.models.feature_cache import open_features
 from unispeech_ft.runs.directory import open_run, reserved
 from unispeech_ft.runs.dry_run import disk_lines
 from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
 from unispeech_ft.tasks.audio_classification.evaluate import Summary
 from unispeech_ft.tasks.audio_classification.export import score_and_export
 from unispeech_ft.tasks.audio_classification.model import build_classifier
-from unispeech_ft.tasks.audio_classification.task import AudioClassificationTask, label_source
+from unispeech_ft.tasks.audio_classification.task import AudioClassificationTask, label_source, open_stores
 from unispeech_ft.training import launch
 from unispeech_ft.training.loop import train
+from unispeech_ft.training.sweep import sweep
 
 
 def main() -> None:
@@ -52,15 +52,13 @@ def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
     clips = clips.augmented(config.augmentation, config.seed)
     built = build_classifier(config, clips.classes)
     place(built.model, accelerator.device, config.model, config.training)
-    features = {
-        split: open_features(
-            part.audio, part.rows, built.front_end, config.data.cache_folder, config.training, accelerator, split
-        )
-        for split, part in clips.splits.items()
-    }
+    features = open_stores(config, built, clips, accelerator)
     task = AudioClassificationTask(config, built, clips, features, accelerator)
     checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
-    train(task, config, accelerator, checkpoint)
+    if config.probe.enabled:
+        sweep(task, config, config.probe, accelerator, checkpoint)
+    else:
+        train(task, config, accelerator, checkpoint)
     summaries = score_and_export(config, clips, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries

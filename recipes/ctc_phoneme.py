@@ -21,7 +21,7 @@ from unispeech_ft.data.speech import describe_speech, make_tokenizer, open_speec
 from unispeech_ft.errors import run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.kernels.install import place
-from unispeech_ft.models.build import build_model, frame_counter
+from unispeech_ft.models.build import as_probe, build_model, frame_counter
 from unispeech_ft.runs.directory import open_run, reserved
 from unispeech_ft.runs.dry_run import planned_lines
 from unispeech_ft.runs.seeds import report_seeds
@@ -31,6 +31,7 @@ from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
 from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
 from unispeech_ft.training import launch
 from unispeech_ft.training.loop import train
+from unispeech_ft.training.sweep import sweep
 
 
 def main() -> None:
@@ -59,12 +60,16 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
         return []
 
     built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
+    built = as_probe(built, config.seed) if config.probe.enabled else built
     place(built.model, accelerator.device, config.model, config.training)
     accelerator.print(f"head: {built.kept_rows} rows taken over from the base model, {built.fresh_rows} fresh")
     checkpoint = open_run(config, identity(config, speech.splits["train"]), speech.left_out, accelerator)
     features = all_features(speech.splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)
-    train(task, config, accelerator, checkpoint)
+    if config.probe.enabled:
+        sweep(task, config, config.probe, accelerator, checkpoint)
+    else:
+        train(task, config, accelerator, checkpoint)
     summaries = score_and_export(config, speech, built, tokenizer, features, accelerator)
     launch.finish(accelerator, last=last)
     push_if_asked(config, accelerator.is_main_process)

@@ -31,6 +31,7 @@ from unispeech_ft.tasks.speaker_diarization.speech import describe, simulate
 from unispeech_ft.tasks.speaker_diarization.task import SpeakerDiarizationTask, label_source
 from unispeech_ft.training import launch
 from unispeech_ft.training.loop import train
+from unispeech_ft.training.sweep import sweep
 
 
 def main() -> None:
@@ -60,8 +61,11 @@ def run(config: DiarizationConfig, *, last: bool = True) -> list[Summary]:
         for split, part in conversations.items()
     }
     task = SpeakerDiarizationTask(config, built, conversations, features, clips.classes, accelerator)
-    open_run(config, task.identity, clips.left_out, accelerator)
-    train(task, config, accelerator)
+    checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
+    if config.probe.enabled:
+        sweep(task, config, config.probe, accelerator, checkpoint)
+    else:
+        train(task, config, accelerator, checkpoint)
     summaries = score_and_export(config, conversations, recordings, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries

@@ -29,6 +29,7 @@ from unispeech_ft.tasks.speaker_verification.model import build_speaker_model
 from unispeech_ft.tasks.speaker_verification.task import SpeakerVerificationTask, label_source
 from unispeech_ft.training import launch
 from unispeech_ft.training.loop import train
+from unispeech_ft.training.sweep import sweep
 
 
 def main() -> None:
@@ -58,8 +59,11 @@ def run(config: SpeakerConfig, *, last: bool = True) -> list[Summary]:
         for split, part in clips.splits.items()
     }
     task = SpeakerVerificationTask(config, built, clips, features, accelerator)
-    open_run(config, task.identity, clips.left_out, accelerator)
-    train(task, config, accelerator)
+    checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
+    if config.probe.enabled:
+        sweep(task, config, config.probe, accelerator, checkpoint)
+    else:
+        train(task, config, accelerator, checkpoint)
     summaries = score_and_export(config, clips, trials, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries

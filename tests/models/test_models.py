@@ -23,6 +23,7 @@ from unispeech_ft.data.prepare import PreparedAudio, prepare_audio
 from unispeech_ft.data.row import Row, lay_out, row_of
 from unispeech_ft.data.utterances import Corpus, Utterance
 from unispeech_ft.errors import UserError
+from unispeech_ft.models import forward
 from unispeech_ft.models.build import BuiltModel, build_model
 from unispeech_ft.models.families import backbone
 from unispeech_ft.models.feature_cache import cache_features
@@ -300,7 +301,7 @@ def test_heavy_layer_drop_trains(kind: str, base_of: Callable[[str], Path], monk
         ran.append(list(range(3)) if layers is None else list(layers))
         return encode(model, row, layers=layers)
 
-    monkeypatch.setattr(ctc, "encode", noting)
+    monkeypatch.setattr(forward, "encode", noting)
     settings = {"model": {"base": str(base_of(kind)), "layerdrop": 0.8}, "schedule": {"freeze_encoder_updates": 0}}
     model = built(base_of(kind), model={"layerdrop": 0.8})
     task = task_of(model, **settings)

@@ -247,6 +247,50 @@ class SimulationConfig(Section):
         ]
 
 
+class ProbeConfig(Section):
+    """SUPERB's protocol: the encoder stays as it is; a light head learns from the weighted sum of all its layers."""
+
+    enabled: bool = False
+    lrs: tuple[Positive, ...] = Field(
+        (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7),
+        strict=False,
+        min_length=1,
+        description="a head is trained at each, and the validation split chooses; of equals the first",
+    )
+
+    def checks(self, run: RunConfig) -> list[Check]:
+        """What a probe bears in the rest of a configuration."""
+        faults = [
+            (
+                run.schedule.freeze_encoder_updates < run.schedule.updates,
+                f"schedule.freeze_encoder_updates ({run.schedule.freeze_encoder_updates}) is below schedule.updates"
+                f" ({run.schedule.updates})",
+                "set both to the same: the encoder of a probe stays frozen",
+            ),
+            (
+                run.model.layerdrop > 0 or run.mask.time_prob > 0 or run.mask.feature_prob > 0,
+                "model.layerdrop, mask.time_prob or mask.feature_prob is above 0",
+                "set all three to 0: a probe takes what the encoder says as it is",
+            ),
+            (
+                len(set(self.lrs)) < len(self.lrs),
+                "probe.lrs names a rate twice",
+                "name each once",
+            ),
+            (
+                run.optimizer.head_lr is not None,
+                "optimizer.head_lr is given",
+                "leave it out: probe.lrs are the rates of the head",
+            ),
+            (
+                isinstance(run.resume, str) and run.resume != "auto",
+                "resume names a folder",
+                "use true or auto: a probe goes on at the rate where it stood",
+            ),
+        ]
+        return [(self.enabled and wrong, what, f"{remedy} (probe.enabled)") for wrong, what, remedy in faults]
+
+
 class CheckpointingConfig(Section):
     """Full training states, for resuming."""
 

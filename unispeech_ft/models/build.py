@@ -3,7 +3,7 @@ the inventory at hand."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from unispeech_ft.models.families import (
 )
 from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.front_end import FrontEnd
+from unispeech_ft.models.layer_sum import LayerSumHead
 from unispeech_ft.models.loader import load_network, packaged, read_config, small_files
 from unispeech_ft.models.saving import waveform_extractor
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
@@ -209,6 +210,15 @@ def make_front_end(network: PreTrainedModel, data: DataConfig, folder: Path | No
 
     width = network.config.feature_projection_input_dim
     return FrontEnd(network, False, data.normalize_eps, SeamlessM4TFeatureExtractor(feature_size=width // 2, stride=2))
+
+
+def as_probe(built: BuiltModel, seed: int) -> BuiltModel:
+    """The model with SUPERB's head of phones on all its layers in the place of its own, which starts at random."""
+    network: Any = built.model
+    rows, config = network.lm_head.out_features, network.config
+    torch.manual_seed(seed)
+    network.lm_head = LayerSumHead(config.num_hidden_layers, config.hidden_size, rows)
+    return replace(built, kept_rows=0, fresh_rows=rows)
 
 
 def build_model(

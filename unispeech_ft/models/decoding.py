@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import evaluation_batches
 from unispeech_ft.data.row import row_of
-from unispeech_ft.models.forward import encode, head
+from unispeech_ft.models.forward import ctc_logits
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import Segment, segments
 from unispeech_ft.scoring.beam import Search
@@ -48,7 +48,7 @@ def frame_outputs(
     """Features `[T_i, F]` of some clips → what the head says of their own frames."""
     row = row_of(clips)
     with autocast():
-        logits = head(model, encode(model, row.to(model.device)))
+        logits = ctc_logits(model, row.to(model.device))
     return own_frames(logits, row.num_frames)
 
 

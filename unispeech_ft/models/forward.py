@@ -23,6 +23,7 @@ from unispeech_ft.kernels.rows import collect, spread
 from unispeech_ft.kernels.triton_there import runs_triton
 from unispeech_ft.models.families import backbone, reads_waveforms, shares_position_bias
 from unispeech_ft.models.fused_layers import can_fuse, copies_of, fused_layer
+from unispeech_ft.models.layer_sum import LayerSumHead
 from unispeech_ft.models.padded import frame_mask, kept_layers
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ def encode(model: PreTrainedModel, row: Row, *, layers: Sequence[int] | None = N
 def encode_layers(model: PreTrainedModel, row: Row) -> list[Tensor]:
     """A row of features → what enters each encoder layer and what the encoder gives, `layers + 1` times `[N, C]`.
 
-    Transformers calls them `hidden_states`.
+    Transformers calls them `hidden_states`; 5 takes the last before the norm behind the last layer, unless
+    `tie_last_hidden_states` stands in the configuration.
     """
     inputs: list[Tensor] = []
     last = _encode(model, row, None, inputs)
@@ -221,6 +223,27 @@ def head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Hidden states `[N, C]` → logits `[N, V]`, in float32 at least."""
     logits = _apply(model.lm_head, _drop(model.dropout, hidden))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def ctc_logits(
+    model: PreTrainedModel, row: Row, *, layers: Sequence[int] | None = None, encoder_trains: bool = False
+) -> Tensor:
+    """A row of features → logits `[N, V]` of the model's CTC head, in float32 at least.
+
+    Args:
+        layers: indices of the encoder layers that run; None for all, as a probe always has them.
+        encoder_trains: keep what a backward pass through the encoder needs.
+    """
+    probe: Any = model.lm_head
+    if isinstance(probe, LayerSumHead):
+        backbone(model).eval()
+        with torch.no_grad():
+            states = encode_layers(model, row)
+        logits: Tensor = probe(states)
+        return logits
+    with torch.set_grad_enabled(encoder_trains and torch.is_grad_enabled()):
+        hidden = encode(model, row, layers=layers)
+    return head(model, hidden)
 
 
 def has_kernel_for(logits: Tensor) -> bool:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BEST, AUTO = "best", "auto"
+# A probe keeps those of each learning rate in a folder `lr-RATE` of its run.
+OF_A_RATE = "lr-"
 WEIGHTS, STATE, PROGRESS, TASK_STATE = "model.pt", "state.pt", "progress.json", "task.json"
 # The keys of `Progress` in checkpoints before 2026-11-26, whose identity said less of a run.
 EARLIER_KEYS = {"task", "best_per"}
@@ -54,15 +56,18 @@ def identity_of(*said: object) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
+def _frozen(model: PreTrainedModel) -> set[str]:
+    """The names of the weights that stay as the base model has them: the extractor's, and of a probe the encoder's."""
+    return {name for name, tensor in model.named_parameters() if not tensor.requires_grad}
+
+
 def _trained(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The weights that a checkpoint holds.
 
     Raises:
         UserError: some are not finite numbers, so that nothing is written.
     """
-    frozen = {
-        name for name, tensor in model.named_parameters() if "feature_extractor" in name and not tensor.requires_grad
-    }
+    frozen = _frozen(model)
     trained = {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
     check_finite(trained, "the model cannot be saved")
     return trained
@@ -136,7 +141,7 @@ def bring_best(checkpoint: Path, checkpoints: Path) -> None:
 
 
 def load_weights(folder: Path, model: PreTrainedModel) -> None:
-    """Puts the weights of a checkpoint into the model; the frozen extractor stays as the base model has it.
+    """Puts the weights of a checkpoint into the model; what is frozen stays as the base model has it.
 
     Raises:
         UserError: they are damaged, of another model, or not finite.
@@ -151,7 +156,7 @@ def _put_weights(folder: Path, model: PreTrainedModel) -> None:
     weights = torch.load(folder / WEIGHTS, map_location=model.device, weights_only=True)
     check_finite(weights, str(folder))
     missing, unexpected = model.load_state_dict(weights, strict=False)
-    missing = [name for name in missing if "feature_extractor.conv_layers" not in name]
+    missing = sorted({*missing} - _frozen(model))
     if missing or unexpected:
         raise UserError(
             f"{folder} does not fit the model ({(missing + unexpected)[0]})", remedy="resume with its own YAML"
@@ -188,7 +193,8 @@ def find_checkpoint(output_dir: str, resume: bool | str) -> tuple[Path | None, l
         if fault := damage(folder):
             raise UserError(f"resume: {folder}: {fault}, so it cannot be read", remedy="name an older checkpoint")
         return folder, []
-    checkpoints = sorted_checkpoints(Path(output_dir) / "checkpoints")
+    places = [Path(output_dir), *sorted(Path(output_dir).glob(f"{OF_A_RATE}*"))]
+    checkpoints = [folder for place in places for folder in sorted_checkpoints(place / "checkpoints")]
     lines: list[str] = []
     for folder in reversed(checkpoints):
         fault = damage(folder)

@@ -8,7 +8,15 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from unispeech_ft.config.reading import ConfigFile
-from unispeech_ft.config.sections import AugmentationConfig, Check, Positive, Probability, RunConfig, Section
+from unispeech_ft.config.sections import (
+    AugmentationConfig,
+    Check,
+    Positive,
+    Probability,
+    ProbeConfig,
+    RunConfig,
+    Section,
+)
 
 
 class AudioClassificationConfig(Section):
@@ -51,12 +59,14 @@ class ClassifierConfig(RunConfig):
     output_dir: str = "runs/audio_classification"
     audio_classification: AudioClassificationConfig = AudioClassificationConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    probe: ProbeConfig = ProbeConfig()
 
     def checks(self) -> list[Check]:
         data = self.data
         return [
             *super().checks(),
             *self.augmentation.checks(),
+            *self.probe.checks(self),
             (
                 data.root is None,
                 "data.root is missing",
@@ -71,6 +81,11 @@ class ClassifierConfig(RunConfig):
                 data.train is None and (data.validation is not None or data.test is not None),
                 "data.validation or data.test is given without data.train",
                 "name the manifest of training as well",
+            ),
+            (
+                self.probe.enabled and self.audio_classification.crop_s is not None,
+                f"audio_classification.crop_s is {self.audio_classification.crop_s}",
+                "leave it out: a probe hears each clip once, whole",
             ),
             (
                 self.audio_classification.crop_s is None and data.max_duration_s > self.batch.seconds_per_micro_batch,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,8 @@ from unispeech_ft.data.row import Row, row_of
 from unispeech_ft.files import write_text
 from unispeech_ft.models.decoding import seconds_per_batch
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
-from unispeech_ft.models.forward import encode
+from unispeech_ft.models.forward import encode, encode_layers
+from unispeech_ft.models.layer_sum import weighted_sum
 from unispeech_ft.scoring import UtteranceScore
 from unispeech_ft.scoring.bootstrap import bootstrap_units, interval_text, percentile_interval
 
@@ -40,11 +41,24 @@ def classify(network: Any, row: Row, layers: Sequence[int] | None = None, *, enc
         encoder_trains: keep what a backward pass through the encoder needs.
     """
     with torch.set_grad_enabled(encoder_trains and torch.is_grad_enabled()):
-        hidden = encode(network, row, layers=layers)
+        sums_layers = network.config.use_weighted_layer_sum
+        states = encode_layers(network, row) if sums_layers else [encode(network, row, layers=layers)]
+    hidden = weighted_sum(states, network.layer_weights) if sums_layers else states[0]
     projected = network.projector(hidden)
     means = torch.stack([clip.mean(dim=0) for clip in projected.split(list(row.num_frames))])
     logits: Tensor = network.classifier(means)
     return logits.float()
+
+
+def classify_means(network: Any, row: Row) -> Tensor:
+    """What `classify` says of clips whose layer means (`models.layer_means`) stand in the row: the same, since the head
+    is linear up to its mean over time."""
+    means = row.features.view(len(row.num_frames), -1, network.config.hidden_size)
+    logits: Tensor = network.classifier(network.projector(weighted_sum(means.unbind(1), network.layer_weights)))
+    return logits.float()
+
+
+LogitsOf = Callable[[Any, Row], Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,10 +112,12 @@ def evaluate_clips(
     classes: Sequence[str],
     accelerator: Accelerator,
     separator: str | None = None,
+    logits_of: LogitsOf = classify,
 ) -> Evaluation:
     """Classifies the clips of a split, every process a part of them.
 
     Args:
+        logits_of: takes what the store holds of clips, `classify_means` their layer means.
         separator: between several labels; each label above an even chance is then recognised.
     """
     started = time.perf_counter()
@@ -112,7 +128,7 @@ def evaluate_clips(
     mine: list[tuple[int, list[str]]] = []
     for indices in batches[accelerator.process_index :: accelerator.num_processes]:
         with accelerator.autocast():
-            logits = classify(network, row_of([store.clip(index) for index in indices]).to(network.device))
+            logits = logits_of(network, row_of([store.clip(index) for index in indices]).to(network.device))
         if separator is None:
             found = [[classes[best]] for best in logits.argmax(dim=-1).tolist()]
         else:

@@ -19,6 +19,8 @@ from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
 from unispeech_ft.tasks.audio_classification.evaluate import (
     Evaluation,
     Summary,
+    classify,
+    classify_means,
     evaluate_clips,
     result_line,
     summarize,
@@ -79,11 +81,13 @@ def score_and_export(
     if (output / "checkpoints" / BEST).is_dir():
         load_weights(output / "checkpoints" / BEST, built.model)
     separator, classes = clips.separator, clips.classes
+    logits_of = classify_means if config.probe.enabled else classify
     summaries: dict[Split, Summary] = {}
     for split, store in features.items():
         if split == "train":
             continue
-        found = evaluate_clips(built.model, clips.splits[split], store, classes, accelerator, separator)
+        part = clips.splits[split]
+        found = evaluate_clips(built.model, part, store, classes, accelerator, separator, logits_of=logits_of)
         if accelerator.is_main_process:
             summaries[split] = summarize(found, classes, model=str(output / "model"), split=split, separator=separator)
             write_evaluation(output / "eval" / split, found, summaries[split])

@@ -21,7 +21,7 @@ from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.loader import load_network
 from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
 
-HEAD = ("projector.", "classifier.")
+HEAD = ("projector.", "classifier.", "layer_weights")
 
 
 def build_classifier(run: ClassifierConfig, classes: Sequence[str]) -> BuiltModel:
@@ -45,6 +45,12 @@ def build_classifier(run: ClassifierConfig, classes: Sequence[str]) -> BuiltMode
     several = run.audio_classification.separator is not None
     config.problem_type = "multi_label_classification" if several else "single_label_classification"
     config.label2id = {name: row for row, name in enumerate(classes)}
+    config.use_weighted_layer_sum = config.use_weighted_layer_sum or run.probe.enabled
+    if config.use_weighted_layer_sum:
+        if model.layerdrop > 0:
+            raise UserError(f"model.layerdrop is {model.layerdrop}", remedy="set it to 0: this head reads all layers")
+        # Else Transformers 5 sums what the last layer gives before the encoder's own norm, unlike 4 and SUPERB.
+        config.tie_last_hidden_states = True
     torch.manual_seed(run.seed)
     options = {"ignore_mismatched_sizes": True}
     network: Any
@@ -57,6 +63,12 @@ def build_classifier(run: ClassifierConfig, classes: Sequence[str]) -> BuiltMode
             Classifier, str(model.base), config, heads=HEAD, revision=model.revision, options=options
         )
         fresh = len(classes) if missing else 0
+    if run.probe.enabled:
+        torch.manual_seed(run.seed)
+        torch.nn.init.zeros_(network.layer_weights)
+        network.projector.reset_parameters()
+        network.classifier.reset_parameters()
+        fresh = len(classes)
     network.config.layerdrop = 0.0
     if model.gradient_checkpointing:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -16,9 +16,10 @@ from unispeech_ft.data.collate import Batch, TrainingSet
 from unispeech_ft.data.labelled import Clips, LabelSource, labels_of
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
-from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
+from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore, open_features
+from unispeech_ft.models.layer_means import open_layer_means
 from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
-from unispeech_ft.tasks.audio_classification.evaluate import classify, evaluate_clips, uar
+from unispeech_ft.tasks.audio_classification.evaluate import classify, classify_means, evaluate_clips, uar
 from unispeech_ft.tasks.audio_classification.model import HEAD
 from unispeech_ft.training.checkpoint import identity_of
 from unispeech_ft.training.planned import FineTuning
@@ -35,6 +36,22 @@ def identity(config: ClassifierConfig, clips: Clips) -> str:
     train = clips.splits["train"]
     normalised = [config.data.normalize, config.data.normalize_eps]
     return identity_of(config.seed, *said, normalised, train.ids, train.labels, train.num_samples.tolist())
+
+
+def open_stores(
+    config: ClassifierConfig, built: BuiltModel, clips: Clips, accelerator: Accelerator
+) -> dict[Split, FeatureStore | ComputedFeatures]:
+    """What the network takes of the clips of every split: features, or of a probe the means of all layers."""
+    cache = config.data.cache_folder
+    found: dict[Split, FeatureStore | ComputedFeatures] = {}
+    for split, part in clips.splits.items():
+        if config.probe.enabled:
+            found[split] = open_layer_means(built.front_end, part.audio, part.rows, cache, accelerator, split)
+        else:
+            found[split] = open_features(
+                part.audio, part.rows, built.front_end, cache, config.training, accelerator, split
+            )
+    return found
 
 
 def label_source(config: ClassifierConfig) -> LabelSource:
@@ -80,6 +97,7 @@ class AudioClassificationTask(FineTuning):
         super().__init__(config, built.model, HEAD, plan, training_set, accelerator, train.ids)
         self.identity = identity(config, clips)
         self.classes, self.features, self.separator = list(rows), features, separator
+        self.of_means = config.probe.enabled
         self.validation = clips.splits.get("validation")
         self.can_score = self.validation is not None
         even = config.audio_classification.class_weights == "none"
@@ -94,8 +112,11 @@ class AudioClassificationTask(FineTuning):
     def loss(self, update: int, micro_batch: Batch) -> SummedLoss:
         """Σ cross-entropy of one micro-batch."""
         with self.accelerator.autocast():
-            trains = not self.is_frozen(update)
-            logits = classify(self.network, micro_batch.row, self.layers(update), encoder_trains=trains)
+            if self.of_means:
+                logits = classify_means(self.network, micro_batch.row)
+            else:
+                trains = not self.is_frozen(update)
+                logits = classify(self.network, micro_batch.row, self.layers(update), encoder_trains=trains)
         if self.separator is None:
             loss = nn.functional.cross_entropy(logits, micro_batch.labels, self.class_weights, reduction="sum")
         else:
@@ -111,7 +132,13 @@ class AudioClassificationTask(FineTuning):
         if self.validation is None:
             raise ValueError("there is no validation split")
         found = evaluate_clips(
-            self.network, self.validation, self.features["validation"], self.classes, self.accelerator, self.separator
+            self.network,
+            self.validation,
+            self.features["validation"],
+            self.classes,
+            self.accelerator,
+            self.separator,
+            logits_of=classify_means if self.of_means else classify,
         )
         values = {"accuracy": found.accuracy, "uar": uar(found.scores), "seconds": round(found.seconds, 3)}
         return Score(values, 1 - found.accuracy, f"validation accuracy {100 * found.accuracy:.2f} %")

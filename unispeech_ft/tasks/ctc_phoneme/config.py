@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from unispeech_ft.config.reading import ConfigFile, read_config
-from unispeech_ft.config.sections import Check, HubConfig, PhonemesConfig, RunConfig
+from unispeech_ft.config.sections import Check, HubConfig, PhonemesConfig, ProbeConfig, RunConfig
 
 
 class CtcPhonemeConfig(RunConfig):
@@ -18,6 +18,7 @@ class CtcPhonemeConfig(RunConfig):
 
     phonemes: PhonemesConfig = PhonemesConfig()
     hub: HubConfig = HubConfig()
+    probe: ProbeConfig = ProbeConfig()
 
     def keys_of_one_run(self) -> list[str]:
         return [*super().keys_of_one_run(), *(["hub.push"] if self.hub.push else [])]
@@ -26,6 +27,12 @@ class CtcPhonemeConfig(RunConfig):
         data, phonemes = self.data, self.phonemes
         return [
             *super().checks(),
+            *self.probe.checks(self),
+            (
+                self.probe.enabled and self.hub.push,
+                "hub.push is true",
+                "leave it out: a probe is a measurement and leaves no model (probe.enabled)",
+            ),
             (
                 data.root is None and not (self.dry_run and data.splits != "release"),
                 "data.root is missing",

@@ -44,6 +44,8 @@ def score_and_export(
 ) -> list[Summary]:
     """Scores validation and test with the best weights, writes results and model folder, and prints the outcome.
 
+    A probe leaves no model.
+
     Returns:
         The summaries of the scored splits; on other processes than the first, none.
     """
@@ -73,7 +75,10 @@ def score_and_export(
             )
             if split == "test":
                 accelerator.print("\n" + "\n".join(result_lines(evaluation, summaries[split], floor=floor)))
-    if accelerator.is_main_process:
+    if config.probe.enabled:
+        # Neither Transformers nor our own commands have a place for its head.
+        accelerator.print(f"results: {output / 'eval'}; a probe of phones is a measurement and leaves no model")
+    elif accelerator.is_main_process:
         facts = training_facts(config, speech, built, tokenizer)
         write_text(output / TRAINING, to_json(facts))
         evidence = Evidence(config, read_json(output / ENVIRONMENT, Environment), facts, summaries, scores)

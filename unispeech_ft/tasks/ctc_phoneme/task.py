@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
-
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore, open_features
-from unispeech_ft.models.forward import ctc_loss_sum, encode, head
+from unispeech_ft.models.forward import ctc_logits, ctc_loss_sum
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
@@ -103,9 +101,8 @@ class CtcPhonemeTask(FineTuning):
     def loss(self, update: int, micro_batch: Batch) -> SummedLoss:
         """Σ CTC of one micro-batch. While frozen, nothing of the encoder is kept for a backward pass."""
         with self.accelerator.autocast():
-            with torch.set_grad_enabled(not self.is_frozen(update)):
-                hidden = encode(self.network, micro_batch.row, layers=self.layers(update))
-            logits = head(self.network, hidden)
+            trains = not self.is_frozen(update)
+            logits = ctc_logits(self.network, micro_batch.row, layers=self.layers(update), encoder_trains=trains)
         blank = self.network.config.pad_token_id
         loss = ctc_loss_sum(logits, micro_batch.row.layout, micro_batch.labels, micro_batch.num_labels, blank)
         return SummedLoss(loss, len(micro_batch.num_labels))

@@ -15,6 +15,7 @@ from unispeech_ft.config.sections import (
     Positive,
     PositiveCount,
     Probability,
+    ProbeConfig,
     RunConfig,
     Section,
     SimulationConfig,
@@ -64,6 +65,7 @@ class DiarizationConfig(RunConfig):
     speaker_diarization: SpeakerDiarizationConfig = SpeakerDiarizationConfig()
     simulation: SimulationConfig = SimulationConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    probe: ProbeConfig = ProbeConfig()
 
     def checks(self) -> list[Check]:
         data, own = self.data, self.speaker_diarization
@@ -71,6 +73,7 @@ class DiarizationConfig(RunConfig):
         return [
             *super().checks(),
             *self.augmentation.checks(),
+            *self.probe.checks(self),
             *self.simulation.checks(),
             (
                 data.root is None,

@@ -16,6 +16,7 @@ from unispeech_ft.config.sections import (
     Positive,
     PositiveCount,
     Probability,
+    ProbeConfig,
     RunConfig,
     Section,
 )
@@ -63,12 +64,14 @@ class SpeakerConfig(RunConfig):
     output_dir: str = "runs/speaker_verification"
     speaker_verification: SpeakerVerificationConfig = SpeakerVerificationConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    probe: ProbeConfig = ProbeConfig()
 
     def checks(self) -> list[Check]:
         data, own = self.data, self.speaker_verification
         return [
             *super().checks(),
             *self.augmentation.checks(),
+            *self.probe.checks(self),
             (
                 data.root is None,
                 "data.root is missing",
