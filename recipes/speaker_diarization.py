@@ -60,8 +60,8 @@ def run(config: DiarizationConfig, *, last: bool = True) -> list[Summary]:
         for split, part in conversations.items()
     }
     task = SpeakerDiarizationTask(config, built, conversations, features, clips.classes, accelerator)
-    open_run(config, task.identity, clips.left_out, accelerator)
-    train(task, config, accelerator)
+    checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
+    train(task, config, accelerator, checkpoint)
     summaries = score_and_export(config, conversations, recordings, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries

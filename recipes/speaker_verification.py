@@ -58,8 +58,8 @@ def run(config: SpeakerConfig, *, last: bool = True) -> list[Summary]:
         for split, part in clips.splits.items()
     }
     task = SpeakerVerificationTask(config, built, clips, features, accelerator)
-    open_run(config, task.identity, clips.left_out, accelerator)
-    train(task, config, accelerator)
+    checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
+    train(task, config, accelerator, checkpoint)
     summaries = score_and_export(config, clips, trials, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries
