@@ -35,7 +35,7 @@ def run(tmp_path: Path, kind: str, precision: Any, name: str, **overrides: str) 
     ours = Ours(setting, quiet_accelerator(setting))
     config = setting.config()
     task = ours.task(config)
-    train(task, config, ours.accelerator)
+    train(task, config, ours.accelerator, None)
     return ours, task
 
 

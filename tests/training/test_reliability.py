@@ -99,7 +99,7 @@ def config_of(folder: Path, updates: int, *, fused: bool = True, max_bad_updates
 def trained(folder: Path, values: Mapping[int, float], updates: int = 8, **options: Any) -> dict[str, Tensor]:
     task = Numbers(values)
     folder.mkdir(parents=True, exist_ok=True)
-    train(task, config_of(folder, updates, **options), Accelerator(cpu=True))
+    train(task, config_of(folder, updates, **options), Accelerator(cpu=True), None)
     return task.network.state_dict()
 
 
@@ -153,7 +153,7 @@ def test_a_scale_of_fp16_that_was_too_high_is_no_fault(tmp_path: Path, capsys: p
     accelerator.native_amp = True
     accelerator.state._mixed_precision = "fp16"
     task = Numbers({3: 1e34, 4: float("nan")})
-    train(task, config_of(tmp_path, 8, max_bad_updates=2), accelerator)
+    train(task, config_of(tmp_path, 8, max_bad_updates=2), accelerator, None)
     reasons = {event["update"]: event["reason"] for event in read(tmp_path, "left_out")}
     assert list(reasons) == [4, 5]
     assert "scale of fp16" in reasons[4]
@@ -182,7 +182,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     with torch.no_grad():
         task.network.weight[0, 0] = float("nan")
     with pytest.raises(UserError, match="not finite"):
-        train(task, config_of(tmp_path, 2), Accelerator(cpu=True))
+        train(task, config_of(tmp_path, 2), Accelerator(cpu=True), None)
     assert list(tmp_path.rglob("model.pt")) == []
 
 

@@ -92,7 +92,7 @@ class _Run:
             save_checkpoint(checkpoints, self.task.network, self.optimizer, scaler, progress, own, keep)
 
 
-def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkpoint: Path | None = None) -> Progress:
+def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkpoint: Path | None) -> Progress:
     """Trains to the last update, or until the validation error has stopped falling (`evaluation.patience`).
 
     Writes metrics.jsonl and checkpoints below `output_dir`; `checkpoints/best` holds the weights with the lowest

@@ -39,7 +39,7 @@ def choose(found: Mapping[float, Progress]) -> float:
 
 
 def sweep(
-    task: Task[Batch], config: RunConfig, probe: ProbeConfig, accelerator: Accelerator, checkpoint: Path | None = None
+    task: Task[Batch], config: RunConfig, probe: ProbeConfig, accelerator: Accelerator, checkpoint: Path | None
 ) -> None:
     """Trains `task.head` alone at each of `probe.lrs`, in `output_dir/lr-RATE`.
 

@@ -121,6 +121,7 @@ def test_a_run_resumes_to_the_same_weights(configured: Callable[..., ClassifierC
         "again", checkpointing__every_updates=20, resume=f"{checkpointed.output_dir}/checkpoints/update-000020"
     )
     audio_classification.run(again)
+    assert json.loads((Path(again.output_dir) / "metrics.jsonl").read_text().splitlines()[0])["update"] == 21
     weights = [
         (Path(config.output_dir) / "model" / "model.safetensors").read_bytes() for config in (checkpointed, again)
     ]

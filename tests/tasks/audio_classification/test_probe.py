@@ -119,7 +119,7 @@ def test_cached_means_train_the_head_that_full_training_does(configured: Configu
         before = {name: tensor.clone() for name, tensor in backbone(built.model).state_dict().items()}
         stores = task.open_stores(here, built, clips, accelerator)
         fitted = task.AudioClassificationTask(here, built, clips, stores, accelerator)
-        train(fitted, here, accelerator)
+        train(fitted, here, accelerator, None)
         assert all(torch.equal(before[name], tensor) for name, tensor in backbone(built.model).state_dict().items())
         trained.append(head_of(built.model))
     start = head_of(opened(config)[1].model)

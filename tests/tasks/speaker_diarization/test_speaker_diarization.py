@@ -105,6 +105,7 @@ def test_it_learns_and_its_figures_follow_from_its_files(trained: Path) -> None:
 def test_a_run_resumes_to_the_same_weights(configured: Callable[..., DiarizationConfig], trained: Path) -> None:
     again = configured("again", checkpointing__every_updates=160, resume=f"{trained}/checkpoints/update-000160")
     speaker_diarization.run(again)
+    assert events(Path(again.output_dir))[0]["update"] == 161
     files = [folder / "model" / "model.safetensors" for folder in (trained, Path(again.output_dir))]
     assert files[0].read_bytes() == files[1].read_bytes()
 

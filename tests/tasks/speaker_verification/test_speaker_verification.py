@@ -118,6 +118,7 @@ def test_the_folder_holds_an_encoder_for_plain_transformers_and_compares_recordi
 def test_a_run_resumes_to_the_same_weights(configured: Callable[..., SpeakerConfig], trained: Path) -> None:
     again = configured("again", checkpointing__every_updates=20, resume=f"{trained}/checkpoints/update-000020")
     speaker_verification.run(again)
+    assert events(Path(again.output_dir))[0]["update"] == 21
     files = [folder / "model" / "model.safetensors" for folder in (trained, Path(again.output_dir))]
     assert files[0].read_bytes() == files[1].read_bytes()
 
