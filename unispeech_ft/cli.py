@@ -28,6 +28,7 @@ from unispeech_ft.commands import (
     ngram,
     phonemize,
     push,
+    superb,
     transcribe,
     verify,
     verify_speakers,
@@ -88,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     diarize.add_options(command("diarize", diarize.run, diarize.SUMMARY))
     verify_speakers.add_options(command("verify-speakers", verify_speakers.run, verify_speakers.SUMMARY))
     export.add_options(command("export", export.run, export.SUMMARY))
+    superb.add_options(command("superb", superb.run, superb.SUMMARY))
     return parser
 
 
@@ -98,7 +100,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             overrides, words, override_faults = parse_overrides(given, dotted=True)
             parser = build_parser()
             options = _parse(parser, words)
-            if overrides and options.run not in (align.run, evaluate.run, verify.run, audit.run, ngram.run):
+            if overrides and options.run not in (align.run, evaluate.run, verify.run, audit.run, ngram.run, superb.run):
                 parser.error(f"unrecognized arguments: {' '.join(f'--{key}' for key in overrides)}")
             raise_all(override_faults)
             options.overrides = overrides

@@ -255,7 +255,8 @@ class ProbeConfig(Section):
         (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7),
         strict=False,
         min_length=1,
-        description="a head is trained at each, and the validation split chooses; of equals the first",
+        description="in the place of optimizer.lr and head_lr: a head is trained at each, and the validation split"
+        " chooses; of equals the first",
     )
 
     def checks(self, run: RunConfig) -> list[Check]:
@@ -276,11 +277,6 @@ class ProbeConfig(Section):
                 len(set(self.lrs)) < len(self.lrs),
                 "probe.lrs names a rate twice",
                 "name each once",
-            ),
-            (
-                run.optimizer.head_lr is not None,
-                "optimizer.head_lr is given",
-                "leave it out: probe.lrs are the rates of the head",
             ),
             (
                 isinstance(run.resume, str) and run.resume != "auto",

@@ -258,7 +258,6 @@ def test_padding_and_company_change_no_mean(configured: Configured, accelerator:
         ({"probe__lrs": [1e-2, 1e-2]}, "names a rate twice"),
         ({"probe__lrs": []}, r"probe\.lrs"),
         ({"probe__lrs": "fast"}, r"probe\.lrs"),
-        ({"optimizer__head_lr": 1e-3}, "rates of the head"),
         ({"resume": "runs/x"}, "resume names a folder"),
         ({"audio_classification__crop_s": 1.0}, "hears each clip once"),
     ],
