@@ -90,7 +90,7 @@ def test_what_has_data_is_probed_and_told_in_one_table(
 
 
 def test_published_figures_stand_apart_from_measured_ones() -> None:
-    lines = table("microsoft/wavlm-base-plus", [("ks", "12.34 (10.00–15.00)"), ("sd", "no test split")])
+    lines = table("microsoft/wavlm-base-plus", [("ks", "0.01", "12.34 (10.00–15.00)"), ("sd", "0.1", "no test split")])
     assert "measured here, %  " in lines[0]
     assert lines[0].endswith("published, not measured here, %")
     assert lines[1].split()[-1] == "96.69"

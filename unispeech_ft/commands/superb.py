@@ -46,10 +46,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Reads every configuration, then probes one task after the other, and prints one table."""
+    import json
     from importlib import import_module
 
     from unispeech_ft.errors import UserError, raise_all
     from unispeech_ft.runs.directory import reserved
+    from unispeech_ft.training.sweep import SWEEP
 
     output = options.output or Path("runs/superb") / Path(options.model.replace(":", "/")).name
     configs: dict[str, RunConfig] = {}
@@ -70,7 +72,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"== {task}")
         with reserved(config):
             summaries = import_module(f"unispeech_ft.recipes.{TASKS[task].recipe}").run(config, last=False)
-        rows.append((task, _measured(summaries, TASKS[task].figure)))
+        chosen = json.loads((Path(config.output_dir) / SWEEP).read_text(encoding="utf-8"))["chosen_lr"]
+        rows.append((task, f"{chosen:g}", _measured(summaries, TASKS[task].figure)))
     print("\n".join(["", *table(options.model, rows)]))
 
 
@@ -117,11 +120,18 @@ def published(model: str) -> dict[str, str]:
     return next((dict(zip(head, row, strict=True)) for row in rows if row[0] == model), {})
 
 
-def table(model: str, rows: list[tuple[str, str]]) -> list[str]:
-    """One line a task: what was measured, and beside it the published figure where there is one."""
+def table(model: str, rows: list[tuple[str, str, str]]) -> list[str]:
+    """One line a task: the rate that validation chose, what was measured, and the published figure where there is one.
+
+    Args:
+        rows: task, rate, and figure of the test split.
+    """
     known = published(model)
-    lines = [("task", "figure", "measured here, %", *(["published, not measured here, %"] if known else []))]
-    lines += [(task, TASKS[task].figure, found, *([known[task]] if known else [])) for task, found in rows]
+    lines = [["task", "figure", "rate", "measured here, %"]]
+    lines += [[task, TASKS[task].figure, rate, found] for task, rate, found in rows]
+    if known:
+        beside = ["published, not measured here, %", *(known[task] for task, *_ in rows)]
+        lines = [[*line, cell] for line, cell in zip(lines, beside, strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     said = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return [*said, *(["published figures are of SUPERB's own data; on other data they say nothing"] if known else [])]

@@ -182,6 +182,14 @@ def test_validation_chooses_and_each_rate_is_told(probed: Path, capfd: pytest.Ca
     assert 1 - validation["accuracy"] == pytest.approx(errors[found["chosen_lr"]])
 
 
+def test_a_rate_knows_nothing_of_those_before_it(probed: Path, configured: Configured) -> None:
+    config = configured("alone", probe__lrs=[1e-3])
+    audio_classification.run(config)
+    folders = [place / "lr-0.001" / "checkpoints" / "best" / "model.pt" for place in (probed, Path(config.output_dir))]
+    first, second = (torch.load(folder) for folder in folders)
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 def choice_and_weights(config: ClassifierConfig) -> tuple[str, bytes]:
     audio_classification.run(config)
     output = Path(config.output_dir)
