@@ -187,7 +187,7 @@ def test_the_channel_is_obeyed_and_strangers_are_told(
     with pytest.raises(UserError, match="channel 1 is asked for"):
         open_clips(config.data, label_source(config), Turns())
     (folders / "low" / "x.voc").touch()
-    assert "1 × .voc" in list_clips(config.data, config.audio_classification).notes[0]
+    assert "1 × .voc" in list_clips(config.data, label_source(config)).notes[0]
 
 
 def test_one_class_alone_is_refused(tmp_path: Path, configured: Callable[..., ClassifierConfig]) -> None:
