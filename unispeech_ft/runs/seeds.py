@@ -22,8 +22,8 @@ def summarize_seeds(
         figure: the name of a fraction in them.
 
     Returns:
-        `seeds`, `runs` (folders), and `splits`: by name, the figure (fractions, in the order of the seeds), `mean`, `sd`
-        (of a sample, divisor n - 1; None for a single seed). A figure unknown in one run is unknown in all.
+        `seeds`, `runs` (folders), and `splits`: by name, the figure (fractions, in the order of the seeds), `mean` and
+        `sd` (of a sample, divisor n - 1; None for a single seed). A figure unknown in one run is unknown in all.
     """
     splits: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(str(summary.split) for run in summaries for summary in run):
