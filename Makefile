@@ -29,7 +29,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long and not slow and not gpu'
 
 long-test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist load -m long
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 slow-test: $(READY)
 	$(BIN)/python -m pytest
