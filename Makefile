@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: demo test slow-test style types check clean
+.PHONY: demo test long-test slow-test style types check clean
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,7 +26,10 @@ demo: $(READY) data/demo/synthetic_corpus.json
 	@$(BIN)/unispeech-ft compare runs/demo_from_scratch runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long and not slow and not gpu'
+
+long-test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 slow-test: $(READY)
 	$(BIN)/python -m pytest

@@ -22,6 +22,7 @@ from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.runs.directory import open_run, reserved
 from unispeech_ft.runs.dry_run import disk_lines
+from unispeech_ft.runs.seeds import report_seeds
 from unispeech_ft.tasks.audio_classification.config import FILE, ClassifierConfig
 from unispeech_ft.tasks.audio_classification.evaluate import Summary
 from unispeech_ft.tasks.audio_classification.export import score_and_export
@@ -34,9 +35,12 @@ from unispeech_ft.training.sweep import sweep
 
 def main() -> None:
     configs = read_configs(FILE, sys.argv[1:])
+    summaries = []
     for config in configs:
         with reserved(config):
-            run(config, last=config is configs[-1])
+            summaries.append(run(config, last=config is configs[-1]))
+    if len(configs) > 1 and all(summaries):
+        report_seeds(configs, summaries, "accuracy", "accuracy")
 
 
 def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:

@@ -23,6 +23,7 @@ from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
 from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.seeds import report_seeds
 from unispeech_ft.tasks.speaker_diarization.config import FILE, DiarizationConfig
 from unispeech_ft.tasks.speaker_diarization.evaluate import Summary
 from unispeech_ft.tasks.speaker_diarization.export import open_recordings, score_and_export
@@ -36,9 +37,12 @@ from unispeech_ft.training.sweep import sweep
 
 def main() -> None:
     configs = read_configs(FILE, sys.argv[1:])
+    summaries = []
     for config in configs:
         with reserved(config):
-            run(config, last=config is configs[-1])
+            summaries.append(run(config, last=config is configs[-1]))
+    if len(configs) > 1 and all(summaries):
+        report_seeds(configs, summaries, "der", "DER")
 
 
 def run(config: DiarizationConfig, *, last: bool = True) -> list[Summary]:

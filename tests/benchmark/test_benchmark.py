@@ -97,6 +97,7 @@ def test_the_recipes_hours_follow_from_both_phases() -> None:
     assert recipe_hours(training, frozen) == pytest.approx((18_000 * 250 / 250 + 2_000 * 250 / 1000) / 3600)
 
 
+@pytest.mark.long
 def test_the_script_prints_json_with_the_ratios() -> None:
     few = ["--utterances", "8", "--seconds-per-update", "8", "--rounds", "1", "--updates", "1", "--trial-updates", "1"]
     done = benchmark(*few, "--evaluations", "1", "--json")

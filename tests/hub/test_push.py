@@ -50,6 +50,7 @@ def leaks(folder: Path) -> list[str]:
     return [str(path) for path in files if TOKEN.encode() in path.read_bytes() or TOKEN in path.name]
 
 
+@pytest.mark.long
 def test_the_round_trip(client: Client, server: LoopbackHub, online, home, small_run, spoken_corpus, small_config):
     before = snapshot(small_run.output_dir)
     pushed = client("push", small_run.model_dir, REPO, "--sentences", "--onnx")

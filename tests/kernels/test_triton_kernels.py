@@ -28,6 +28,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 runs_kernels = pytest.mark.skipif(not (ON_GPU or INTERPRETED), reason="see the first test")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(ON_GPU or INTERPRETED, reason="the others run here")
 def test_all_of_these_in_tritons_interpreter() -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1"}

@@ -22,6 +22,7 @@ def config(spoken_corpus: Path, tmp_path: Path) -> Path:
     return write_settings(tmp_path / "seeds.yaml", settings)
 
 
+@pytest.mark.long
 def test_two_processes_make_a_run_of_each_seed(config: Path, tmp_path: Path) -> None:
     said = must_run("--config", config, processes=2)
     output = tmp_path / "runs" / "run"

@@ -6,11 +6,15 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import parse_json, write_text
 from unispeech_ft.scoring.bootstrap import bootstrap_per, interval_text
 from unispeech_ft.scoring.per import UtteranceScore, corpus_per, shuffled_per
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 TEXT_RULE = (
     "Unit-cost edit distance over phones (substitution, deletion and insertion cost 1 each); "
@@ -138,7 +142,9 @@ def reference_sha256(references: Mapping[str, Sequence[str]]) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
 
 
-def write_results(folder: str | os.PathLike[str], scores: Iterable[UtteranceScore], summary: Summary) -> None:
+def write_results(
+    folder: str | os.PathLike[str], scores: Iterable[UtteranceScore], summary: "DataclassInstance"
+) -> None:
     """Write `hypotheses.jsonl` and then `summary.json`, each whole or not at all; the folder is made if missing.
 
     Raises:

@@ -13,7 +13,7 @@ import torch
 from running import TINY_MODEL
 from transformers import AutoModelForAudioClassification, pipeline
 
-from unispeech_ft.config.reading import read_config
+from unispeech_ft.config.reading import read_config, to_yaml
 from unispeech_ft.data.labelled import hold_out, list_clips, open_clips
 from unispeech_ft.data.row import row_of
 from unispeech_ft.data.speech import Turns
@@ -89,7 +89,7 @@ def test_it_learns_and_says_how_sure_it_is(trained: Path) -> None:
     assert summary["bootstrap_unit"] == "utterance"
     lines = [json.loads(line) for line in (trained / "eval" / "test" / "hypotheses.jsonl").read_text().splitlines()]
     assert len(lines) == summary["clips"]
-    assert all(line["label"] == line["recognised"] == line["id"].split("/")[0] for line in lines)
+    assert all(line["reference"] == line["hypothesis"] == [line["id"].split("/")[0]] for line in lines)
     events = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [event["update"] for event in events if event["event"] == "evaluation"] == [20, 40]
 
@@ -185,9 +185,9 @@ def test_the_channel_is_obeyed_and_strangers_are_told(
 ) -> None:
     config = configured("channel", data__channel=1)
     with pytest.raises(UserError, match="channel 1 is asked for"):
-        open_clips(config.data, config.audio_classification, Turns())
+        open_clips(config.data, label_source(config), Turns())
     (folders / "low" / "x.voc").touch()
-    assert "1 × .voc" in list_clips(config.data, config.audio_classification).notes[0]
+    assert "1 × .voc" in list_clips(config.data, label_source(config)).notes[0]
 
 
 def test_one_class_alone_is_refused(tmp_path: Path, configured: Callable[..., ClassifierConfig]) -> None:
@@ -264,3 +264,25 @@ def test_copies_and_crops_of_training_clips(configured: Callable[..., Classifier
     assert not np.array_equal(copied.audio.waveform(copied.rows[-1]), plain.audio.waveform(plain.rows[-1]))
     audio_classification.run(config)
     assert (Path(config.output_dir) / "eval" / "test" / "report.html").stat().st_size > 10_000
+
+
+def test_two_classifications_are_compared(
+    trained: Path, configured: Callable[..., ClassifierConfig], command: Callable[..., tuple[int, str, str]]
+) -> None:
+    worse = configured("worse", schedule__updates=1, schedule__warmup=0)
+    audio_classification.run(worse)
+    status, said, _ = command("compare", worse.output_dir, trained)
+    assert status == 0
+    assert "B  PER 0.00 %" in said
+
+
+def test_several_seeds_have_a_mean(
+    folders: Path, configured: Callable[..., ClassifierConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = configured("seeds", schedule__updates=2, schedule__warmup=0, output_dir=str(tmp_path / "runs"))
+    (tmp_path / "run.yaml").write_text(to_yaml(one), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["recipe", "--config", str(tmp_path / "run.yaml"), "--seed", "[1, 2]"])
+    audio_classification.main()
+    found = json.loads((tmp_path / "runs" / "summary.json").read_text())
+    assert found["seeds"] == [1, 2]
+    assert found["splits"]["test"]["mean"] == pytest.approx(sum(found["splits"]["test"]["accuracy"]) / 2)

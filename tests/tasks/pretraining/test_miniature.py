@@ -24,6 +24,8 @@ from unispeech_ft.testing.voices import client_id, voices
 SCRIPTS = REPOSITORY / "scripts"
 DEMO = PACKAGED_FOLDER / "demo"
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +19,6 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import evaluation_batches
 from unispeech_ft.data.labelled import LabelledClips, labels_of
 from unispeech_ft.data.row import Row, row_of
-from unispeech_ft.files import write_text
 from unispeech_ft.models.decoding import seconds_per_batch
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.forward import encode, encode_layers
@@ -213,23 +210,6 @@ def summarize(
         split,
         round(evaluation.seconds, 3),
     )
-
-
-def write_evaluation(folder: Path, evaluation: Evaluation, summary: Summary) -> None:
-    """Writes `hypotheses.jsonl` (id, label, recognised, speaker, duration) and `summary.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        {
-            "id": item.id,
-            "label": ";".join(item.reference),
-            "recognised": ";".join(item.hypothesis),
-            "speaker": item.speaker,
-            "duration_s": item.duration_s,
-        }
-        for item in evaluation.scores
-    ]
-    write_text(folder / "hypotheses.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    write_text(folder / "summary.json", json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n")
 
 
 def result_line(summary: Summary) -> str:

@@ -14,6 +14,7 @@ from unispeech_ft.models.saving import save_model
 from unispeech_ft.scoring.report.data import Recordings
 from unispeech_ft.scoring.report.figures import task_curves
 from unispeech_ft.scoring.report.task_page import TaskReport, write_task_report
+from unispeech_ft.scoring.summary import write_results
 from unispeech_ft.scoring.timing import PhoneTime
 from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
 from unispeech_ft.tasks.audio_classification.evaluate import (
@@ -24,7 +25,6 @@ from unispeech_ft.tasks.audio_classification.evaluate import (
     evaluate_clips,
     result_line,
     summarize,
-    write_evaluation,
 )
 from unispeech_ft.training.checkpoint import BEST, load_weights
 from unispeech_ft.training.loop import METRICS
@@ -90,7 +90,7 @@ def score_and_export(
         found = evaluate_clips(built.model, part, store, classes, accelerator, separator, logits_of=logits_of)
         if accelerator.is_main_process:
             summaries[split] = summarize(found, classes, model=str(output / "model"), split=split, separator=separator)
-            write_evaluation(output / "eval" / split, found, summaries[split])
+            write_results(output / "eval" / split, found.scores, summaries[split])
             report = _report(summaries[split], found, clips.splits[split], output)
             write_task_report(output / "eval" / split / "report.html", report)
             accelerator.print(result_line(summaries[split]))
