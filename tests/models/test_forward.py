@@ -128,6 +128,28 @@ def test_values_and_gradients_equal_transformers_clip_by_clip(kind: str, masked:
     assert_equal_gradients(gradients(model, ours), gradients(model, expected))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_enters_each_layer_is_what_enters_transformers_own(kind: str) -> None:
+    model = network(kind).eval()
+    row, entered = row_of(clips()), []
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, given, named: entered.append((given or (named["hidden_states"],))[0][0]), with_kwargs=True
+        )
+        for layer in backbone(model).encoder.layers
+    ]
+    last = stock(model, row)
+    for hook in hooks:
+        hook.remove()
+    found = forward.encode_layers(model, row)
+    assert len(found) == 3 + 1
+    for layer, states in enumerate(found[:-1]):
+        torch.testing.assert_close(states, torch.cat(entered[layer::3]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[-1], last, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[-1], forward.encode(model, row), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("kind", ["unispeech-large", "hubert-base", "wavlm-large", "wavlm-base", "wav2vec2-bert"])
 def test_layers_left_out_do_not_run(kind: str) -> None:
     model = network(kind)

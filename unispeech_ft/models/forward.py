@@ -173,6 +173,13 @@ def _encoder(
     return run(model, hidden, layout, indices, inputs)
 
 
+def _take_input(layer: nn.Module, inputs: list[Tensor], places: Tensor) -> Any:
+    """A hook that puts what enters a stock layer, `[B, T, C]`, into `inputs` as a row."""
+    return layer.register_forward_pre_hook(
+        lambda _, given: inputs.append(collect(given[0].flatten(0, 1), places)),
+    )
+
+
 def _stock_encoder(
     model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None, inputs: list[Tensor] | None
 ) -> Tensor:
@@ -182,10 +189,10 @@ def _stock_encoder(
     padded = spread(hidden, places, clips * width).view(clips, width, -1)
     mask = frame_mask(layout.starts.diff(), width)
     with kept_layers(base.encoder, layers):
-        found = base.encoder(padded, attention_mask=mask, output_hidden_states=inputs is not None)
-    encoded = found.last_hidden_state
-    if inputs is not None:
-        inputs.extend(collect(states.flatten(0, 1), places) for states in found.hidden_states[:-1])
+        taken = [] if inputs is None else [_take_input(layer, inputs, places) for layer in base.encoder.layers]
+        encoded = base.encoder(padded, attention_mask=mask).last_hidden_state
+        for hook in taken:
+            hook.remove()
     if base.intermediate_ffn is not None:
         encoded = encoded + 0.5 * base.intermediate_ffn(encoded)
     return collect(encoded.flatten(0, 1), places)

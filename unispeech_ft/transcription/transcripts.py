@@ -19,12 +19,15 @@ from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.beam import Search
 from unispeech_ft.scoring.timing import FrameGrid, phone_times
+from unispeech_ft.transcription.ahead import ahead
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, recording_blocks
 
 MAX_CHUNK_S = 20.0
 SEARCH_S = 5.0
 # So much speech is in memory before it passes through the model.
 POOL_S = 120.0
+# And so many such pools are decoded while a GPU works on one.
+POOLS_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,10 @@ def transcribe_files(
         For each file, in order, its transcript, or the fault for which it has none.
     """
     heard = ChunkPhones([])
-    for pool in _pools(_chunks_of(paths, max_chunk_s, search_s, channel)):
+    pools = _pools(_chunks_of(paths, max_chunk_s, search_s, channel))
+    if saved.built.model.device.type != "cpu":
+        pools = ahead(pools, POOLS_AHEAD)
+    for pool in pools:
         decoded = iter(decode_chunks(saved, [item for item in pool if isinstance(item, Chunk)], search))
         for item in pool:
             if isinstance(item, Chunk):
