@@ -12,11 +12,12 @@ import pytest
 import soundfile
 import torch
 from accelerate import Accelerator
-from running import REPOSITORY, TINY_MODEL
+from running import REPOSITORY, TINY_MODEL, must_run
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForAudioClassification
 
-from unispeech_ft.config.reading import read_config
+from unispeech_ft.config.reading import read_config, to_yaml
 from unispeech_ft.config.sections import ProbeConfig
 from unispeech_ft.data.labelled import Clips, open_clips
 from unispeech_ft.data.row import row_of
@@ -244,6 +245,17 @@ def test_a_sweep_goes_on_where_it_stood(configured: Configured, probed: Path, mo
         (probed / "model" / "model.safetensors").read_bytes(),
     )
     assert first.stat().st_mtime_ns == written, "a rate that was done is not trained again"
+
+
+def test_two_processes_make_the_same_choice(probed: Path, configured: Configured, tmp_path: Path) -> None:
+    config = configured("two")
+    file = tmp_path / "two.yaml"
+    file.write_text(to_yaml(config), encoding="utf-8")
+    must_run("--config", file, processes=2, script=(REPOSITORY / "recipes" / "audio_classification.py",))
+    one, two = (json.loads((place / "probe.json").read_text()) for place in (probed, Path(config.output_dir)))
+    assert one == two
+    weights = [load_file(place / "model" / "model.safetensors") for place in (probed, Path(config.output_dir))]
+    assert all((tensor - weights[1][name]).abs().max() < 1e-5 for name, tensor in weights[0].items())
 
 
 def test_padding_and_company_change_no_mean(configured: Configured, accelerator: Accelerator) -> None:
