@@ -33,7 +33,7 @@ from unispeech_ft.runs.directory import check_place, open_run, reserved
 from unispeech_ft.runs.room import run_bytes
 from unispeech_ft.training.checkpoint import find_checkpoint
 from unispeech_ft.training.loop import METRICS, train
-from unispeech_ft.training.metrics_logger import cut_events
+from unispeech_ft.training.metrics_logger import USUAL_OF, MetricsLogger, cut_events
 from unispeech_ft.training.step import make_optimizer
 from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
 
@@ -429,3 +429,15 @@ def test_too_little_memory_is_one_line_with_the_keys_to_lower(
 def test_other_faults_of_torch_stay_ours() -> None:
     with pytest.raises(RuntimeError):
         run_command(lambda: torch.ones(2) @ torch.ones(3))
+
+
+def test_an_exploding_gradient_is_told_and_one_after_none_ends_no_run(
+    tmp_path: Path, accelerator: Accelerator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for usual in (0.0, 1.0):
+        logger = MetricsLogger(tmp_path / METRICS, accelerator, 0, 99, lambda _: [], lambda _: [])
+        for number in range(USUAL_OF):
+            logger._note(number, 1.0, usual, applied=True)
+        logger._note(USUAL_OF, 1.0, 200.0, applied=True)
+        logger.close()
+        assert ("200 times the usual one" in capsys.readouterr().out) == (usual > 0)

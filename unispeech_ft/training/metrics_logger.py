@@ -131,7 +131,7 @@ class MetricsLogger:
             self.say(f"warning: update {number} was left out, since its loss or a gradient is not finite{shown}")
             return
         usual = statistics.median(self.norms) if len(self.norms) == USUAL_OF else math.inf
-        if norm > EXPLODED * usual:
+        if norm > EXPLODED * usual > 0:
             text = f"the gradient of update {number} is {norm / usual:.0f} times the usual one; lower optimizer.lr"
             self.event("warning", {"update": number, "text": text})
             self.say(f"warning: {text}")
