@@ -167,7 +167,7 @@ def test_a_scale_that_cannot_be_lowered_stops_the_run(tmp_path: Path) -> None:
     accelerator.native_amp = True
     accelerator.state._mixed_precision = "fp16"
     with pytest.raises(UserError, match="updates in a row"):
-        train(Numbers(dict.fromkeys(range(50), 3e38)), config_of(tmp_path, 50, max_bad_updates=3), accelerator)
+        train(Numbers(dict.fromkeys(range(50), 3e38)), config_of(tmp_path, 50, max_bad_updates=3), accelerator, None)
 
 
 def test_a_gradient_that_explodes_is_named(tmp_path: Path) -> None:
