@@ -212,6 +212,10 @@ def list_clips(data: DataConfig, labels: LabelSource) -> Corpus:
             found = [replace(clip, speaker=clip.text) for clip in found]
         splits, note = hold_out(found, labels.held_out, by_speaker=labels.speakers or None)
         notes.append(note)
+    elif not named.keys() & {"validation"}:
+        parts, note = hold_out(splits["train"], labels.held_out, by_speaker=labels.speakers or None)
+        splits |= {"train": [*parts["train"], *parts["test"]], "validation": parts["validation"]}
+        notes.append(note.replace("each were set aside for validation and test", "were set aside for validation"))
     return Corpus({split: unique_ids(clips) for split, clips in splits.items()}, rejected, notes=notes)
 
 
