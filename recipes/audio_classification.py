@@ -47,13 +47,14 @@ def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
     """One run, and whether it is the last; returns the summaries of its scored splits, on the first process alone."""
     accelerator = launch.start(config.tracking.trackers, config.output_dir)
     clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
-    samples = [count for part in clips.splits.values() for count in part.num_samples.tolist()]
-    accelerator.print("\n".join([*describe_clips(clips), *disk_lines(config, samples, accelerator.mixed_precision)]))
+    said = describe_clips(clips)
+    clips = clips.augmented(config.augmentation, config.seed)
+    said += disk_lines(config, clips.num_samples, accelerator.mixed_precision)
+    accelerator.print("\n".join(said))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
 
-    clips = clips.augmented(config.augmentation, config.seed)
     built = build_classifier(config, clips.classes)
     place(built.model, accelerator.device, config.model, config.training)
     features = open_stores(config, built, clips, accelerator)

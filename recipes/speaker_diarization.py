@@ -23,6 +23,7 @@ from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
 from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.dry_run import disk_lines
 from unispeech_ft.runs.seeds import report_seeds
 from unispeech_ft.tasks.speaker_diarization.config import FILE, DiarizationConfig
 from unispeech_ft.tasks.speaker_diarization.evaluate import Summary
@@ -52,7 +53,9 @@ def run(config: DiarizationConfig, *, last: bool = True) -> list[Summary]:
     clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
     clips = clips.augmented(config.augmentation, config.seed)
     conversations = simulate(config, clips)
-    accelerator.print("\n".join([*describe_clips(clips), *describe(conversations)]))
+    samples = [count for part in conversations.values() for count in part.num_samples.tolist()]
+    said = [*describe_clips(clips), *describe(conversations)]
+    accelerator.print("\n".join([*said, *disk_lines(config, samples, accelerator.mixed_precision)]))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []

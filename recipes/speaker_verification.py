@@ -22,6 +22,7 @@ from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
 from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.dry_run import disk_lines
 from unispeech_ft.runs.seeds import report_seeds
 from unispeech_ft.tasks.speaker_verification.config import FILE, SpeakerConfig
 from unispeech_ft.tasks.speaker_verification.evaluate import Summary
@@ -47,13 +48,15 @@ def run(config: SpeakerConfig, *, last: bool = True) -> list[Summary]:
     """One run, and whether it is the last; returns the summaries of its scored splits, on the first process alone."""
     accelerator = launch.start(config.tracking.trackers, config.output_dir)
     clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
-    accelerator.print("\n".join(describe_clips(clips)))
+    said = describe_clips(clips)
+    clips = clips.augmented(config.augmentation, config.seed)
+    said += disk_lines(config, clips.num_samples, accelerator.mixed_precision)
+    accelerator.print("\n".join(said))
     trials = open_trials(config, clips)
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
 
-    clips = clips.augmented(config.augmentation, config.seed)
     built = build_speaker_model(config, clips.classes)
     place(built.model, accelerator.device, config.model, config.training)
     features = {

@@ -71,12 +71,18 @@ def build_parser() -> argparse.ArgumentParser:
     command("schema", _schema, "Print the JSON Schema of the configuration.")
     phonemize.add_options(command("phonemize", phonemize.run, phonemize.SUMMARY))
     lexicon.add_options(command("lexicon", lexicon.run, lexicon.SUMMARY))
-    score = command("score", _score, "Score hypotheses against references, lines of id<TAB>phones.")
+    score = command("score", _score, "Score hypotheses against references, lines of id<TAB>phones, or RTTM.")
     score.add_argument("reference", metavar="REF", help="file of references")
     score.add_argument("hypothesis", metavar="HYP", help="file of hypotheses")
     floor = "second labelling of the same utterances: print what it scores against REF, the reference floor"
     score.add_argument("--floor", metavar="FILE", help=floor)
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
+    score.add_argument(
+        "--collar", metavar="S", type=float, default=0.0, help="of RTTM files: not scored on either side of a boundary"
+    )
+    score.add_argument(
+        "--skip_overlap", action="store_true", help="of RTTM files: speech of several at once is not scored"
+    )
     transcribe.add_options(command("transcribe", transcribe.run, transcribe.SUMMARY))
     evaluate.add_options(command("evaluate", evaluate.run, evaluate.SUMMARY))
     ngram.add_options(command("ngram", ngram.run, ngram.SUMMARY))
@@ -154,6 +160,13 @@ def _schema(_: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
+    if options.reference.endswith(".rttm"):
+        from unispeech_ft.scoring.diarization import score_rttm
+
+        print(score_rttm(options.reference, options.hypothesis, options.collar, options.skip_overlap, options.json))
+        return
+    if options.collar or options.skip_overlap:
+        raise UserError("--collar and --skip_overlap go with RTTM files", remedy="leave them out")
     from unispeech_ft.scoring.files import format_summary, score_files
     from unispeech_ft.scoring.ladder import ladder_lines
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,24 @@ def test_rttm_there_and_back(tmp_path: Path) -> None:
     recordings = {"m1": [Segment("MÉO", 0.5, 1.25), Segment("b", 1.0, 2.0)], "m2": [Segment("b", 3.0, 4.5)]}
     (tmp_path / "x.rttm").write_text("SPKR-INFO m1 1 <NA> <NA> <NA> unknown b <NA>\n" + format_rttm(recordings))
     assert read_rttm(tmp_path / "x.rttm") == recordings
+
+
+def test_two_files_are_scored_on_the_command_line(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    (tmp_path / "a.rttm").write_text(
+        format_rttm({"m": [Segment("a", 0, 4), Segment("b", 3, 6)], "n": [Segment("a", 0, 3)]})
+    )
+    (tmp_path / "b.rttm").write_text(format_rttm({"m": [Segment("x", 0, 3), Segment("y", 3, 6)]}))
+    status, said, _ = command("score", tmp_path / "a.rttm", tmp_path / "b.rttm")
+    assert status == 0
+    assert said.startswith("DER 40.0000 %  (missed 40.0000 + false alarm 0.0000 + confusion 0.0000; collar 0 s")
+    status, said, _ = command(
+        "score", tmp_path / "a.rttm", tmp_path / "b.rttm", "--skip_overlap", "--collar", "0.25", "--json"
+    )
+    assert json.loads(said)["overlap"] == "skipped"
+    status, _, fault = command("score", tmp_path / "b.rttm", tmp_path / "a.rttm")
+    assert status == 2
+    assert "has 1 recordings that" in fault
+    assert command("score", tmp_path / "x.tsv", tmp_path / "y.tsv", "--collar", "1")[0] == 2
 
 
 @pytest.mark.parametrize("text", ["", ";; nothing\n", "SPEAKER m 1 x 1 <NA> <NA> a <NA>\n", "SPEAKER m 1 -1 1 n n a\n"])

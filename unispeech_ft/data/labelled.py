@@ -91,6 +91,11 @@ class Clips:
         """The labels of training, sorted: the rows of the head."""
         return sorted({name for label in self.splits["train"].labels for name in labels_of(label, self.separator)})
 
+    @property
+    def num_samples(self) -> list[int]:
+        """Samples at 16 kHz of every clip of every split."""
+        return [count for part in self.splits.values() for count in part.num_samples.tolist()]
+
     def augmented(self, settings: AugmentationConfig, seed: int) -> Clips:
         """The same with changed copies of the training clips (`with_copies`)."""
         return replace(self, splits={**self.splits, "train": with_copies(self.splits["train"], settings, seed)})
@@ -207,6 +212,10 @@ def list_clips(data: DataConfig, labels: LabelSource) -> Corpus:
             found = [replace(clip, speaker=clip.text) for clip in found]
         splits, note = hold_out(found, labels.held_out, by_speaker=labels.speakers or None)
         notes.append(note)
+    elif not named.keys() & {"validation"}:
+        parts, note = hold_out(splits["train"], labels.held_out, by_speaker=labels.speakers or None)
+        splits |= {"train": [*parts["train"], *parts["test"]], "validation": parts["validation"]}
+        notes.append(note.replace("each were set aside for validation and test", "were set aside for validation"))
     return Corpus({split: unique_ids(clips) for split, clips in splits.items()}, rejected, notes=notes)
 
 

@@ -5,8 +5,9 @@ Source: NIST RT-09 evaluation plan (md-eval); the collar is said as seconds on e
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,6 +133,38 @@ def read_rttm(path: Path) -> dict[str, list[Segment]]:
     if not found:
         raise UserError(f"{path} holds no SPEAKER line", remedy="name an RTTM file of a recording with speech")
     return found
+
+
+def score_rttm(reference: str, hypothesis: str, collar_s: float, skip_overlap: bool, as_json: bool) -> str:
+    """The DER of one RTTM file against another, over the recordings of the reference, for people or as JSON.
+
+    Raises:
+        UserError: a file cannot be used, or the hypothesis has recordings that the reference lacks.
+    """
+    if not (np.isfinite(collar_s) and collar_s >= 0):
+        raise UserError(f"--collar {collar_s} is no length of time", remedy="give seconds, 0.25 for example")
+    known, found = read_rttm(Path(reference)), read_rttm(Path(hypothesis))
+    strangers = sorted(found.keys() - known.keys())
+    if strangers:
+        raise UserError(
+            f"{hypothesis} has {len(strangers)} recordings that {reference} lacks ({strangers[0]} …)",
+            remedy="score results of the same recordings",
+        )
+    errors = add_up(
+        diarization_errors(segments, found.get(name, []), collar_s=collar_s, skip_overlap=skip_overlap)
+        for name, segments in known.items()
+    )
+    if as_json:
+        values = {**asdict(errors), "der": errors.rate, "recordings": len(known), "collar_s": collar_s}
+        return json.dumps({**values, "overlap": "skipped" if skip_overlap else "scored"}, indent=2)
+    if errors.rate is None:
+        return "no speech is scored, so there is no DER"
+    parts = (("missed", errors.missed_s), ("false alarm", errors.false_alarm_s), ("confusion", errors.confused_s))
+    said = " + ".join(f"{name} {100 * seconds / errors.total_s:.4f}" for name, seconds in parts)
+    return (
+        f"DER {100 * errors.rate:.4f} %  ({said}; collar {collar_s:g} s on either side, overlap"
+        f" {'skipped' if skip_overlap else 'scored'}; {len(known)} recordings, {errors.total_s / 60:.1f} min of speech)"
+    )
 
 
 def format_rttm(recordings: Mapping[str, Sequence[Segment]]) -> str:

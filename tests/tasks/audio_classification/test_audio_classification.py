@@ -286,3 +286,18 @@ def test_several_seeds_have_a_mean(
     found = json.loads((tmp_path / "runs" / "summary.json").read_text())
     assert found["seeds"] == [1, 2]
     assert found["splits"]["test"]["mean"] == pytest.approx(sum(found["splits"]["test"]["accuracy"]) / 2)
+
+
+def test_validation_is_set_aside_where_training_and_test_are_named(
+    folders: Path, configured: Callable[..., ClassifierConfig]
+) -> None:
+    lines = {
+        name: "path\tlabel\n" + "".join(f"{tone}/{tone}{n:02d}.wav\t{tone}\n" for tone in TONES_HZ for n in numbers)
+        for name, numbers in (("mine", range(10)), ("theirs", range(10, 14)))
+    }
+    for name, text in lines.items():
+        (folders / f"{name}.tsv").write_text(text)
+    config = configured("named", data__train="mine.tsv", data__test="theirs.tsv")
+    clips = open_clips(config.data, label_source(config), Turns())
+    assert {split: len(part) for split, part in clips.splits.items()} == {"train": 27, "validation": 3, "test": 12}
+    assert any("3 of 30 clips" in note and "set aside for validation" in note for note in clips.notes)
