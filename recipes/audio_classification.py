@@ -49,7 +49,8 @@ def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
     clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
     said = describe_clips(clips)
     clips = clips.augmented(config.augmentation, config.seed)
-    said += disk_lines(config, clips.num_samples, accelerator.mixed_precision)
+    kept_in = None if config.probe.enabled else accelerator.mixed_precision  # a probe keeps no features
+    said += disk_lines(config, clips.num_samples, kept_in)
     accelerator.print("\n".join(said))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")

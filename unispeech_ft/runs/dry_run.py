@@ -41,7 +41,7 @@ def planned_lines(config: RunConfig, splits: Mapping[Split, LabelledSplit], mixe
     return [*plan_lines(config, plan), *memory, *disk_lines(config, samples, mixed_precision)]
 
 
-def disk_lines(config: RunConfig, num_samples: Iterable[int], mixed_precision: str) -> list[str]:
+def disk_lines(config: RunConfig, num_samples: Iterable[int], mixed_precision: str | None) -> list[str]:
     """See `runs.room.room_lines`; none where the model cannot be reached."""
     model = _reachable(config.model)
     if model is None:
