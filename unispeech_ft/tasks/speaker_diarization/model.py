@@ -63,10 +63,15 @@ class DiarizationHead(nn.Module):
         summed = self.norm(self.layer_sum(states))
         clips, longest, places = len(layout.num_frames), layout.longest, layout.padded_places
         padded = spread(summed, places, clips * longest).view(clips, longest, -1)
-        packed = nn.utils.rnn.pack_padded_sequence(
-            padded, torch.tensor(layout.num_frames), batch_first=True, enforce_sorted=False
-        )
-        found, _ = nn.utils.rnn.pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=longest)
+        if min(layout.num_frames) == longest:
+            found = self.recurrent(padded)[0]  # on a CPU, the backward pass of packed clips takes twenty times as long
+        else:
+            packed = nn.utils.rnn.pack_padded_sequence(
+                padded, torch.tensor(layout.num_frames), batch_first=True, enforce_sorted=False
+            )
+            found, _ = nn.utils.rnn.pad_packed_sequence(
+                self.recurrent(packed)[0], batch_first=True, total_length=longest
+            )
         row = collect(found.flatten(0, 1), places)
         vectors = self.voice(row).view(len(row), self.local_speakers, -1)
         return Voices(self.speaks(row).float(), nn.functional.normalize(vectors.float(), dim=-1))
