@@ -70,8 +70,8 @@ def open_layer_means(
         allocate(partial / "values.npy")
         batches = evaluation_batches(num_samples, seconds_per_batch(front_end.model, num_samples))
         for indices in tqdm(batches, desc=f"layers of {name}", unit="batch", leave=False):
+            row = row_of([clips.clip(index) for index in indices]).to(front_end.model.device)
             with accelerator.autocast():
-                row = row_of([clips.clip(index) for index in indices]).to(front_end.model.device)
                 found = layer_means(front_end, row).cpu().numpy()
             for index, means in zip(indices, found, strict=True):
                 if not np.isfinite(means).all():
