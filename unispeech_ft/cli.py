@@ -28,6 +28,7 @@ from unispeech_ft.commands import (
     ngram,
     phonemize,
     push,
+    separate,
     transcribe,
     verify,
     verify_speakers,
@@ -86,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     push.add_options(command("push", push.run, push.SUMMARY))
     verify.add_options(command("verify", verify.run, verify.SUMMARY))
     diarize.add_options(command("diarize", diarize.run, diarize.SUMMARY))
+    separate.add_options(command("separate", separate.run, separate.SUMMARY))
     verify_speakers.add_options(command("verify-speakers", verify_speakers.run, verify_speakers.SUMMARY))
     export.add_options(command("export", export.run, export.SUMMARY))
     return parser
