@@ -31,6 +31,7 @@ class SpeechSeparationConfig(Section):
     dropout: Probability = Field(0.0, description="between the recurrent layers")
     window: PositiveCount = Field(1024, description="samples of the spectrogram's window")
     hop: PositiveCount = Field(320, description="samples from one frame of the spectrogram to the next")
+    log_magnitudes: bool = Field(False, description="the loss compares log(1 + magnitude); else magnitudes")
     chunk_s: Positive = Field(10.0, description="longer recordings are taken apart in chunks of so much")
     overlap_s: NotNegative = Field(2.0, description="of two chunks, by which the speakers are known again")
 

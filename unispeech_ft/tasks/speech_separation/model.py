@@ -85,8 +85,8 @@ class SeparationHead(nn.Module):
         return masks.view(clips, frames, self.speakers, bins).transpose(1, 2)
 
 
-def separation_loss(masks: Tensor, mixtures: Tensor, sources: Tensor) -> Tensor:
-    """Σ over the clips of the mean squared error of log magnitudes, in the cheapest order of speakers.
+def separation_loss(masks: Tensor, mixtures: Tensor, sources: Tensor, *, logs: bool) -> Tensor:
+    """Σ over the clips of the squared error of the cheapest order of speakers, as a share of the mixture's square.
 
     A target is what of a source has the mixture's phase, no less than nothing.
 
@@ -94,14 +94,15 @@ def separation_loss(masks: Tensor, mixtures: Tensor, sources: Tensor) -> Tensor:
         masks: `[B, P, K, F]`.
         mixtures: complex `[B, K, F]`, of unit power.
         sources: complex `[B, P, K, F]`.
+        logs: what is compared is log(1 + magnitude), not the magnitude.
     """
-    magnitudes = mixtures.abs()
-    phases = mixtures / magnitudes.clamp(min=FLOOR)
-    targets = (sources * phases[:, None].conj()).real.clamp(min=0).log1p()
-    found = (masks * magnitudes[:, None]).log1p()
-    costs = torch.stack(
-        [(found[:, [speaker]] - targets).square().mean(dim=(2, 3)) for speaker in range(masks.shape[1])], dim=1
-    )
+    mixed = mixtures.abs()
+    targets = (sources * (mixtures / mixed.clamp(min=FLOOR))[:, None].conj()).real.clamp(min=0)
+    found = masks * mixed[:, None]
+    if logs:
+        mixed, targets, found = mixed.log1p(), targets.log1p(), found.log1p()
+    wrong = [(found[:, [speaker]] - targets).square().sum(dim=(2, 3)) for speaker in range(masks.shape[1])]
+    costs = torch.stack(wrong, dim=1) / mixed.square().sum(dim=(1, 2))[:, None, None].clamp(min=FLOOR)
     return best_permutation(costs / masks.shape[1])[0].sum()
 
 

@@ -74,7 +74,7 @@ class SpeechSeparationTask(FineTuning):
         trains = not self.is_frozen(update)
         with self.accelerator.autocast():
             masks = masks_of(self.network, micro_batch.row, mixed.abs(), encoder_trains=trains)
-        return SummedLoss(separation_loss(masks, mixed, sources), len(mixed))
+        return SummedLoss(separation_loss(masks, mixed, sources, logs=self.own.log_magnitudes), len(mixed))
 
     def score(self) -> Score:
         store = self.features["validation"]
