@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.labelled import describe_clips, open_clips
+from unispeech_ft.data.simulate import describe_conversations, simulate
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
@@ -27,7 +28,6 @@ from unispeech_ft.tasks.speaker_diarization.config import FILE, DiarizationConfi
 from unispeech_ft.tasks.speaker_diarization.evaluate import Summary
 from unispeech_ft.tasks.speaker_diarization.export import open_recordings, score_and_export
 from unispeech_ft.tasks.speaker_diarization.model import build_diarization
-from unispeech_ft.tasks.speaker_diarization.speech import describe, simulate
 from unispeech_ft.tasks.speaker_diarization.task import SpeakerDiarizationTask, label_source
 from unispeech_ft.training import launch
 from unispeech_ft.training.loop import train
@@ -46,8 +46,9 @@ def run(config: DiarizationConfig, *, last: bool = True) -> list[Summary]:
     recordings = open_recordings(config)
     clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
     clips = clips.augmented(config.augmentation, config.seed)
-    conversations = simulate(config, clips)
-    accelerator.print("\n".join([*describe_clips(clips), *describe(conversations)]))
+    held_out = "speaker_diarization.held_out"
+    conversations = simulate(clips, config.simulation, config.augmentation, config.seed, held_out)
+    accelerator.print("\n".join([*describe_clips(clips), *describe_conversations(conversations)]))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 
 from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.labelled import describe_clips, open_clips
+from unispeech_ft.data.simulate import describe_conversations, simulate
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
@@ -25,7 +26,7 @@ from unispeech_ft.runs.directory import open_run, reserved
 from unispeech_ft.tasks.speech_separation.config import FILE, SeparationConfig
 from unispeech_ft.tasks.speech_separation.evaluate import Summary
 from unispeech_ft.tasks.speech_separation.export import score_and_export
-from unispeech_ft.tasks.speech_separation.mixtures import describe, open_mixtures, simulate
+from unispeech_ft.tasks.speech_separation.mixtures import open_mixtures
 from unispeech_ft.tasks.speech_separation.model import build_separation
 from unispeech_ft.tasks.speech_separation.task import SpeechSeparationTask, label_source
 from unispeech_ft.training import launch
@@ -44,8 +45,9 @@ def run(config: SeparationConfig, *, last: bool = True) -> list[Summary]:
     accelerator = launch.start(config.tracking.trackers, config.output_dir)
     clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
     clips = clips.augmented(config.augmentation, config.seed)
-    conversations = simulate(config, clips)
-    accelerator.print("\n".join([*describe_clips(clips), *describe(conversations)]))
+    held_out = "speech_separation.held_out"
+    conversations = simulate(clips, config.simulation, config.augmentation, config.seed, held_out)
+    accelerator.print("\n".join([*describe_clips(clips), *describe_conversations(conversations)]))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -23,6 +23,8 @@ import numpy.typing as npt
 from unispeech_ft.config.sections import AugmentationConfig, SimulationConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.augmentation import Audio, in_room, piece_of, read_sounds, with_noise
+from unispeech_ft.data.labelled import Clips
+from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.diarization import Segment
@@ -233,3 +235,34 @@ def clips_by_speaker(speakers: Sequence[str | None], rows: Sequence[int]) -> dic
         if speaker:
             found.setdefault(speaker, []).append(int(row))
     return found
+
+
+def simulate(
+    clips: Clips, settings: SimulationConfig, sounds: AugmentationConfig, seed: int, held_out: str
+) -> dict[Split, Conversations]:
+    """The conversations of training, validation and test; each split has its own speakers.
+
+    Args:
+        sounds: rooms and noises.
+        held_out: key of the share of speakers that validation and test get, for people.
+
+    Raises:
+        UserError: a split has no clips, or too few speakers.
+    """
+    found: dict[Split, Conversations] = {}
+    for split in SPLITS:
+        if split not in clips.splits:
+            raise UserError(f"{split} has no speakers", remedy=f"raise {held_out}, or name its manifest")
+        part = clips.splits[split]
+        speakers = clips_by_speaker(part.speakers, part.rows)
+        num = settings.conversations if split == "train" else settings.scored
+        found[split] = Conversations(part.audio, speakers, split, num, settings, sounds, seed)
+    return found
+
+
+def describe_conversations(conversations: Mapping[Split, Conversations]) -> list[str]:
+    """Lines for people."""
+    return [
+        f"{split}: {len(part)} simulated conversations of {part.settings.duration_s:g} s, {len(part.speakers)} speakers"
+        for split, part in conversations.items()
+    ]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,40 +19,11 @@ from tqdm import tqdm
 from unispeech_ft.data.audio import Waveform
 from unispeech_ft.data.batch_plan import MicroBatch
 from unispeech_ft.data.collate import Batch, TrainingSet
-from unispeech_ft.data.labelled import Clips
-from unispeech_ft.data.simulate import Conversations, clips_by_speaker
-from unispeech_ft.data.utterances import SPLITS, Split
-from unispeech_ft.errors import UserError
+from unispeech_ft.data.simulate import Conversations
 from unispeech_ft.files import allocate, keep
-from unispeech_ft.tasks.speech_separation.config import SeparationConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-def simulate(config: SeparationConfig, clips: Clips) -> dict[Split, Conversations]:
-    """The mixtures of training, validation and test; each split has its own speakers.
-
-    Raises:
-        UserError: a split has no clips, or too few speakers.
-    """
-    found: dict[Split, Conversations] = {}
-    for split in SPLITS:
-        if split not in clips.splits:
-            raise UserError(f"{split} has no speakers", remedy="raise speech_separation.held_out, or name its manifest")
-        part, own = clips.splits[split], config.simulation
-        speakers = clips_by_speaker(part.speakers, part.rows)
-        num = own.conversations if split == "train" else own.scored
-        found[split] = Conversations(part.audio, speakers, split, num, own, config.augmentation, config.seed)
-    return found
-
-
-def describe(conversations: Mapping[Split, Conversations]) -> list[str]:
-    """Lines for people."""
-    return [
-        f"{split}: {len(part)} simulated mixtures of {part.settings.duration_s:g} s, {len(part.speakers)} speakers"
-        for split, part in conversations.items()
-    ]
 
 
 @dataclass(frozen=True)
