@@ -28,7 +28,7 @@ class SpeechSeparationConfig(Section):
     held_out: Probability = Field(0.2, description="share of speakers that validation and test get each")
     hidden: PositiveCount = Field(256, description="cells of the head's recurrent layers, each way")
     layers: PositiveCount = Field(3, description="of the recurrent part")
-    dropout: Probability = Field(0.0, description="between the recurrent layers")
+    dropout: Probability = Field(0.0, description="of what the recurrent layers read")
     window: PositiveCount = Field(1024, description="samples of the spectrogram's window")
     hop: PositiveCount = Field(320, description="samples from one frame of the spectrogram to the next")
     log_magnitudes: bool = Field(False, description="the loss compares log(1 + magnitude); else magnitudes")

@@ -67,6 +67,7 @@ class SeparationHead(nn.Module):
         bins = self.window // 2 + 1
         self.layer_sum = LayerSum(num_layers)
         self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(settings["dropout"])
         dropout = settings["dropout"] if layers > 1 else 0.0
         self.recurrent = nn.LSTM(width + bins, hidden, layers, batch_first=True, dropout=dropout, bidirectional=True)
         self.masks = nn.Linear(2 * hidden, self.speakers * bins)
@@ -80,7 +81,7 @@ class SeparationHead(nn.Module):
         nearest = ((places - first) / step).round().long().clamp(0, summed.shape[1] - 1)
         logs = (magnitudes + FLOOR).log()
         logs = (logs - logs.mean(dim=(1, 2), keepdim=True)) / (logs.std(dim=(1, 2), keepdim=True) + FLOOR)
-        found, _ = self.recurrent(torch.cat([summed[:, nearest], logs.to(summed.dtype)], dim=-1))
+        found, _ = self.recurrent(self.dropout(torch.cat([summed[:, nearest], logs.to(summed.dtype)], dim=-1)))
         masks: Tensor = self.masks(found).float().sigmoid()
         return masks.view(clips, frames, self.speakers, bins).transpose(1, 2)
 
