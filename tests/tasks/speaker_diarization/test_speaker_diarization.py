@@ -122,9 +122,7 @@ def test_two_processes_make_the_same_losses(configured: Callable[..., Diarizatio
     assert summaries[0] == pytest.approx(summaries[1], abs=1e-2)
 
 
-def test_a_saved_model_hears_long_recordings(
-    trained: Path, voices: Path, command: Callable, tmp_path: Path
-) -> None:
+def test_a_saved_model_hears_long_recordings(trained: Path, voices: Path, command: Callable, tmp_path: Path) -> None:
     samples = np.concatenate([soundfile.read(voices / f"v{n % 2:02d}" / f"{n % 5}.wav")[0] for n in range(16)])
     soundfile.write(tmp_path / "long one.wav", samples, 16_000)
     network, front_end, settings = load_diarizer(str(trained / "model"), num_speakers=2)
