@@ -80,7 +80,7 @@ def _write(folder: Path, summary: Summary, sounds: Sequence[Listened], output: P
 
 def _card(summaries: Sequence[Summary], config: SeparationConfig) -> str:
     results = "\n".join(f"- {result_line(summary)}" for summary in summaries)
-    base = config.model.base or "random weights"
+    base = "random weights" if config.model.from_scratch else config.model.base
     return (
         "---\nlibrary_name: unispeech_ft\ntags: [speech, audio-to-audio, speech-separation]\n---\n\n"
         f"# Speech separation\n\nTrained with unispeech_ft from {base} on simulated mixtures. Validation and test are"
