@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.labelled import describe_clips, open_clips
+from unispeech_ft.data.simulate import describe_conversations, simulate
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
@@ -29,7 +30,6 @@ from unispeech_ft.tasks.speaker_diarization.config import FILE, DiarizationConfi
 from unispeech_ft.tasks.speaker_diarization.evaluate import Summary
 from unispeech_ft.tasks.speaker_diarization.export import open_recordings, score_and_export
 from unispeech_ft.tasks.speaker_diarization.model import build_diarization
-from unispeech_ft.tasks.speaker_diarization.speech import describe, simulate
 from unispeech_ft.tasks.speaker_diarization.task import SpeakerDiarizationTask, label_source
 from unispeech_ft.training import launch
 from unispeech_ft.training.loop import train
@@ -52,9 +52,10 @@ def run(config: DiarizationConfig, *, last: bool = True) -> list[Summary]:
     recordings = open_recordings(config)
     clips = open_clips(config.data, label_source(config), launch.turns_of(accelerator))
     clips = clips.augmented(config.augmentation, config.seed)
-    conversations = simulate(config, clips)
+    held_out = "speaker_diarization.held_out"
+    conversations = simulate(clips, config.simulation, config.augmentation, config.seed, held_out)
     samples = [count for part in conversations.values() for count in part.num_samples.tolist()]
-    said = [*describe_clips(clips), *describe(conversations)]
+    said = [*describe_clips(clips), *describe_conversations(conversations)]
     accelerator.print("\n".join([*said, *disk_lines(config, samples, accelerator.mixed_precision)]))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")

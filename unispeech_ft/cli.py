@@ -28,6 +28,7 @@ from unispeech_ft.commands import (
     ngram,
     phonemize,
     push,
+    separate,
     superb,
     transcribe,
     verify,
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     push.add_options(command("push", push.run, push.SUMMARY))
     verify.add_options(command("verify", verify.run, verify.SUMMARY))
     diarize.add_options(command("diarize", diarize.run, diarize.SUMMARY))
+    separate.add_options(command("separate", separate.run, separate.SUMMARY))
     verify_speakers.add_options(command("verify-speakers", verify_speakers.run, verify_speakers.SUMMARY))
     export.add_options(command("export", export.run, export.SUMMARY))
     superb.add_options(command("superb", superb.run, superb.SUMMARY))

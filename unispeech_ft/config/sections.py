@@ -232,7 +232,9 @@ class SimulationConfig(Section):
         (2, 2), strict=False, description="of a conversation, from and to"
     )
     duration_s: Positive = Field(10.0, description="of a conversation")
-    pause_s: Positive = Field(2.0, description="mean of the pauses between what one speaker says; exponential")
+    pause_s: NotNegative = Field(
+        2.0, description="mean of the pauses between what one speaker says, exponential; 0: all speak all the time"
+    )
     level_db: NotNegative = Field(2.5, description="a speaker is up to so much louder or softer")
     room_share: Probability = Field(0.5, description="of the conversations are in a room, where there are rooms")
 

@@ -1,7 +1,7 @@
 """Conversations and mixtures made of single clips, each by its name: who speaks when is then known to the sample.
 
-Each speaker says one clip after another with pauses between; the speakers overlap as it comes. A conversation is a clip
-like any other: the batch plan counts it, and its features are computed once.
+Each speaker says one clip after another with pauses between; the speakers overlap as it comes, and without pauses all
+the time. A conversation is a clip like any other: the batch plan counts it, and its features are computed once.
 
 `S` samples, `P` speakers of a conversation.
 Source: Fujita et al. 2019 (end-to-end neural diarization), egs/mini_librispeech of hitachi-speech/EEND: exponential
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -23,6 +23,8 @@ import numpy.typing as npt
 from unispeech_ft.config.sections import AugmentationConfig, SimulationConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.augmentation import Audio, in_room, piece_of, read_sounds, with_noise
+from unispeech_ft.data.labelled import Clips
+from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.diarization import Segment
@@ -38,7 +40,9 @@ def speech_spans(waveform: Waveform) -> list[tuple[int, int]]:
     hop, window = round(HOP_S * SAMPLE_RATE_HZ), round(WINDOW_S * SAMPLE_RATE_HZ)
     if len(waveform) < window:
         return []
-    power = np.convolve(np.square(waveform, dtype=np.float64), np.full(window, 1 / window), mode="same")[::hop]
+    sums = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
+    middles = np.arange(0, len(waveform), hop)
+    power = sums[np.minimum(middles + window // 2, len(waveform))] - sums[np.maximum(middles - window // 2, 0)]
     loud = power > power.max() * 10 ** (-SPEECH_DB / 10)
     changes = np.flatnonzero(np.diff(np.concatenate([[False], loud, [False]]).astype(int)))
     runs = [(int(a), int(b)) for a, b in zip(changes[::2], changes[1::2], strict=True)]
@@ -181,15 +185,20 @@ class Conversations:
             alone = np.stack([in_room(voice, rooms[int(random.integers(len(rooms)))]) for voice in alone])
         return alone
 
-    def waveform(self, row: int) -> Waveform:
-        """A conversation: `[S]`, float32."""
-        mixed = self.sources(row).sum(axis=0)
+    def mixture(self, row: int) -> tuple[Waveform, npt.NDArray[np.float32]]:
+        """A conversation `[S]`, noise included, and each speaker alone as loud as there: `[P, S]`; float32."""
+        sources = self.sources(row)
+        mixed = sources.sum(axis=0)
         noises, random = self._noises[0], self._random(row, 3)
         if noises:
             noise = piece_of(noises[int(random.integers(len(noises)))], len(mixed), random)
             mixed = with_noise(mixed, noise, float(random.uniform(*self.sounds.snr_db)))
-        peak = float(np.abs(mixed).max())
-        return mixed if peak <= 1 else np.asarray(mixed / peak, dtype=np.float32)
+        peak = max(float(np.abs(mixed).max()), 1.0)
+        return np.asarray(mixed / peak, dtype=np.float32), np.asarray(sources / peak, dtype=np.float32)
+
+    def waveform(self, row: int) -> Waveform:
+        """A conversation: `[S]`, float32."""
+        return self.mixture(row)[0]
 
     def segments(self, row: int) -> list[Segment]:
         """Who speaks when; stretches of one speaker that touch are one."""
@@ -226,3 +235,34 @@ def clips_by_speaker(speakers: Sequence[str | None], rows: Sequence[int]) -> dic
         if speaker:
             found.setdefault(speaker, []).append(int(row))
     return found
+
+
+def simulate(
+    clips: Clips, settings: SimulationConfig, sounds: AugmentationConfig, seed: int, held_out: str
+) -> dict[Split, Conversations]:
+    """The conversations of training, validation and test; each split has its own speakers.
+
+    Args:
+        sounds: rooms and noises.
+        held_out: key of the share of speakers that validation and test get, for people.
+
+    Raises:
+        UserError: a split has no clips, or too few speakers.
+    """
+    found: dict[Split, Conversations] = {}
+    for split in SPLITS:
+        if split not in clips.splits:
+            raise UserError(f"{split} has no speakers", remedy=f"raise {held_out}, or name its manifest")
+        part = clips.splits[split]
+        speakers = clips_by_speaker(part.speakers, part.rows)
+        num = settings.conversations if split == "train" else settings.scored
+        found[split] = Conversations(part.audio, speakers, split, num, settings, sounds, seed)
+    return found
+
+
+def describe_conversations(conversations: Mapping[Split, Conversations]) -> list[str]:
+    """Lines for people."""
+    return [
+        f"{split}: {len(part)} simulated conversations of {part.settings.duration_s:g} s, {len(part.speakers)} speakers"
+        for split, part in conversations.items()
+    ]

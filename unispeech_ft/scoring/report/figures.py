@@ -136,12 +136,13 @@ def draw_curve(
     )
 
 
-def task_curves(metrics: str, figure: str, label: str) -> list[Curve]:
+def task_curves(metrics: str, figure: str, label: str, *, percent: bool = True) -> list[Curve]:
     """The training loss and one figure of the validation split, from the text of a `metrics.jsonl`.
 
     Args:
-        figure: its name in the events of evaluations, a fraction.
+        figure: its name in the events of evaluations.
         label: for people.
+        percent: the figure is a fraction, the best the lowest; else the highest.
     """
     events = [json.loads(line) for line in metrics.splitlines() if line.endswith("}")]
     found = Curves(
@@ -149,7 +150,11 @@ def task_curves(metrics: str, figure: str, label: str) -> list[Curve]:
         [(e["update"], e[figure]) for e in events if e.get("event") == "evaluation" and e.get(figure) is not None],
     )
     loss = [draw_curve(found.loss, "Training loss", logarithmic=True)] if found.loss else []
-    return loss + ([draw_curve(found.per, label, percent=True)] if found.per else [])
+    if not found.per:
+        return loss
+    best = max(found.per, key=lambda point: point[1])
+    said = f"{label}: last {found.per[-1][1]:.4g}, highest {best[1]:.4g} at update {best[0]:g}"
+    return [*loss, draw_curve(found.per, label, percent=percent, said=None if percent else said)]
 
 
 def draw_curves(curves: Curves) -> list[Curve]:

@@ -1,0 +1,114 @@
+"""The configuration of a speech separation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from unispeech_ft.config.reading import ConfigFile
+from unispeech_ft.config.sections import (
+    AugmentationConfig,
+    Check,
+    NotNegative,
+    Positive,
+    PositiveCount,
+    Probability,
+    RunConfig,
+    Section,
+    SimulationConfig,
+)
+
+
+class SpeechSeparationConfig(Section):
+    """The head, the spectrogram that it masks, and how long recordings are taken apart."""
+
+    label_column: str | None = Field(None, description="of who speaks; null: speaker, client_id and the like")
+    held_out: Probability = Field(0.2, description="share of speakers that validation and test get each")
+    hidden: PositiveCount = Field(256, description="cells of the head's recurrent layers, each way")
+    layers: PositiveCount = Field(3, description="of the recurrent part")
+    dropout: Probability = Field(0.0, description="of what the recurrent layers read")
+    window: PositiveCount = Field(1024, description="samples of the spectrogram's window")
+    hop: PositiveCount = Field(320, description="samples from one frame of the spectrogram to the next")
+    log_magnitudes: bool = Field(False, description="the loss compares log(1 + magnitude); else magnitudes")
+    chunk_s: Positive = Field(10.0, description="longer recordings are taken apart in chunks of so much")
+    overlap_s: NotNegative = Field(2.0, description="of two chunks, by which the speakers are known again")
+
+
+class SeparationConfig(RunConfig):
+    """A whole run."""
+
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "model": {"layerdrop": 0.0},
+        "data": {"source": "manifest"},
+        "mask": {"time_prob": 0.0, "feature_prob": 0.0},
+        "optimizer": {"lr": 1e-5, "head_lr": 1e-3, "max_grad_norm": 5.0},
+        "schedule": {
+            "name": "cosine",
+            "updates": 150_000,
+            "warmup": 1_000,
+            "init_scale": 0.0,
+            "final_scale": 0.0,
+            "freeze_encoder_updates": 150_000,
+        },
+        "evaluation": {"every_updates": 2_000, "start_after": 0},
+        "simulation": {"conversations": 14_000, "scored": 500, "duration_s": 6.0, "pause_s": 0.0},
+    }
+
+    output_dir: str = "runs/speech_separation"
+    speech_separation: SpeechSeparationConfig = SpeechSeparationConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+    def checks(self) -> list[Check]:
+        data, own, speakers = self.data, self.speech_separation, self.simulation.speakers
+        return [
+            *super().checks(),
+            *self.augmentation.checks(),
+            *self.simulation.checks(),
+            (
+                data.root is None,
+                "data.root is missing",
+                "name the folder that holds clips of single speakers: a folder for each, or a manifest (data.train)",
+            ),
+            (
+                data.source != "manifest",
+                f"data.source is {data.source}",
+                "leave it out: a manifest, or a folder for each speaker",
+            ),
+            (
+                self.augmentation.copies > 0,
+                "augmentation.copies is given",
+                "leave it out: noise and rooms are part of the mixtures",
+            ),
+            (
+                self.model.layerdrop > 0,
+                f"model.layerdrop is {self.model.layerdrop}",
+                "set it to 0: the head reads all layers",
+            ),
+            (
+                not 2 <= speakers[0] == speakers[1] <= 4,
+                f"simulation.speakers {speakers} are not one number from two to four",
+                "give that number twice: the head has a mask for each speaker",
+            ),
+            (
+                own.hop > 0.75 * own.window,
+                f"speech_separation.hop {own.hop} is above three quarters of the window ({own.window})",
+                "lower the hop: sound is made of windows that overlap",
+            ),
+            (
+                own.overlap_s > own.chunk_s / 2,
+                f"speech_separation.overlap_s {own.overlap_s:g} is above half of chunk_s {own.chunk_s:g}",
+                "lower the first or raise the second",
+            ),
+            (
+                self.simulation.duration_s > self.batch.seconds_per_micro_batch,
+                f"mixtures of {self.simulation.duration_s:g} s are above batch.seconds_per_micro_batch"
+                f" ({self.batch.seconds_per_micro_batch})",
+                "lower the first or raise the second",
+            ),
+        ]
+
+
+FILE = ConfigFile(SeparationConfig, "configs/speech_separation/superb.yaml", "recipes/speech_separation.py")
