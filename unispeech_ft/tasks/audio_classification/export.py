@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def _card(summaries: Mapping[Split, Summary], classes: list[str], config: ClassifierConfig) -> str:
     results = "\n".join(f"- {result_line(summary)}" for summary in summaries.values())
-    base = config.model.base or "random weights"
+    base = "random weights" if config.model.from_scratch else config.model.base
     return (
         "---\nlibrary_name: transformers\npipeline_tag: audio-classification\ntags: [speech, unispeech]\n---\n\n"
         f"# A classifier of {len(classes)} classes\n\nTrained with unispeech_ft from {base}; classes:"

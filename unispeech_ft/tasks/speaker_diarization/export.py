@@ -100,7 +100,7 @@ def _write(folder: Path, summary: Summary, known: Segments, found: Segments, out
 
 def _card(summaries: Sequence[Summary], config: DiarizationConfig) -> str:
     results = "\n".join(f"- {result_line(summary)}" for summary in summaries)
-    base = config.model.base or "random weights"
+    base = "random weights" if config.model.from_scratch else config.model.base
     return (
         "---\nlibrary_name: unispeech_ft\ntags: [speech, speaker-diarization]\n---\n\n"
         f"# Speaker diarization\n\nTrained with unispeech_ft from {base} on simulated conversations. Validation and"

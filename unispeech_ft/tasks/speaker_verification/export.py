@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 def _card(summaries: Mapping[Split, Summary], speakers: int, config: SpeakerConfig) -> str:
     results = "\n".join(f"- {result_line(summary)}" for summary in summaries.values())
-    base = config.model.base or "random weights"
+    base = "random weights" if config.model.from_scratch else config.model.base
     return (
         "---\nlibrary_name: unispeech_ft\ntags: [speech, speaker-verification]\n---\n\n"
         f"# Speaker verification\n\nTrained with unispeech_ft from {base} on {speakers} speakers (those at another"
