@@ -228,7 +228,9 @@ def test_publish_commands(here, spoken_corpus, small_config, small_run):
         online = {"HF_ENDPOINT": server.address, "HF_TOKEN": "hf_a_token", "HF_HUB_DISABLE_XET": "1"}
         online |= {"HF_HUB_OFFLINE": "0", "HF_HOME": str(here / "hf")}
         assert "/you/ky-phones (private)" in run(command("unispeech-ft push"), here, **online)
-        verify = [str(small_config) if word.startswith("configs/") else word for word in command("unispeech-ft verify")]
+        verify = [
+            str(small_config) if word.startswith("configs/") else word for word in command("unispeech-ft verify you")
+        ]
         assert run(verify, here, **online) == "true\n"
     run(command("unispeech-ft export"), here)
     assert (here / "ky.onnx").is_file()

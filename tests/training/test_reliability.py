@@ -146,12 +146,20 @@ def test_too_many_in_a_row_stop_the_run_with_its_last_good_weights(tmp_path: Pat
         torch.testing.assert_close(saved[name], tensor, rtol=0, atol=0)
 
 
-def test_a_scale_of_fp16_that_was_too_high_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Gradients of a finite loss overflow while the scaler's scale is high; it is lowered, and the run goes on."""
+def in_fp16(monkeypatch: pytest.MonkeyPatch, scale: float) -> Accelerator:
+    """An accelerator with a scaler on the CPU, until the test ends: its state is that of the whole process."""
     accelerator = Accelerator(cpu=True)
-    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     accelerator.native_amp = True
-    accelerator.state._mixed_precision = "fp16"
+    monkeypatch.setitem(accelerator.state.__dict__, "_mixed_precision", "fp16")
+    return accelerator
+
+
+def test_a_scale_of_fp16_that_was_too_high_is_no_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients of a finite loss overflow while the scaler's scale is high; it is lowered, and the run goes on."""
+    accelerator = in_fp16(monkeypatch, 2.0**20)
     task = Numbers({3: 1e34, 4: float("nan")})
     train(task, config_of(tmp_path, 8, max_bad_updates=2), accelerator, None)
     reasons = {event["update"]: event["reason"] for event in read(tmp_path, "left_out")}
@@ -161,11 +169,8 @@ def test_a_scale_of_fp16_that_was_too_high_is_no_fault(tmp_path: Path, capsys: p
     assert "update 4 was left out" not in capsys.readouterr().err
 
 
-def test_a_scale_that_cannot_be_lowered_stops_the_run(tmp_path: Path) -> None:
-    accelerator = Accelerator(cpu=True)
-    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    accelerator.native_amp = True
-    accelerator.state._mixed_precision = "fp16"
+def test_a_scale_that_cannot_be_lowered_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator = in_fp16(monkeypatch, 4.0)
     with pytest.raises(UserError, match="updates in a row"):
         train(Numbers(dict.fromkeys(range(50), 3e38)), config_of(tmp_path, 50, max_bad_updates=3), accelerator, None)
 

@@ -127,7 +127,7 @@ def test_two_processes_make_the_same_losses(configured: Callable[..., Diarizatio
     must_run("--config", yaml, script=(REPOSITORY / "recipes" / "speaker_diarization.py",), processes=2)
     one, two = (events(tmp_path / name) for name in ("one", "two"))
     for figure in ("loss", "grad_norm"):
-        assert [event[figure] for event in one] == pytest.approx([event[figure] for event in two], rel=1e-4)
+        assert [event[figure] for event in one] == pytest.approx([event[figure] for event in two], rel=2e-3)
     summaries = [json.loads((tmp_path / name / "eval/test/summary.json").read_text())["der"] for name in ("one", "two")]
     assert summaries[0] == pytest.approx(summaries[1], abs=1e-2)
 

@@ -124,7 +124,7 @@ def test_two_processes_make_the_same_losses(configured: Callable[..., Separation
     must_run("--config", yaml, script=(REPOSITORY / "recipes" / "speech_separation.py",), processes=2)
     one, two = (events(tmp_path / name) for name in ("one", "two"))
     for figure in ("loss", "grad_norm"):
-        assert [event[figure] for event in one] == pytest.approx([event[figure] for event in two], rel=1e-4)
+        assert [event[figure] for event in one] == pytest.approx([event[figure] for event in two], rel=2e-3)
     found = [json.loads((tmp_path / name / "eval/test/summary.json").read_text())["si_sdri_db"] for name in runs]
     assert found[0] == pytest.approx(found[1], abs=1e-2)
 
