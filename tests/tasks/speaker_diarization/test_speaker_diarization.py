@@ -157,6 +157,14 @@ def test_a_saved_model_hears_long_recordings(trained: Path, voices: Path, comman
     assert (tmp_path / "o" / "long one.eaf").read_text().count("<ALIGNABLE_ANNOTATION") == len(found)
 
 
+@pytest.mark.parametrize("extra", [0, 1, 200])
+def test_a_rest_shorter_than_a_frame_is_passed_over(trained: Path, extra: int) -> None:
+    network, front_end, settings = load_diarizer(str(trained / "model"))
+    samples = np.random.default_rng(0).normal(0, 0.1, 32_000 + extra).astype(np.float32)
+    assert diarize(network, front_end, samples, settings) == diarize(network, front_end, samples[:32_000], settings)
+    assert diarize(network, front_end, samples[:extra], settings) == []
+
+
 def test_voices_of_one_chunk_are_never_one_person() -> None:
     near = np.array([[1.0, 0.0], [1.0, 0.05], [0.0, 1.0], [0.98, 0.1]])
     vectors = near / np.linalg.norm(near, axis=1, keepdims=True)
