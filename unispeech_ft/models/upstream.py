@@ -20,8 +20,10 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, base_folder, make_front_end, read_model_config, regularise
 from unispeech_ft.models.families import backbone, reads_waveforms
 from unispeech_ft.models.filter_bank import start_as_filter_bank
-from unispeech_ft.models.loader import check_finite, load_network, read_config, small_files
+from unispeech_ft.models.loader import check_finite, load_network, packaged, read_config, small_files
 
+# What of a head's settings may differ where its tensors are taken over, and the tensor with a row for each speaker.
+OF_TRAINING, SPEAKERS = ("speakers", "loss", "scale"), "speakers.weight"
 MakeHead = Callable[[PreTrainedConfig], nn.Module]
 
 
@@ -66,7 +68,7 @@ def build_upstream(
 ) -> BuiltModel:
     """A pre-trained encoder, or one from random weights, with a head that starts at random.
 
-    A base model with a head of the same settings keeps it.
+    A base model with a head of the same shape keeps it, and the rows of training speakers by their names.
 
     Raises:
         UserError: the base model cannot be found or loaded.
@@ -84,9 +86,9 @@ def build_upstream(
     torch.manual_seed(seed)
     network = UpstreamWithHead(upstream, make_head, settings)
     folder = base_folder(model)
-    kept = not model.from_scratch and before == network.config.head and folder is not None
-    if kept and folder is not None:
-        _load_head(network, folder, str(model.base))
+    kept = not model.from_scratch and isinstance(before, dict) and _same_body(before, network.config.head)
+    if kept and isinstance(before, dict):
+        _load_head(network, str(model.base), before, model.revision)
     network.config.layerdrop = 0.0
     if model.gradient_checkpointing:
         upstream.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -96,17 +98,38 @@ def build_upstream(
     return BuiltModel(network, make_front_end(network, data, folder), rows if kept else 0, 0 if kept else rows)
 
 
-def _load_head(network: UpstreamWithHead, folder: Path, name: str) -> None:
-    from safetensors.torch import load_file
+def _same_body(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two heads differ in nothing but their loss and their training speakers."""
+    return all(before.get(key) == value for key, value in now.items() if key not in OF_TRAINING)
 
-    file = folder / "model.safetensors"
-    found = load_file(str(file)) if file.is_file() else {}
+
+def _load_head(network: UpstreamWithHead, name: str, before: Mapping[str, Any], revision: str | None = None) -> None:
+    """Takes over the head of a model folder or Hub id, and the rows of training speakers that have the same name."""
+    from safetensors.torch import load_file
+    from transformers.utils.hub import cached_file
+
+    file = cached_file(
+        packaged(name), "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False
+    )
+    found = load_file(file) if file else {}
     head = {key.removeprefix("head."): value for key, value in found.items() if key.startswith("head.")}
+    rows = head.pop(SPEAKERS, None)
+    check_finite(head, name)
     try:
-        network.head.load_state_dict(head)
+        missing, unexpected = network.head.load_state_dict(head, strict=False)
     except RuntimeError as error:
         raise UserError(f"{name}: its head cannot be loaded ({error})", remedy="download it again") from None
-    check_finite(head, name)
+    wrong = [key for key in (*missing, *unexpected) if key != SPEAKERS]
+    if wrong:
+        raise UserError(f"{name}: its head lacks {wrong[0]}, or has it too many", remedy="download it again")
+    if rows is None:
+        return
+    places = {speaker: place for place, speaker in enumerate(before.get("speakers") or [])}
+    own = network.head.get_parameter(SPEAKERS)
+    with torch.no_grad():
+        for row, speaker in enumerate(network.config.head.get("speakers") or []):
+            if speaker in places:
+                own[row] = rows[places[speaker]]
 
 
 def load_upstream(name: str, make_head: Callable[[PreTrainedConfig, Mapping[str, Any]], nn.Module], task: str) -> Any:
@@ -126,5 +149,5 @@ def load_upstream(name: str, make_head: Callable[[PreTrainedConfig, Mapping[str,
         raise UserError(f"{name} is no model of {task}", remedy=f"name a folder that recipes/{task}.py wrote")
     upstream, _ = load_network(AutoModel, name, config, heads=())
     network = UpstreamWithHead(upstream, lambda config: make_head(config, settings), settings)
-    _load_head(network, folder, name)
+    _load_head(network, name, settings)
     return network.eval()

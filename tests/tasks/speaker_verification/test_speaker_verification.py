@@ -22,6 +22,7 @@ from unispeech_ft.recipes import speaker_verification
 from unispeech_ft.tasks.speaker_verification.compare import compare_recordings, read_pairs
 from unispeech_ft.tasks.speaker_verification.config import FILE, SpeakerConfig
 from unispeech_ft.tasks.speaker_verification.export import open_trials
+from unispeech_ft.tasks.speaker_verification.model import build_speaker_model
 from unispeech_ft.tasks.speaker_verification.task import label_source
 from unispeech_ft.tasks.speaker_verification.trials import pairs_of_speakers, read_trials
 
@@ -140,6 +141,24 @@ def test_two_processes_make_the_same_network(
     for key in ("head.body.first.norm.running_mean", "head.body.first.norm.running_var"):
         torch.testing.assert_close(weights[0][key], weights[1][key], rtol=1e-3, atol=1e-4)
         assert float((weights[0][key] - float("var" in key)).abs().max()) > 1e-3, "they have moved"
+
+
+def test_a_later_stage_begins_with_the_head_of_the_one_before(
+    configured: Callable[..., SpeakerConfig], trained: Path
+) -> None:
+    before = load_file(trained / "model" / "model.safetensors")
+    later = {"model__from_scratch": False, "model__base": str(trained / "model"), "model__config": None}
+    config = configured("later", **later, speaker_verification__scale=30.0, speaker_verification__margin=0.5)
+    names = json.loads((trained / "model" / "config.json").read_text())["head"]["speakers"]
+    built = build_speaker_model(config, ["new", names[3], names[0]])
+    now = built.model.state_dict()
+    assert built.fresh_rows == 0
+    for key, tensor in before.items():
+        if key != "head.speakers.weight":
+            torch.testing.assert_close(now[key], tensor, rtol=0, atol=0)
+    torch.testing.assert_close(now["head.speakers.weight"][1:], before["head.speakers.weight"][[3, 0]], rtol=0, atol=0)
+    wider = configured("wider", **later, speaker_verification__size=12)
+    assert build_speaker_model(wider, names).kept_rows == 0
 
 
 def test_pairs_of_speakers_are_all_pairs_or_half_targets() -> None:

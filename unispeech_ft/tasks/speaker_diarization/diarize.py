@@ -91,10 +91,10 @@ def diarize(network: Any, front_end: FrontEnd, samples: Waveform, settings: Sett
     vectors: list[npt.NDArray[np.float64]] = []
     owners: list[tuple[int, int]] = []
     for start in range(0, len(samples), length):
-        piece = samples[start : start + length]
-        if not front_end.num_frames(len(piece)):
+        chunk = samples[start : start + length]
+        if not front_end.num_frames(len(chunk)):
             continue  # what is left at the end is shorter than a frame
-        said = hear(network, row_of([front_end(piece).cpu().numpy()]).to(network.device))
+        said = hear(network, row_of([front_end(chunk).cpu().numpy()]).to(network.device))
         probabilities = said.logits.sigmoid().cpu().numpy()
         active = smoothed(probabilities, settings.threshold, settings.median)
         for speaker in np.flatnonzero(active.mean(axis=0) > LEAST_SHARE).tolist():
