@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, read_audio
     from unispeech_ft.errors import UserError, raise_all
     from unispeech_ft.files import write_text
-    from unispeech_ft.models.loader import run_model
+    from unispeech_ft.models.loader import model_folder
     from unispeech_ft.scoring.diarization import format_rttm
     from unispeech_ft.tasks.speaker_diarization.diarize import diarize, load_diarizer
     from unispeech_ft.transcription.elan import write_eaf
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     files, faults = audio_files(options.audio)
     kinds = [(options.rttm, ".rttm"), (options.textgrid, ".TextGrid"), (options.eaf, ".eaf")]
     places = {ending: output_paths(folder, options.audio, files, ending) for folder, ending in kinds if folder}
-    network, front_end, settings = load_diarizer(run_model(options.model), options.speakers)
+    network, front_end, settings = load_diarizer(model_folder(options.model), options.speakers)
     for number, file in enumerate(files):
         try:
             samples = read_audio(file, options.channel)

@@ -26,14 +26,14 @@ def run(options: argparse.Namespace) -> None:
 
     from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, read_audio
     from unispeech_ft.errors import UserError, raise_all
-    from unispeech_ft.models.loader import run_model
+    from unispeech_ft.models.loader import model_folder
     from unispeech_ft.tasks.speech_separation.separate import load_separator, separate
     from unispeech_ft.transcription.textgrid import output_paths
     from unispeech_ft.transcription.transcripts import audio_files
 
     files, faults = audio_files(options.audio)
     places = output_paths(options.out, options.audio, files, ".wav")
-    network, front_end = load_separator(run_model(options.model))
+    network, front_end = load_separator(model_folder(options.model))
     for file, place in zip(files, places, strict=True):
         try:
             samples = read_audio(file, options.channel)

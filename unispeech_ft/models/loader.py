@@ -97,12 +97,6 @@ def small_files(name: str, revision: str | None = None) -> Path:
         raise not_found(name, error) from None
 
 
-def run_model(name: str) -> str:
-    """The model folder of a run directory; any other name as it is."""
-    folder = Path(name).expanduser()
-    return str(folder / "model") if (folder / "model" / "config.json").is_file() else name
-
-
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
     """Raises UserError where a tensor of weights holds what is not a finite number."""
     bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]

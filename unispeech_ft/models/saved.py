@@ -104,7 +104,15 @@ def _for_head(name: str, tokenizer: PhoneTokenizer, num_rows: int) -> PhoneToken
     return PhoneTokenizer((*tokenizer.tokens, *(f"{UNUSED} {row}>" for row in unnamed)), tokenizer.blank_token)
 
 
-def _front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: float) -> FrontEnd:
+def saved_front_end(name: str, folder: Path, network: PreTrainedModel, default_eps: float) -> FrontEnd:
+    """The front end that a model folder asks for.
+
+    Args:
+        default_eps: of the normalisation, where the folder does not say it.
+
+    Raises:
+        UserError: what it says cannot be read.
+    """
     try:
         normalize = normalises_input(network.config, folder)
         eps = float(extractor_settings(folder).get("normalize_eps", default_eps))
@@ -165,5 +173,5 @@ def load_saved(
         nn.Module.to(network, device)
     else:
         place(network, torch.device(device), ModelConfig(), TrainingConfig())
-    built = BuiltModel(network, _front_end(name, folder, network, eps), num_rows, 0)
+    built = BuiltModel(network, saved_front_end(name, folder, network, eps), num_rows, 0)
     return SavedModel(name, built, _for_head(name, found, num_rows))

@@ -15,14 +15,17 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from unispeech_ft.config.reading import read_config, to_yaml
+from unispeech_ft.data.audio import read_audio
 from unispeech_ft.data.labelled import open_clips
+from unispeech_ft.data.row import row_of
 from unispeech_ft.data.speech import Turns
 from unispeech_ft.errors import UserError
+from unispeech_ft.models.saving import save_model
 from unispeech_ft.recipes import speaker_verification
 from unispeech_ft.tasks.speaker_verification.compare import compare_recordings, read_pairs
 from unispeech_ft.tasks.speaker_verification.config import FILE, SpeakerConfig
 from unispeech_ft.tasks.speaker_verification.export import open_trials
-from unispeech_ft.tasks.speaker_verification.model import build_speaker_model
+from unispeech_ft.tasks.speaker_verification.model import build_speaker_model, speaker_vectors
 from unispeech_ft.tasks.speaker_verification.task import label_source
 from unispeech_ft.tasks.speaker_verification.trials import pairs_of_speakers, read_trials
 
@@ -159,6 +162,21 @@ def test_a_later_stage_begins_with_the_head_of_the_one_before(
     torch.testing.assert_close(now["head.speakers.weight"][1:], before["head.speakers.weight"][[3, 0]], rtol=0, atol=0)
     wider = configured("wider", **later, speaker_verification__size=12)
     assert build_speaker_model(wider, names).kept_rows == 0
+
+
+def test_a_saved_model_hears_through_the_front_end_that_it_was_trained_with(
+    configured: Callable[..., SpeakerConfig], voices: Path, tmp_path: Path
+) -> None:
+    banks = {"model_type": "wav2vec2-bert", "feature_projection_input_dim": 160, "hidden_size": 32}
+    shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    config = configured("banks", model__config={**banks, **shape})
+    built = build_speaker_model(config, ["a", "b"])
+    save_model(tmp_path / "model", built.model, built.extractor, None, layerdrop=0.0, card="")
+    [pair] = compare_recordings(str(tmp_path), [(None, "v03/0.wav", "v03/1.wav")], voices)
+    features = [built.front_end(read_audio(voices / "v03" / f"{n}.wav")).numpy() for n in (0, 1)]
+    with torch.no_grad():
+        first, second = torch.nn.functional.normalize(speaker_vectors(built.model.eval(), row_of(features)))
+    assert pair.cosine == pytest.approx(float(first @ second), abs=1e-5)
 
 
 def test_pairs_of_speakers_are_all_pairs_or_half_targets() -> None:

@@ -20,9 +20,10 @@ from scipy.spatial.distance import pdist, squareform
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, BadClip, Waveform, read_audio
 from unispeech_ft.data.row import row_of
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import frame_grid, normalises_input
+from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.loader import small_files
+from unispeech_ft.models.saved import saved_front_end
 from unispeech_ft.scoring.diarization import Segment, segments_of
 from unispeech_ft.tasks.speaker_diarization.evaluate import smoothed
 from unispeech_ft.tasks.speaker_diarization.model import hear, load_diarization
@@ -122,7 +123,7 @@ def load_diarizer(name: str, num_speakers: int | None = None) -> tuple[Any, Fron
         UserError: it is no folder of this task.
     """
     network = load_diarization(name)
-    front_end = FrontEnd(network, normalises_input(network.config, small_files(name)), EPS)
+    front_end = saved_front_end(name, small_files(name), network, EPS)
     said = network.config.head
     return network, front_end, Settings(said["threshold"], said["median"], said["chunk_s"], said["apart"], num_speakers)
 

@@ -12,9 +12,8 @@ import torch
 from unispeech_ft.data.audio import BadClip, read_audio
 from unispeech_ft.data.row import row_of
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import normalises_input
-from unispeech_ft.models.front_end import FrontEnd
-from unispeech_ft.models.loader import run_model, small_files
+from unispeech_ft.models.loader import model_folder, small_files
+from unispeech_ft.models.saved import saved_front_end
 from unispeech_ft.scoring.verification import equal_error_rate, error_rates
 from unispeech_ft.tasks.speaker_verification.model import load_speaker_model, speaker_vectors
 from unispeech_ft.tasks.speaker_verification.trials import KINDS
@@ -80,9 +79,9 @@ def compare_recordings(name: str, pairs: Sequence[tuple[bool | None, str, str]],
     Raises:
         UserError: the model or a recording cannot be read.
     """
-    name = run_model(name)
+    name = model_folder(name)
     network = load_speaker_model(name)
-    front_end = FrontEnd(network, normalises_input(network.config, small_files(name)), EPS)
+    front_end = saved_front_end(name, small_files(name), network, EPS)
     vectors: dict[str, np.ndarray] = {}
     for file in dict.fromkeys(file for _, *files in pairs for file in files):
         try:

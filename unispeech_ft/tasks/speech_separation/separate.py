@@ -15,9 +15,9 @@ from scipy.optimize import linear_sum_assignment
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.row import row_of
-from unispeech_ft.models.families import normalises_input
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.loader import small_files
+from unispeech_ft.models.saved import saved_front_end
 from unispeech_ft.tasks.speech_separation.model import load_separation, separated
 
 # torch's own, as in training.
@@ -71,4 +71,4 @@ def load_separator(name: str) -> tuple[Any, FrontEnd]:
         UserError: it is no folder of this task.
     """
     network = load_separation(name)
-    return network, FrontEnd(network, normalises_input(network.config, small_files(name)), EPS)
+    return network, saved_front_end(name, small_files(name), network, EPS)
