@@ -9,45 +9,34 @@ trained; the best model is exported and scored on the test split. `--seed "[1, 2
 
 from __future__ import annotations
 
-import sys
-
 from unispeech_ft.launching import before_torch_loads
 
 if __name__ == "__main__":
     before_torch_loads()
 
-from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.speech import describe_speech, make_tokenizer, open_speech
 from unispeech_ft.errors import run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import as_probe, build_model, frame_counter
-from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.directory import open_run
 from unispeech_ft.runs.dry_run import planned_lines
-from unispeech_ft.runs.seeds import report_seeds
+from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.scoring import Summary
 from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
 from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
 from unispeech_ft.training import launch
-from unispeech_ft.training.loop import train
-from unispeech_ft.training.sweep import sweep
+from unispeech_ft.training.sweep import fit
 
 
 def main() -> None:
-    configs = read_configs(FILE, sys.argv[1:])
-    for config in configs:
-        check_hub(config.hub)
-    summaries = []
-    for config in configs:
-        with reserved(config):
-            summaries.append(run(config, last=config is configs[-1]))
-    if len(configs) > 1 and all(summaries):
-        report_seeds(configs, summaries)
+    run_each(FILE, run)
 
 
 def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     """One run, and whether it is the last; returns the summaries of its scored splits, on the first process alone."""
+    check_hub(config.hub)
     accelerator = launch.start(config.tracking.trackers, config.output_dir)
     num_frames = frame_counter(config.model, dry_run=config.dry_run)
     turns = launch.turns_of(accelerator)
@@ -66,10 +55,7 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     checkpoint = open_run(config, identity(config, speech.splits["train"]), speech.left_out, accelerator)
     features = all_features(speech.splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)
-    if config.probe.enabled:
-        sweep(task, config, config.probe, accelerator, checkpoint)
-    else:
-        train(task, config, accelerator, checkpoint)
+    fit(task, config, config.probe, accelerator, checkpoint)
     summaries = score_and_export(config, speech, built, tokenizer, features, accelerator)
     launch.finish(accelerator, last=last)
     push_if_asked(config, accelerator.is_main_process)

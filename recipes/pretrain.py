@@ -10,19 +10,19 @@ written as Transformers' `UniSpeechForPreTraining`, with its tokenizer, for
 
 from __future__ import annotations
 
-import sys
 from functools import partial
+from typing import Any
 
 from unispeech_ft.launching import before_torch_loads
 
 if __name__ == "__main__":
     before_torch_loads()
 
-from unispeech_ft.config.reading import read_configs
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.families import num_frames
-from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.directory import open_run
+from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.tasks.pretraining import speech
 from unispeech_ft.tasks.pretraining.config import FILE, PretrainingConfig
 from unispeech_ft.tasks.pretraining.export import describe, export
@@ -33,14 +33,11 @@ from unispeech_ft.training.loop import train
 
 
 def main() -> None:
-    configs = read_configs(FILE, sys.argv[1:])
-    for config in configs:
-        with reserved(config):
-            run(config, last=config is configs[-1])
+    run_each(FILE, run)
 
 
-def run(config: PretrainingConfig, *, last: bool = True) -> None:
-    """One run, and whether it is the last."""
+def run(config: PretrainingConfig, *, last: bool = True) -> list[Any]:
+    """One run, and whether it is the last; it scores no split."""
     accelerator = launch.start(config.tracking.trackers, config.output_dir)
     shape = read_pretraining_config(config.model)
     labelled = speech.open_labelled(config, partial(num_frames, shape), launch.turns_of(accelerator))
@@ -49,7 +46,7 @@ def run(config: PretrainingConfig, *, last: bool = True) -> None:
     describe(config, labelled, pieces, tokenizer, shape, accelerator)
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
-        return
+        return []
 
     built = build_pretraining_model(config, tokenizer)
     place(built.network, accelerator.device, config.model, config.training)
@@ -60,6 +57,7 @@ def run(config: PretrainingConfig, *, last: bool = True) -> None:
     progress = train(task, config, accelerator, checkpoint)
     export(config, built, progress, accelerator)
     launch.finish(accelerator, last=last)
+    return []
 
 
 if __name__ == "__main__":

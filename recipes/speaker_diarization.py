@@ -10,40 +10,30 @@ they are named, and exported for `unispeech-ft diarize`.
 
 from __future__ import annotations
 
-import sys
-
 from unispeech_ft.launching import before_torch_loads
 
 if __name__ == "__main__":
     before_torch_loads()
 
-from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.labelled import describe_clips, open_clips
 from unispeech_ft.data.simulate import describe_conversations, simulate
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
-from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.directory import open_run
 from unispeech_ft.runs.dry_run import disk_lines
-from unispeech_ft.runs.seeds import report_seeds
+from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.tasks.speaker_diarization.config import FILE, DiarizationConfig
 from unispeech_ft.tasks.speaker_diarization.evaluate import Summary
 from unispeech_ft.tasks.speaker_diarization.export import open_recordings, score_and_export
 from unispeech_ft.tasks.speaker_diarization.model import build_diarization
 from unispeech_ft.tasks.speaker_diarization.task import SpeakerDiarizationTask, label_source
 from unispeech_ft.training import launch
-from unispeech_ft.training.loop import train
-from unispeech_ft.training.sweep import sweep
+from unispeech_ft.training.sweep import fit
 
 
 def main() -> None:
-    configs = read_configs(FILE, sys.argv[1:])
-    summaries = []
-    for config in configs:
-        with reserved(config):
-            summaries.append(run(config, last=config is configs[-1]))
-    if len(configs) > 1 and all(summaries):
-        report_seeds(configs, summaries, "der", "DER")
+    run_each(FILE, run, "der", "DER")
 
 
 def run(config: DiarizationConfig, *, last: bool = True) -> list[Summary]:
@@ -70,10 +60,7 @@ def run(config: DiarizationConfig, *, last: bool = True) -> list[Summary]:
     }
     task = SpeakerDiarizationTask(config, built, conversations, features, clips.classes, accelerator)
     checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
-    if config.probe.enabled:
-        sweep(task, config, config.probe, accelerator, checkpoint)
-    else:
-        train(task, config, accelerator, checkpoint)
+    fit(task, config, config.probe, accelerator, checkpoint)
     summaries = score_and_export(config, conversations, recordings, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries

@@ -9,39 +9,29 @@ task is trained; the best model is scored on trials of other speakers and export
 
 from __future__ import annotations
 
-import sys
-
 from unispeech_ft.launching import before_torch_loads
 
 if __name__ == "__main__":
     before_torch_loads()
 
-from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.labelled import describe_clips, open_clips
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
-from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.directory import open_run
 from unispeech_ft.runs.dry_run import disk_lines
-from unispeech_ft.runs.seeds import report_seeds
+from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.tasks.speaker_verification.config import FILE, SpeakerConfig
 from unispeech_ft.tasks.speaker_verification.evaluate import Summary
 from unispeech_ft.tasks.speaker_verification.export import open_trials, score_and_export
 from unispeech_ft.tasks.speaker_verification.model import build_speaker_model
 from unispeech_ft.tasks.speaker_verification.task import SpeakerVerificationTask, label_source
 from unispeech_ft.training import launch
-from unispeech_ft.training.loop import train
-from unispeech_ft.training.sweep import sweep
+from unispeech_ft.training.sweep import fit
 
 
 def main() -> None:
-    configs = read_configs(FILE, sys.argv[1:])
-    summaries = []
-    for config in configs:
-        with reserved(config):
-            summaries.append(run(config, last=config is configs[-1]))
-    if len(configs) > 1 and all(summaries):
-        report_seeds(configs, summaries, "eer", "EER")
+    run_each(FILE, run, "eer", "EER")
 
 
 def run(config: SpeakerConfig, *, last: bool = True) -> list[Summary]:
@@ -67,10 +57,7 @@ def run(config: SpeakerConfig, *, last: bool = True) -> list[Summary]:
     }
     task = SpeakerVerificationTask(config, built, clips, features, accelerator)
     checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
-    if config.probe.enabled:
-        sweep(task, config, config.probe, accelerator, checkpoint)
-    else:
-        train(task, config, accelerator, checkpoint)
+    fit(task, config, config.probe, accelerator, checkpoint)
     summaries = score_and_export(config, clips, trials, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries

@@ -9,20 +9,18 @@ the task is trained; the best model is scored on mixtures of unseen speakers, an
 
 from __future__ import annotations
 
-import sys
-
 from unispeech_ft.launching import before_torch_loads
 
 if __name__ == "__main__":
     before_torch_loads()
 
-from unispeech_ft.config.reading import read_configs
 from unispeech_ft.data.labelled import describe_clips, open_clips
 from unispeech_ft.data.simulate import describe_conversations, simulate
 from unispeech_ft.errors import run_command
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.feature_cache import open_features
-from unispeech_ft.runs.directory import open_run, reserved
+from unispeech_ft.runs.directory import open_run
+from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.tasks.speech_separation.config import FILE, SeparationConfig
 from unispeech_ft.tasks.speech_separation.evaluate import Summary
 from unispeech_ft.tasks.speech_separation.export import score_and_export
@@ -30,14 +28,11 @@ from unispeech_ft.tasks.speech_separation.mixtures import open_mixtures
 from unispeech_ft.tasks.speech_separation.model import build_separation
 from unispeech_ft.tasks.speech_separation.task import SpeechSeparationTask, label_source
 from unispeech_ft.training import launch
-from unispeech_ft.training.loop import train
+from unispeech_ft.training.sweep import fit
 
 
 def main() -> None:
-    configs = read_configs(FILE, sys.argv[1:])
-    for config in configs:
-        with reserved(config):
-            run(config, last=config is configs[-1])
+    run_each(FILE, run, "si_sdri_db", "SI-SDRi", unit="dB")
 
 
 def run(config: SeparationConfig, *, last: bool = True) -> list[Summary]:
@@ -62,7 +57,7 @@ def run(config: SeparationConfig, *, last: bool = True) -> list[Summary]:
     }
     task = SpeechSeparationTask(config, built, mixtures, features, accelerator)
     checkpoint = open_run(config, task.identity, clips.left_out, accelerator)
-    train(task, config, accelerator, checkpoint)
+    fit(task, config, config.probe, accelerator, checkpoint)
     summaries = score_and_export(config, mixtures, built, features, accelerator)
     launch.finish(accelerator, last=last)
     return summaries

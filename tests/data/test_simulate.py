@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from unispeech_ft.config.sections import AugmentationConfig, SimulationConfig
+from unispeech_ft.config.labelled import AugmentationConfig, SimulationConfig
 from unispeech_ft.data.simulate import Conversations, clips_by_speaker, speech_spans
 from unispeech_ft.errors import UserError
 from unispeech_ft.scoring.diarization import diarization_errors, segments_of

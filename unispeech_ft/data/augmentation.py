@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unispeech_ft.config.sections import AugmentationConfig
+from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, BadClip, Waveform, read_audio
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.errors import UserError

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.config.sections import AugmentationConfig, DataConfig
+from unispeech_ft.config.labelled import AugmentationConfig
+from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
 from unispeech_ft.data.augmentation import AugmentedAudio, augmented_audio
 from unispeech_ft.data.labels import check_bad_fraction, summarize_rejected

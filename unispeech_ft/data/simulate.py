@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.config.sections import AugmentationConfig, SimulationConfig
+from unispeech_ft.config.labelled import AugmentationConfig, SimulationConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.augmentation import Audio, in_room, piece_of, read_sounds, with_noise
 from unispeech_ft.data.labelled import Clips

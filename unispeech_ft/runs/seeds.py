@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unispeech_ft.config.reading import ConfigFile, Run, read_configs
 from unispeech_ft.config.sections import RunConfig
+from unispeech_ft.runs.directory import reserved
 
 
 def summarize_seeds(
@@ -19,10 +22,10 @@ def summarize_seeds(
     Args:
         configs: of the runs, in order.
         summaries: of each run's splits.
-        figure: the name of a fraction in them.
+        figure: the name of a figure in them.
 
     Returns:
-        `seeds`, `runs` (folders), and `splits`: by name, the figure (fractions, in the order of the seeds), `mean` and
+        `seeds`, `runs` (folders), and `splits`: by name, the figure (in the order of the seeds), `mean` and
         `sd` (of a sample, divisor n - 1; None for a single seed). A figure unknown in one run is unknown in all.
     """
     splits: dict[str, dict[str, Any]] = {}
@@ -41,30 +44,50 @@ def summarize_seeds(
     }
 
 
-def seed_lines(summary: dict[str, Any], figure: str = "per", name: str = "PER") -> list[str]:
+def seed_lines(summary: dict[str, Any], figure: str = "per", name: str = "PER", unit: str = "%") -> list[str]:
     """The outcome for people, a line a split."""
+    scale = 100 if unit == "%" else 1
     lines = []
     for place, split in summary["splits"].items():
         if split["mean"] is None:
             lines.append(f"{place}: no {name} in some of the runs, so no mean")
             continue
-        each = ", ".join(f"{100 * per:.2f}" for per in split[figure])
-        spread = "" if split["sd"] is None else f" ± {100 * split['sd']:.2f} (mean ± standard deviation)"
+        each = ", ".join(f"{scale * value:.2f}" for value in split[figure])
+        spread = "" if split["sd"] is None else f" ± {scale * split['sd']:.2f} (mean ± standard deviation)"
         seeds = ", ".join(map(str, summary["seeds"]))
-        lines.append(f"{place} {name} {100 * split['mean']:.2f}{spread} %, seeds {seeds}: {each}")
+        lines.append(f"{place} {name} {scale * split['mean']:.2f}{spread} {unit}, seeds {seeds}: {each}")
     return lines
 
 
-def report_seeds(
-    configs: Sequence[RunConfig], summaries: Sequence[Sequence[Any]], figure: str = "per", name: str = "PER"
+def run_each(
+    file: ConfigFile[Run],
+    run: Callable[..., Sequence[Any]],
+    figure: str = "per",
+    name: str = "PER",
+    unit: str = "%",
 ) -> None:
-    """Writes `summary.json` beside the runs of several seeds, and prints it.
+    """What recipes do: a run of each seed that the command line asks for.
+
+    Several leave `summary.json` beside their runs, and its lines on the terminal.
 
     Args:
-        figure: the name of a fraction in the summaries.
+        file: of the recipe.
+        run: makes one run of a configuration and is told by `last` whether it is the last; returns the summaries of
+            the splits that it scored, on the first process alone.
+        figure: the name of a figure in the summaries.
         name: of it, for people.
+        unit: of it, for people; what is said in per cent is a fraction in the summaries.
+
+    Raises:
+        UserError: a fault of the configuration, or of a run.
     """
-    summary = summarize_seeds(configs, summaries, figure)
-    path = Path(configs[0].output_dir).parent / "summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    print("\n".join([*seed_lines(summary, figure, name), f"seeds: {path}"]))
+    configs = read_configs(file, sys.argv[1:])
+    summaries = []
+    for config in configs:
+        with reserved(config):
+            summaries.append(run(config, last=config is configs[-1]))
+    if len(configs) > 1 and all(summaries):
+        summary = summarize_seeds(configs, summaries, figure)
+        path = Path(configs[0].output_dir).parent / "summary.json"
+        path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        print("\n".join([*seed_lines(summary, figure, name, unit), f"seeds: {path}"]))

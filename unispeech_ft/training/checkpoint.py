@@ -140,6 +140,17 @@ def bring_best(checkpoint: Path, checkpoints: Path) -> None:
             shutil.copytree(best, folder, dirs_exist_ok=True)
 
 
+def load_best(output: Path, model: PreTrainedModel) -> None:
+    """Puts the best weights of the run in `output` into the model; without a best checkpoint it stays as it is.
+
+    Raises:
+        UserError: as `load_weights`.
+    """
+    folder = output / "checkpoints" / BEST
+    if folder.is_dir():
+        load_weights(folder, model)
+
+
 def load_weights(folder: Path, model: PreTrainedModel) -> None:
     """Puts the weights of a checkpoint into the model; what is frozen stays as the base model has it.
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from unispeech_ft.config.sections import RunConfig
+from unispeech_ft.config.sections import RunConfig, Section
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan, passes
 from unispeech_ft.data.collate import Batch, MicroBatchStream, TrainingSet
 from unispeech_ft.models.families import backbone, shares_position_bias
 from unispeech_ft.randomness import kept_layers
+from unispeech_ft.training.checkpoint import identity_of
 from unispeech_ft.training.passes import Passes
 from unispeech_ft.training.schedule import is_frozen
 from unispeech_ft.training.task import Task, UpdateShare
@@ -43,6 +44,17 @@ def parameters_that_run(
     skipped = [] if layers is None else [all_layers[index] for index in range(len(all_layers)) if index not in layers]
     left_out = {id(parameter) for module in (*skipped, *idle) for parameter in module.parameters()}
     return [p for p in network.parameters() if p.requires_grad and id(p) not in left_out]
+
+
+def identity_of_run(config: RunConfig, own: Sequence[Section], *said: object) -> str:
+    """Identifies data, batches, seed and model of a run that fine-tunes.
+
+    Args:
+        own: the sections of its task on which training depends.
+        said: what identifies its training speech, in plain JSON.
+    """
+    sections = [section.model_dump(mode="json") for section in (config.model, config.batch, config.mask, *own)]
+    return identity_of(config.seed, *sections, [config.data.normalize, config.data.normalize_eps], *said)
 
 
 class FineTuning(Task[Batch]):

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.config.sections import ProbeConfig, RunConfig
+from unispeech_ft.config.labelled import ProbeConfig
+from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
 from unispeech_ft.training.checkpoint import AUTO, BEST, OF_A_RATE, Progress, bring_best, find_checkpoint
@@ -36,6 +37,16 @@ def choose(found: Mapping[float, Progress]) -> float:
     if not errors:
         raise UserError("no rate of probe.lrs led to a validation figure", remedy="add lower ones")
     return min(errors, key=errors.__getitem__)
+
+
+def fit(
+    task: Task[Batch], config: RunConfig, probe: ProbeConfig, accelerator: Accelerator, checkpoint: Path | None
+) -> None:
+    """Trains a task once, or as a probe at each of its learning rates; see `loop.train` and `sweep`."""
+    if probe.enabled:
+        sweep(task, config, probe, accelerator, checkpoint)
+    else:
+        train(task, config, accelerator, checkpoint)
 
 
 def sweep(
@@ -100,7 +111,7 @@ def _lines(found: Mapping[float, Progress], chosen: float) -> list[str]:
     """The outcome for people."""
     lines = []
     for lr, progress in found.items():
-        error = "none" if progress.best_error is None else f"{100 * progress.best_error:.2f} %"
+        error = "none" if progress.best_error is None else f"{progress.best_error:.4f}"
         mark = " (chosen)" if lr == chosen else ""
         lines.append(f"learning rate {lr:g}: validation error {error}, update {progress.best_update}{mark}")
     return lines

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForAudioClassification
 
+from unispeech_ft.config.labelled import ProbeConfig
 from unispeech_ft.config.reading import read_config, to_yaml
-from unispeech_ft.config.sections import ProbeConfig
 from unispeech_ft.data.labelled import Clips, open_clips
 from unispeech_ft.data.row import row_of
 from unispeech_ft.data.speech import Turns

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from unispeech_ft.scoring.summary import Summary
@@ -136,17 +137,19 @@ def draw_curve(
     )
 
 
-def task_curves(metrics: str, figure: str, label: str, *, percent: bool = True) -> list[Curve]:
-    """The training loss and one figure of the validation split, from the text of a `metrics.jsonl`.
+def task_curves(metrics: Path, figure: str, label: str, *, percent: bool = True) -> list[Curve]:
+    """The training loss and one figure of the validation split; none where there is no `metrics.jsonl`.
 
     Args:
+        metrics: path of the run's `metrics.jsonl`.
         figure: its name in the events of evaluations.
         label: for people.
         percent: the figure is a fraction, the best the lowest; else the highest.
     """
-    events = [json.loads(line) for line in metrics.splitlines() if line.endswith("}")]
+    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
+    events = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
     found = Curves(
-        parse_curves(metrics).loss,
+        parse_curves(text).loss,
         [(e["update"], e[figure]) for e in events if e.get("event") == "evaluation" and e.get(figure) is not None],
     )
     loss = [draw_curve(found.loss, "Training loss", logarithmic=True)] if found.loss else []

@@ -7,16 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unispeech_ft.config.labelled import LabelledRunConfig
 from unispeech_ft.config.reading import ConfigFile
-from unispeech_ft.config.sections import (
-    AugmentationConfig,
-    Check,
-    Positive,
-    Probability,
-    ProbeConfig,
-    RunConfig,
-    Section,
-)
+from unispeech_ft.config.sections import Check, Positive, Probability, Section
 
 
 class AudioClassificationConfig(Section):
@@ -38,7 +31,7 @@ class AudioClassificationConfig(Section):
     )
 
 
-class ClassifierConfig(RunConfig):
+class ClassifierConfig(LabelledRunConfig):
     """A whole run."""
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -58,30 +51,11 @@ class ClassifierConfig(RunConfig):
 
     output_dir: str = "runs/audio_classification"
     audio_classification: AudioClassificationConfig = AudioClassificationConfig()
-    augmentation: AugmentationConfig = AugmentationConfig()
-    probe: ProbeConfig = ProbeConfig()
 
     def checks(self) -> list[Check]:
         data = self.data
         return [
             *super().checks(),
-            *self.augmentation.checks(),
-            *self.probe.checks(self),
-            (
-                data.root is None,
-                "data.root is missing",
-                "name the folder that holds the audio, with a folder for each class or a manifest (data.train)",
-            ),
-            (
-                data.source != "manifest",
-                f"data.source is {data.source}",
-                "leave it out: a manifest (data.train), or a folder for each class",
-            ),
-            (
-                data.train is None and (data.validation is not None or data.test is not None),
-                "data.validation or data.test is given without data.train",
-                "name the manifest of training as well",
-            ),
             (
                 self.probe.enabled and self.audio_classification.crop_s is not None,
                 f"audio_classification.crop_s is {self.audio_classification.crop_s}",

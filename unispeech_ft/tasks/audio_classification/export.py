@@ -26,7 +26,7 @@ from unispeech_ft.tasks.audio_classification.evaluate import (
     result_line,
     summarize,
 )
-from unispeech_ft.training.checkpoint import BEST, load_weights
+from unispeech_ft.training.checkpoint import load_best
 from unispeech_ft.training.loop import METRICS
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ def _card(summaries: Mapping[Split, Summary], classes: list[str], config: Classi
 def _report(summary: Summary, found: Evaluation, clips: LabelledClips, output: Path) -> TaskReport:
     places = dict(zip(clips.ids, clips.rows, strict=True))
     times = {item.id: [PhoneTime(0.0, float(item.duration_s or 0.0), 1.0)] for item in found.scores}
-    metrics = output / METRICS
-    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
     figures = [("Clips", f"{summary.clips:,}"), ("Classes", str(len(summary.classes)))]
     figures += [("Average recall", f"{100 * summary.uar:.2f} %")]
     figures += [] if summary.f1 is None else [("F1 of labels", f"{100 * summary.f1:.2f} %")]
@@ -59,7 +57,7 @@ def _report(summary: Summary, found: Evaluation, clips: LabelledClips, output: P
         f"accuracy {100 * summary.accuracy:.2f} %",
         f"{result_line(summary)}. Accuracy is the share of clips that were recognised; higher is better.",
         figures,
-        task_curves(text, "accuracy", "Validation accuracy"),
+        task_curves(output / METRICS, "accuracy", "Validation accuracy"),
         found.scores if summary.f1 is None else (),
         Recordings(times, lambda name: clips.audio.waveform(places[name])),
     )
@@ -78,8 +76,7 @@ def score_and_export(
         The summaries; on other processes than the first, none.
     """
     output = Path(config.output_dir)
-    if (output / "checkpoints" / BEST).is_dir():
-        load_weights(output / "checkpoints" / BEST, built.model)
+    load_best(output, built.model)
     separator, classes = clips.separator, clips.classes
     logits_of = classify_means if config.probe.enabled else classify
     summaries: dict[Split, Summary] = {}

@@ -21,21 +21,11 @@ from unispeech_ft.models.layer_means import open_layer_means
 from unispeech_ft.tasks.audio_classification.config import ClassifierConfig
 from unispeech_ft.tasks.audio_classification.evaluate import classify, classify_means, evaluate_clips, uar
 from unispeech_ft.tasks.audio_classification.model import HEAD
-from unispeech_ft.training.checkpoint import identity_of
-from unispeech_ft.training.planned import FineTuning
+from unispeech_ft.training.planned import FineTuning, identity_of_run
 from unispeech_ft.training.task import Score, SummedLoss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-def identity(config: ClassifierConfig, clips: Clips) -> str:
-    """Identifies data, labels, batches, seed and model of a run."""
-    sections = [config.model, config.batch, config.mask, config.audio_classification, config.augmentation]
-    said = [section.model_dump(mode="json") for section in sections]
-    train = clips.splits["train"]
-    normalised = [config.data.normalize, config.data.normalize_eps]
-    return identity_of(config.seed, *said, normalised, train.ids, train.labels, train.num_samples.tolist())
 
 
 def open_stores(
@@ -95,7 +85,8 @@ class AudioClassificationTask(FineTuning):
         crop_frames = None if crop is None else built.front_end.num_frames(crop)
         training_set = TrainingSet(features["train"].clip, labels, width, config.mask, config.seed, crop_frames)
         super().__init__(config, built.model, HEAD, plan, training_set, accelerator, train.ids)
-        self.identity = identity(config, clips)
+        said = (train.ids, train.labels, train.num_samples.tolist())
+        self.identity = identity_of_run(config, [config.audio_classification, config.augmentation], *said)
         self.classes, self.features, self.separator = list(rows), features, separator
         self.of_means = config.probe.enabled
         self.validation = clips.splits.get("validation")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from unispeech_ft.config.labelled import ProbeConfig
 from unispeech_ft.config.reading import ConfigFile, read_config
-from unispeech_ft.config.sections import Check, HubConfig, PhonemesConfig, ProbeConfig, RunConfig
+from unispeech_ft.config.sections import Check, HubConfig, PhonemesConfig, RunConfig
 
 
 class CtcPhonemeConfig(RunConfig):

@@ -27,7 +27,7 @@ from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split, warnings_abo
 from unispeech_ft.tasks.ctc_phoneme.task import SplitFeatures, split_features
 from unispeech_ft.tasks.ctc_phoneme.write_results import floor_of, result_lines, trained_speakers, write_evaluation
 from unispeech_ft.training import launch
-from unispeech_ft.training.checkpoint import BEST, load_weights
+from unispeech_ft.training.checkpoint import load_best
 from unispeech_ft.training.loop import METRICS
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def score_and_export(
         The summaries of the scored splits; on other processes than the first, none.
     """
     output = Path(config.output_dir)
-    if (output / "checkpoints" / BEST).is_dir():
-        load_weights(output / "checkpoints" / BEST, built.model)
+    load_best(output, built.model)
     summaries: dict[Split, Summary] = {}
     scores: dict[Split, list[UtteranceScore]] = {}
     for split, scored in features.items():

@@ -7,19 +7,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from unispeech_ft.config.labelled import LabelledRunConfig, SimulationConfig, no_copies, reads_all_layers
 from unispeech_ft.config.reading import ConfigFile
-from unispeech_ft.config.sections import (
-    AugmentationConfig,
-    Check,
-    NotNegative,
-    Positive,
-    PositiveCount,
-    Probability,
-    ProbeConfig,
-    RunConfig,
-    Section,
-    SimulationConfig,
-)
+from unispeech_ft.config.sections import Check, NotNegative, Positive, PositiveCount, Probability, Section
 
 
 class SpeakerDiarizationConfig(Section):
@@ -42,7 +32,7 @@ class SpeakerDiarizationConfig(Section):
     rttm: str | None = Field(None, description="who speaks when in them; a recording's name is its file's")
 
 
-class DiarizationConfig(RunConfig):
+class DiarizationConfig(LabelledRunConfig):
     """A whole run."""
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -64,37 +54,15 @@ class DiarizationConfig(RunConfig):
     output_dir: str = "runs/speaker_diarization"
     speaker_diarization: SpeakerDiarizationConfig = SpeakerDiarizationConfig()
     simulation: SimulationConfig = SimulationConfig()
-    augmentation: AugmentationConfig = AugmentationConfig()
-    probe: ProbeConfig = ProbeConfig()
 
     def checks(self) -> list[Check]:
-        data, own = self.data, self.speaker_diarization
+        own = self.speaker_diarization
         longest_s = max(self.simulation.duration_s, own.chunk_s)
         return [
             *super().checks(),
-            *self.augmentation.checks(),
-            *self.probe.checks(self),
             *self.simulation.checks(),
-            (
-                data.root is None,
-                "data.root is missing",
-                "name the folder that holds clips of single speakers: a folder for each, or a manifest (data.train)",
-            ),
-            (
-                data.source != "manifest",
-                f"data.source is {data.source}",
-                "leave it out: a manifest, or a folder for each speaker",
-            ),
-            (
-                self.augmentation.copies > 0,
-                "augmentation.copies is given",
-                "leave it out: noise and rooms are part of the simulated conversations",
-            ),
-            (
-                self.model.layerdrop > 0,
-                f"model.layerdrop is {self.model.layerdrop}",
-                "set it to 0: the head reads all layers",
-            ),
+            no_copies(self.augmentation),
+            reads_all_layers(self.model),
             (
                 self.simulation.speakers[1] > 4,
                 f"simulation.speakers {self.simulation.speakers} are more than four",

@@ -29,7 +29,7 @@ from unispeech_ft.tasks.speaker_diarization.evaluate import (
     result_line,
     summarize,
 )
-from unispeech_ft.training.checkpoint import BEST, load_weights
+from unispeech_ft.training.checkpoint import load_best
 from unispeech_ft.training.loop import METRICS
 
 if TYPE_CHECKING:
@@ -76,8 +76,6 @@ def _write(folder: Path, summary: Summary, known: Segments, found: Segments, out
     write_text(folder / "reference.rttm", format_rttm(known))
     write_text(folder / "hypothesis.rttm", format_rttm(found))
     write_text(folder / "summary.json", json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n")
-    metrics = output / METRICS
-    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
     report = TaskReport(
         f"Speaker diarization: {summary.split}",
         "no speech" if summary.der is None else f"DER {100 * summary.der:.2f} %",
@@ -92,7 +90,7 @@ def _write(folder: Path, summary: Summary, known: Segments, found: Segments, out
             ("Median, chosen on validation", f"{summary.median_frames} frames"),
             ("One speaker for all speech", f"{100 * (summary.der_one_speaker or 0):.2f} %"),
         ],
-        task_curves(text, "der", "Validation DER"),
+        task_curves(output / METRICS, "der", "Validation DER"),
         timelines=_timelines(known, found),
     )
     write_task_report(folder / "report.html", report)
@@ -123,8 +121,7 @@ def score_and_export(
         The summaries; on other processes than the first, none.
     """
     output, own = Path(config.output_dir), config.speaker_diarization
-    if (output / "checkpoints" / BEST).is_dir():
-        load_weights(output / "checkpoints" / BEST, built.model)
+    load_best(output, built.model)
     choice: Choice | None = None
     summaries: list[Summary] = []
 

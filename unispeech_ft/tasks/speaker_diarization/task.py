@@ -20,8 +20,7 @@ from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
 from unispeech_ft.tasks.speaker_diarization.evaluate import best_settings, hear_all
 from unispeech_ft.tasks.speaker_diarization.model import HEAD, hear
-from unispeech_ft.training.checkpoint import identity_of
-from unispeech_ft.training.planned import FineTuning
+from unispeech_ft.training.planned import FineTuning, identity_of_run
 from unispeech_ft.training.task import Score, SummedLoss
 
 if TYPE_CHECKING:
@@ -32,13 +31,6 @@ def label_source(config: DiarizationConfig) -> LabelSource:
     """Where the speakers of a run stand."""
     own = config.speaker_diarization
     return LabelSource(own.label_column, "speaker_diarization.label_column", own.held_out, speakers=True)
-
-
-def identity(config: DiarizationConfig, train: Conversations) -> str:
-    """Identifies conversations, batches, seed and model of a run."""
-    sections = [config.model, config.batch, config.mask, config.speaker_diarization]
-    said = [section.model_dump(mode="json") for section in sections]
-    return identity_of(config.seed, *said, [config.data.normalize, config.data.normalize_eps], train.key)
 
 
 def frame_centres_s(network: Any, num_frames: int) -> np.ndarray:
@@ -91,7 +83,8 @@ class SpeakerDiarizationTask(FineTuning):
         training_set = TrainingSet(features["train"].clip, labels, width, config.mask, config.seed)
         ids = [train.name(row) for row in range(len(train))]
         super().__init__(config, built.model, HEAD, plan, training_set, accelerator, ids)
-        self.identity, self.own = identity(config, train), config.speaker_diarization
+        self.identity = identity_of_run(config, [config.speaker_diarization], train.key)
+        self.own = config.speaker_diarization
         self.validation, self.features = conversations.get("validation"), features
         self.most = config.simulation.speakers[1]
         self.can_score = self.validation is not None

@@ -7,19 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unispeech_ft.config.labelled import LabelledRunConfig, reads_all_layers
 from unispeech_ft.config.reading import ConfigFile
-from unispeech_ft.config.sections import (
-    AugmentationConfig,
-    Check,
-    Count,
-    NotNegative,
-    Positive,
-    PositiveCount,
-    Probability,
-    ProbeConfig,
-    RunConfig,
-    Section,
-)
+from unispeech_ft.config.sections import Check, Count, NotNegative, Positive, PositiveCount, Probability, Section
 
 
 class SpeakerVerificationConfig(Section):
@@ -42,7 +32,7 @@ class SpeakerVerificationConfig(Section):
     norm_top: Count = Field(300, description="AS-norm by so many nearest training speakers; 0: plain cosine")
 
 
-class SpeakerConfig(RunConfig):
+class SpeakerConfig(LabelledRunConfig):
     """A whole run."""
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -63,31 +53,12 @@ class SpeakerConfig(RunConfig):
 
     output_dir: str = "runs/speaker_verification"
     speaker_verification: SpeakerVerificationConfig = SpeakerVerificationConfig()
-    augmentation: AugmentationConfig = AugmentationConfig()
-    probe: ProbeConfig = ProbeConfig()
 
     def checks(self) -> list[Check]:
-        data, own = self.data, self.speaker_verification
+        own = self.speaker_verification
         return [
             *super().checks(),
-            *self.augmentation.checks(),
-            *self.probe.checks(self),
-            (
-                data.root is None,
-                "data.root is missing",
-                "name the folder that holds the audio: a folder for each speaker,"
-                " or a manifest with a column of speakers (data.train)",
-            ),
-            (
-                data.source != "manifest",
-                f"data.source is {data.source}",
-                "leave it out: a manifest, or a folder for each speaker",
-            ),
-            (
-                self.model.layerdrop > 0,
-                f"model.layerdrop is {self.model.layerdrop}",
-                "set it to 0: the head reads all layers",
-            ),
+            reads_all_layers(self.model),
             (
                 own.head == "ecapa" and own.channels % 8 > 0,
                 f"speaker_verification.channels is {own.channels}",

@@ -33,7 +33,7 @@ from unispeech_ft.tasks.speaker_verification.evaluate import (
     summarize,
 )
 from unispeech_ft.tasks.speaker_verification.trials import Trials, check_trials, pairs_of_speakers, read_trials
-from unispeech_ft.training.checkpoint import BEST, load_weights
+from unispeech_ft.training.checkpoint import load_best
 from unispeech_ft.training.loop import METRICS
 
 if TYPE_CHECKING:
@@ -98,8 +98,6 @@ def _write_scored(folder: Path, scored: Scored, summary: Summary) -> None:
 
 
 def _report(summary: Summary, scored: Scored, output: Path) -> TaskReport:
-    metrics = output / METRICS
-    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
     points = sorted(det_points(scored.errors))
     det = draw_curve(
         [(100 * false_alarm, miss) for false_alarm, miss in points],
@@ -125,7 +123,7 @@ def _report(summary: Summary, scored: Scored, output: Path) -> TaskReport:
         f"{result_line(summary)}. At the EER as many pairs of one speaker are rejected as pairs of two are accepted;"
         " lower is better.",
         figures,
-        [*task_curves(text, "eer", "Validation EER"), det],
+        [*task_curves(output / METRICS, "eer", "Validation EER"), det],
     )
 
 
@@ -143,8 +141,7 @@ def score_and_export(
         The summaries; on other processes than the first, none.
     """
     output, top = Path(config.output_dir), config.speaker_verification.norm_top
-    if (output / "checkpoints" / BEST).is_dir():
-        load_weights(output / "checkpoints" / BEST, built.model)
+    load_best(output, built.model)
     scorer = _scorer(config, clips, built, features["train"], accelerator)
     summaries: dict[Split, Summary] = {}
     for split, pairs in trials.items():

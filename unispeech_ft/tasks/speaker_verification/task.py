@@ -21,8 +21,7 @@ from unispeech_ft.tasks.speaker_verification.evaluate import embed, plain_eer
 from unispeech_ft.tasks.speaker_verification.loss import margin_at
 from unispeech_ft.tasks.speaker_verification.model import HEAD, speaker_vectors
 from unispeech_ft.tasks.speaker_verification.trials import pairs_of_speakers
-from unispeech_ft.training.checkpoint import identity_of
-from unispeech_ft.training.planned import FineTuning
+from unispeech_ft.training.planned import FineTuning, identity_of_run
 from unispeech_ft.training.task import Score, SummedLoss
 
 if TYPE_CHECKING:
@@ -33,15 +32,6 @@ def label_source(config: SpeakerConfig) -> LabelSource:
     """Where the speakers of a run stand."""
     own = config.speaker_verification
     return LabelSource(own.label_column, "speaker_verification.label_column", own.held_out, speakers=True)
-
-
-def identity(config: SpeakerConfig, clips: Clips) -> str:
-    """Identifies data, speakers, batches, seed and model of a run."""
-    sections = [config.model, config.batch, config.mask, config.speaker_verification, config.augmentation]
-    said = [section.model_dump(mode="json") for section in sections]
-    train = clips.splits["train"]
-    normalised = [config.data.normalize, config.data.normalize_eps]
-    return identity_of(config.seed, *said, normalised, train.ids, train.labels, train.num_samples.tolist())
 
 
 class SpeakerVerificationTask(FineTuning):
@@ -74,7 +64,9 @@ class SpeakerVerificationTask(FineTuning):
             built.front_end.num_frames(crop),
         )
         super().__init__(config, built.model, HEAD, plan, training_set, accelerator, train.ids)
-        self.identity, self.own, self.num_sums = identity(config, clips), own, num_statistics(built.model)
+        said = (train.ids, train.labels, train.num_samples.tolist())
+        self.identity = identity_of_run(config, [config.speaker_verification, config.augmentation], *said)
+        self.own, self.num_sums = own, num_statistics(built.model)
         self.validation, self.features = clips.splits.get("validation"), features
         self.can_score = self.validation is not None
 

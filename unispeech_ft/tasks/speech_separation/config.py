@@ -7,18 +7,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from unispeech_ft.config.labelled import LabelledRunConfig, SimulationConfig, no_copies, reads_all_layers
 from unispeech_ft.config.reading import ConfigFile
-from unispeech_ft.config.sections import (
-    AugmentationConfig,
-    Check,
-    NotNegative,
-    Positive,
-    PositiveCount,
-    Probability,
-    RunConfig,
-    Section,
-    SimulationConfig,
-)
+from unispeech_ft.config.sections import Check, NotNegative, Positive, PositiveCount, Probability, Section
 
 
 class SpeechSeparationConfig(Section):
@@ -36,7 +27,7 @@ class SpeechSeparationConfig(Section):
     overlap_s: NotNegative = Field(2.0, description="of two chunks, by which the speakers are known again")
 
 
-class SeparationConfig(RunConfig):
+class SeparationConfig(LabelledRunConfig):
     """A whole run."""
 
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -59,34 +50,14 @@ class SeparationConfig(RunConfig):
     output_dir: str = "runs/speech_separation"
     speech_separation: SpeechSeparationConfig = SpeechSeparationConfig()
     simulation: SimulationConfig = SimulationConfig()
-    augmentation: AugmentationConfig = AugmentationConfig()
 
     def checks(self) -> list[Check]:
-        data, own, speakers = self.data, self.speech_separation, self.simulation.speakers
+        own, speakers = self.speech_separation, self.simulation.speakers
         return [
             *super().checks(),
-            *self.augmentation.checks(),
             *self.simulation.checks(),
-            (
-                data.root is None,
-                "data.root is missing",
-                "name the folder that holds clips of single speakers: a folder for each, or a manifest (data.train)",
-            ),
-            (
-                data.source != "manifest",
-                f"data.source is {data.source}",
-                "leave it out: a manifest, or a folder for each speaker",
-            ),
-            (
-                self.augmentation.copies > 0,
-                "augmentation.copies is given",
-                "leave it out: noise and rooms are part of the mixtures",
-            ),
-            (
-                self.model.layerdrop > 0,
-                f"model.layerdrop is {self.model.layerdrop}",
-                "set it to 0: the head reads all layers",
-            ),
+            no_copies(self.augmentation),
+            reads_all_layers(self.model),
             (
                 not 2 <= speakers[0] == speakers[1] <= 4,
                 f"simulation.speakers {speakers} are not one number from two to four",

@@ -28,7 +28,7 @@ from unispeech_ft.tasks.speech_separation.evaluate import (
     summarize,
 )
 from unispeech_ft.tasks.speech_separation.mixtures import Mixtures
-from unispeech_ft.training.checkpoint import BEST, load_weights
+from unispeech_ft.training.checkpoint import load_best
 from unispeech_ft.training.loop import METRICS
 
 if TYPE_CHECKING:
@@ -58,8 +58,6 @@ def _write(folder: Path, summary: Summary, sounds: Sequence[Listened], output: P
     """Writes `summary.json` and `report.html`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "summary.json", json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n")
-    metrics = output / METRICS
-    text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
     report = TaskReport(
         f"Speech separation: {summary.split}",
         f"SI-SDRi {summary.si_sdri_db:.2f} dB",
@@ -72,7 +70,7 @@ def _write(folder: Path, summary: Summary, sounds: Sequence[Listened], output: P
             ("Oracle ratio mask", f"{summary.si_sdri_db_oracle_ratio_mask:.2f} dB"),
             ("Spectrogram", f"window {summary.window}, hop {summary.hop} samples"),
         ],
-        task_curves(text, "si_sdri_db", "Validation SI-SDRi in dB", percent=False),
+        task_curves(output / METRICS, "si_sdri_db", "Validation SI-SDRi in dB", percent=False),
         sounds=sounds,
     )
     write_task_report(folder / "report.html", report)
@@ -102,8 +100,7 @@ def score_and_export(
         The summaries; on other processes than the first, none.
     """
     output, own = Path(config.output_dir), config.speech_separation
-    if (output / "checkpoints" / BEST).is_dir():
-        load_weights(output / "checkpoints" / BEST, built.model)
+    load_best(output, built.model)
     built.model.eval()
     summaries: list[Summary] = []
     scored: list[Split] = ["validation", "test"]

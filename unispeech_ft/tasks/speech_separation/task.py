@@ -17,8 +17,7 @@ from unispeech_ft.tasks.speech_separation.config import SeparationConfig
 from unispeech_ft.tasks.speech_separation.evaluate import improvements
 from unispeech_ft.tasks.speech_separation.mixtures import MixtureBatch, Mixtures, MixtureSet
 from unispeech_ft.tasks.speech_separation.model import HEAD, masks_of, separation_loss, spectra, to_unit_power
-from unispeech_ft.training.checkpoint import identity_of
-from unispeech_ft.training.planned import FineTuning
+from unispeech_ft.training.planned import FineTuning, identity_of_run
 from unispeech_ft.training.task import Score, SummedLoss
 
 if TYPE_CHECKING:
@@ -29,13 +28,6 @@ def label_source(config: SeparationConfig) -> LabelSource:
     """Where the speakers of a run stand."""
     own = config.speech_separation
     return LabelSource(own.label_column, "speech_separation.label_column", own.held_out, speakers=True)
-
-
-def identity(config: SeparationConfig, train: Mixtures) -> str:
-    """Identifies mixtures, batches, seed and model of a run."""
-    sections = [config.model, config.batch, config.mask, config.speech_separation]
-    said = [section.model_dump(mode="json") for section in sections]
-    return identity_of(config.seed, *said, [config.data.normalize, config.data.normalize_eps], train.key)
 
 
 class SpeechSeparationTask(FineTuning):
@@ -61,7 +53,8 @@ class SpeechSeparationTask(FineTuning):
         training_set = MixtureSet(features["train"].clip, no_labels, width, config.mask, config.seed, mixtures=train)
         ids = [train.name(row) for row in range(len(train))]
         super().__init__(config, built.model, HEAD, plan, training_set, accelerator, ids)
-        self.identity, self.own = identity(config, train), config.speech_separation
+        self.identity = identity_of_run(config, [config.speech_separation], train.key)
+        self.own = config.speech_separation
         self.validation, self.features = mixtures["validation"], features
         self.can_score = True
 

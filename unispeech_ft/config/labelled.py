@@ -1,0 +1,155 @@
+"""The sections of runs whose clips carry a class or a speaker each: copies, simulated conversations, probes."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from unispeech_ft.config.sections import (
+    Check,
+    Count,
+    ModelConfig,
+    NotNegative,
+    Positive,
+    PositiveCount,
+    Probability,
+    RunConfig,
+    Section,
+)
+
+
+class AugmentationConfig(Section):
+    """Changed copies of the training clips, made once: each has its name, and features that stay cached."""
+
+    speeds: tuple[Positive, ...] = Field(
+        (), strict=False, description="a copy at each of these speeds; 0.9 is slower and lower"
+    )
+    copies: Count = Field(0, description="copies, each with a room and a noise of its own")
+    noise: str | None = Field(None, description="folder of noises")
+    rooms: str | None = Field(None, description="folder of room impulse responses")
+    snr_db: tuple[float, float] = Field((5.0, 20.0), strict=False, description="speech over noise, from and to")
+    share: Probability = Field(0.6, description="of those copies get a room; of those copies get a noise")
+
+    def checks(self) -> list[Check]:
+        """Faults that only several keys together show."""
+        return [
+            (
+                self.copies > 0 and self.noise is None and self.rooms is None,
+                "augmentation.copies is given without noise or rooms",
+                "name a folder in augmentation.noise or augmentation.rooms",
+            ),
+            (
+                self.snr_db[0] > self.snr_db[1],
+                f"augmentation.snr_db {self.snr_db} ends below its beginning",
+                "give the lower one first",
+            ),
+        ]
+
+
+class SimulationConfig(Section):
+    """Conversations made of single clips (`data.simulate`)."""
+
+    conversations: PositiveCount = Field(2_000, description="to train on")
+    scored: PositiveCount = Field(100, description="of validation and of test each")
+    speakers: tuple[PositiveCount, PositiveCount] = Field(
+        (2, 2), strict=False, description="of a conversation, from and to"
+    )
+    duration_s: Positive = Field(10.0, description="of a conversation")
+    pause_s: NotNegative = Field(
+        2.0, description="mean of the pauses between what one speaker says, exponential; 0: all speak all the time"
+    )
+    level_db: NotNegative = Field(2.5, description="a speaker is up to so much louder or softer")
+    room_share: Probability = Field(0.5, description="of the conversations are in a room, where there are rooms")
+
+    def checks(self) -> list[Check]:
+        """Faults that only several keys together show."""
+        return [
+            (
+                self.speakers[0] > self.speakers[1],
+                f"simulation.speakers {self.speakers} ends below its beginning",
+                "give the smaller number first",
+            )
+        ]
+
+
+class ProbeConfig(Section):
+    """SUPERB's protocol: the encoder stays as it is; a light head learns from the weighted sum of all its layers."""
+
+    enabled: bool = False
+    lrs: tuple[Positive, ...] = Field(
+        (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7),
+        strict=False,
+        min_length=1,
+        description="in the place of optimizer.lr and head_lr: a head is trained at each, and the validation split"
+        " chooses; of equals the first",
+    )
+
+    def checks(self, run: RunConfig) -> list[Check]:
+        """What a probe bears in the rest of a configuration."""
+        faults = [
+            (
+                run.schedule.freeze_encoder_updates < run.schedule.updates,
+                f"schedule.freeze_encoder_updates ({run.schedule.freeze_encoder_updates}) is below schedule.updates"
+                f" ({run.schedule.updates})",
+                "set both to the same: the encoder of a probe stays frozen",
+            ),
+            (
+                run.model.layerdrop > 0 or run.mask.time_prob > 0 or run.mask.feature_prob > 0,
+                "model.layerdrop, mask.time_prob or mask.feature_prob is above 0",
+                "set all three to 0: a probe takes what the encoder says as it is",
+            ),
+            (
+                len(set(self.lrs)) < len(self.lrs),
+                "probe.lrs names a rate twice",
+                "name each once",
+            ),
+            (
+                isinstance(run.resume, str) and run.resume != "auto",
+                "resume names a folder",
+                "use true or auto: a probe goes on at the rate where it stood",
+            ),
+        ]
+        return [(self.enabled and wrong, what, f"{remedy} (probe.enabled)") for wrong, what, remedy in faults]
+
+
+class LabelledRunConfig(RunConfig):
+    """What a run has whose clips stand in a folder for each class or speaker, or in a manifest."""
+
+    augmentation: AugmentationConfig = AugmentationConfig()
+    probe: ProbeConfig = ProbeConfig()
+
+    def checks(self) -> list[Check]:
+        data = self.data
+        return [
+            *super().checks(),
+            *self.augmentation.checks(),
+            *self.probe.checks(self),
+            (
+                data.root is None,
+                "data.root is missing",
+                "name the folder of the audio, with a folder for each class or speaker or a manifest (data.train)",
+            ),
+            (
+                data.source != "manifest",
+                f"data.source is {data.source}",
+                "leave it out: a manifest (data.train), or a folder for each class or speaker",
+            ),
+            (
+                data.train is None and (data.validation is not None or data.test is not None),
+                "data.validation or data.test is given without data.train",
+                "name the manifest of training as well",
+            ),
+        ]
+
+
+def reads_all_layers(model: ModelConfig) -> Check:
+    """What a head bears that reads every layer of the encoder."""
+    return (model.layerdrop > 0, f"model.layerdrop is {model.layerdrop}", "set it to 0: the head reads all layers")
+
+
+def no_copies(augmentation: AugmentationConfig) -> Check:
+    """What simulated conversations bear."""
+    return (
+        augmentation.copies > 0,
+        "augmentation.copies is given",
+        "leave it out: noise and rooms are part of the simulated conversations",
+    )
