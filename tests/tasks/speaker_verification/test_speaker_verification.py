@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
-from running import REPOSITORY, TINY_MODEL, events, must_run, write_settings
+from running import REPOSITORY, events, must_run, write_settings
 from safetensors.torch import load_file
 from transformers import AutoModel
+from voices import buzz, tiny_runs, write_voices
 
-from unispeech_ft.config.reading import read_config, to_yaml
+from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.data.audio import read_audio
 from unispeech_ft.data.labelled import open_clips
 from unispeech_ft.data.row import row_of
@@ -33,54 +33,31 @@ YAML = REPOSITORY / "configs" / "speaker_verification" / "words.yaml"
 SPEAKERS = 14
 
 
-def write_voice(path: Path, speaker: int, seed: int) -> None:
-    """A buzz at the pitch of a speaker, some tenths of a second long."""
-    random = np.random.default_rng(seed)
-    time_s = np.arange(int(16_000 * random.uniform(0.5, 0.8))) / 16_000
-    pitch_hz = 150.0 * 1.13**speaker * random.uniform(0.99, 1.01)
-    tone = sum(np.sin(2 * np.pi * k * pitch_hz * time_s) / k for k in (1, 2, 3))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, (0.2 * tone + random.normal(0, 0.01, len(time_s))).astype(np.float32), 16_000)
+def voice(speaker: int, duration_s: float, seed: int) -> np.ndarray:
+    return buzz(150.0 * 1.13**speaker, duration_s, seed, noise=0.01)
 
 
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("voices")
-    for speaker in range(SPEAKERS):
-        for number in range(6):
-            write_voice(root / f"v{speaker:02d}" / f"{number}.wav", speaker, 100 * speaker + number)
-    return root
+    return write_voices(tmp_path_factory.mktemp("voices"), SPEAKERS, 6, voice)
 
 
 @pytest.fixture(scope="module")
 def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SpeakerConfig]:
-    place = tmp_path_factory.mktemp("runs")
-
-    def config(name: str, **overrides: object) -> SpeakerConfig:
-        tiny = {
-            "model.from_scratch": True,
-            "model.base": None,
-            "model.config": {**TINY_MODEL, "num_hidden_layers": 1},
-            "data.root": str(voices),
-            "data.cache_dir": str(place / "cache"),
-            "output_dir": str(place / name),
-            "augmentation.speeds": [0.9],
-            "batch.seconds_per_update": 8,
-            "batch.seconds_per_micro_batch": 4,
-            "schedule.updates": 40,
-            "schedule.warmup": 4,
-            "schedule.freeze_encoder_updates": 10,
-            "speaker_verification.channels": 16,
-            "speaker_verification.pooled": 16,
-            "speaker_verification.size": 8,
-            "speaker_verification.margin_until": 20,
-            "speaker_verification.crop_s": 0.4,
-            "evaluation.every_updates": 20,
-            "tracking.trackers": [],
-        }
-        return read_config(FILE, YAML, {**tiny, **{key.replace("__", "."): value for key, value in overrides.items()}})
-
-    return config
+    own = {
+        "augmentation.speeds": [0.9],
+        "batch.seconds_per_update": 8,
+        "batch.seconds_per_micro_batch": 4,
+        "schedule.updates": 40,
+        "schedule.freeze_encoder_updates": 10,
+        "speaker_verification.channels": 16,
+        "speaker_verification.pooled": 16,
+        "speaker_verification.size": 8,
+        "speaker_verification.margin_until": 20,
+        "speaker_verification.crop_s": 0.4,
+        "evaluation.every_updates": 20,
+    }
+    return tiny_runs(FILE, YAML, voices, tmp_path_factory.mktemp("runs"), own)
 
 
 @pytest.fixture(scope="module")
@@ -222,15 +199,10 @@ def test_pairs_to_compare(tmp_path: Path) -> None:
 
 
 def test_one_speaker_and_too_few_are_refused(tmp_path: Path, configured: Callable[..., SpeakerConfig]) -> None:
-    for number in range(4):
-        write_voice(tmp_path / "one" / "only" / f"{number}.wav", 1, number)
-    config = configured("one speaker", data__root=str(tmp_path / "one"))
+    config = configured("one speaker", data__root=str(write_voices(tmp_path / "one", 1, 4, voice)))
     with pytest.raises(UserError):
         open_clips(config.data, label_source(config), Turns())
-    for speaker in range(4):
-        write_voice(tmp_path / "few" / f"v{speaker}" / "0.wav", speaker, speaker)
-        write_voice(tmp_path / "few" / f"v{speaker}" / "1.wav", speaker, speaker + 9)
-    config = configured("few", data__root=str(tmp_path / "few"))
+    config = configured("few", data__root=str(write_voices(tmp_path / "few", 4, 2, voice)))
     clips = open_clips(config.data, label_source(config), Turns())
     with pytest.raises(UserError, match="all of one speaker"):
         open_trials(config, clips)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from running import REPOSITORY, TINY_MODEL, events, must_run
+from running import REPOSITORY, events, must_run
+from voices import buzz, tiny_runs, write_voices
 
-from unispeech_ft.config.reading import read_config, to_yaml
+from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.data.row import row_of
 from unispeech_ft.errors import UserError
 from unispeech_ft.recipes import speech_separation
@@ -33,61 +34,36 @@ YAML = REPOSITORY / "configs" / "speech_separation" / "words.yaml"
 HEAD = {"hidden": 8, "layers": 2, "dropout": 0.0, "speakers": 2, "window": 64, "hop": 40}
 
 
-def voice(speaker: int, seed: int, duration_s: float) -> np.ndarray:
-    """A hum; half of the speakers have it below 400 Hz, the others above 1,200."""
-    random = np.random.default_rng(seed)
-    time_s = np.arange(int(16_000 * duration_s)) / 16_000
-    pitch_hz = (1200.0 if speaker % 2 else 120.0) * 1.08 ** (speaker // 2) * random.uniform(0.99, 1.01)
-    tone = sum(np.sin(2 * np.pi * k * pitch_hz * time_s) / k for k in (1, 2))
-    return (0.2 * tone + random.normal(0, 0.001, len(time_s))).astype(np.float32)
+def voice(speaker: int, duration_s: float, seed: int) -> np.ndarray:
+    """Half of the speakers hum below 400 Hz, the others above 1,200."""
+    return buzz((1200.0 if speaker % 2 else 120.0) * 1.08 ** (speaker // 2), duration_s, seed, harmonics=2)
 
 
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("voices")
-    for speaker in range(12):
-        for number in range(3):
-            seed = 100 * speaker + number
-            path = root / f"v{speaker:02d}" / f"{number}.wav"
-            path.parent.mkdir(exist_ok=True)
-            soundfile.write(path, voice(speaker, seed, np.random.default_rng(seed).uniform(0.4, 0.7)), 16_000)
-    return root
+    return write_voices(tmp_path_factory.mktemp("voices"), 12, 3, voice)
 
 
 @pytest.fixture(scope="module")
 def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SeparationConfig]:
-    place = tmp_path_factory.mktemp("runs")
-
-    def config(name: str, **overrides: object) -> SeparationConfig:
-        tiny = {
-            "model.from_scratch": True,
-            "model.base": None,
-            "model.config": {**TINY_MODEL, "num_hidden_layers": 1},
-            "data.root": str(voices),
-            "data.cache_dir": str(place / "cache"),
-            "output_dir": str(place / name),
-            "augmentation.speeds": [],
-            "simulation.conversations": 60,
-            "simulation.scored": 10,
-            "simulation.duration_s": 1.0,
-            "batch.seconds_per_update": 12,
-            "batch.seconds_per_micro_batch": 4,
-            "schedule.updates": 24,
-            "schedule.warmup": 4,
-            "schedule.freeze_encoder_updates": 12,
-            "optimizer.head_lr": 1e-2,
-            "optimizer.lr": 1e-3,
-            "speech_separation.hidden": 24,
-            "speech_separation.window": 256,
-            "speech_separation.hop": 128,
-            "speech_separation.chunk_s": 1.0,
-            "speech_separation.overlap_s": 0.3,
-            "evaluation.every_updates": 12,
-            "tracking.trackers": [],
-        }
-        return read_config(FILE, YAML, {**tiny, **{key.replace("__", "."): value for key, value in overrides.items()}})
-
-    return config
+    own = {
+        "simulation.conversations": 60,
+        "simulation.scored": 10,
+        "simulation.duration_s": 1.0,
+        "batch.seconds_per_update": 12,
+        "batch.seconds_per_micro_batch": 4,
+        "schedule.updates": 24,
+        "schedule.freeze_encoder_updates": 12,
+        "optimizer.head_lr": 1e-2,
+        "optimizer.lr": 1e-3,
+        "speech_separation.hidden": 24,
+        "speech_separation.window": 256,
+        "speech_separation.hop": 128,
+        "speech_separation.chunk_s": 1.0,
+        "speech_separation.overlap_s": 0.3,
+        "evaluation.every_updates": 12,
+    }
+    return tiny_runs(FILE, YAML, voices, tmp_path_factory.mktemp("runs"), own)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +106,7 @@ def test_two_processes_make_the_same_losses(configured: Callable[..., Separation
 
 
 def test_a_saved_model_takes_long_recordings_apart(trained: Path, command: Callable, tmp_path: Path) -> None:
-    sources = np.stack([voice(speaker, 7, 3.7) for speaker in (0, 1)])
+    sources = np.stack([voice(speaker, 3.7, 7) for speaker in (0, 1)])
     soundfile.write(tmp_path / "long one.wav", sources.sum(axis=0) / 2, 16_000)
     (tmp_path / "broken.wav").write_bytes(b"no audio")
     status, said, told = command(
@@ -201,7 +177,7 @@ def test_each_frame_of_the_spectrum_has_the_nearest_of_the_encoder() -> None:
 
 def test_company_changes_nothing(trained: Path) -> None:
     network, front_end = load_separator(str(trained / "model"))
-    clips = [(voice(0, seed, 0.8) + voice(1, seed, 0.8)) * scale for seed, scale in ((1, 1.0), (2, 0.2), (3, 3.0))]
+    clips = [(voice(0, 0.8, seed) + voice(1, 0.8, seed)) * scale for seed, scale in ((1, 1.0), (2, 0.2), (3, 3.0))]
     features = [front_end(clip).numpy() for clip in clips]
     together = separated(network, row_of(features), torch.from_numpy(np.stack(clips)))
     for clip, own, found in zip(clips, features, together, strict=True):
@@ -230,7 +206,7 @@ def test_one_speaker_and_no_clips_are_named(configured: Callable[..., Separation
         speech_separation.run(configured("none", data__root=str(tmp_path)))
     (tmp_path / "only").mkdir()
     for number in range(3):
-        soundfile.write(tmp_path / "only" / f"{number}.wav", voice(0, number, 0.6), 16_000)
+        soundfile.write(tmp_path / "only" / f"{number}.wav", voice(0, 0.6, number), 16_000)
     with pytest.raises(UserError):
         speech_separation.run(configured("one", data__root=str(tmp_path)))
 
