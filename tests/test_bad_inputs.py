@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import resource
 import shutil
-import signal
 import tarfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 from benchmark.setting import Setting, write_model
+from damage import Kind, limited, replaced, run_cases
 
 from unispeech_ft.api import RunResult
 from unispeech_ft.config.reading import read_configs
@@ -40,54 +37,6 @@ from unispeech_ft.scoring.files import read_phone_file
 from unispeech_ft.scoring.ngram import arpa
 from unispeech_ft.tasks.ctc_phoneme.config import FILE
 from unispeech_ft.transcription.alignment import align_file
-
-LIMIT_S, MOST_MIB, LONGEST_LINE = 20, 1500, 2100
-NUMBERS = ("-1", "0", "1e309", "9" * 5000, "300000000", "NaN", "null", "true", '"x"', "[]", "{}", "0.5")
-INSERTS = (b"\0", b"\xed\xa0\x80", b"\xff\xfe", b"../../", b"[" * 2000, b"*a ", b"\r", "é\u0301".encode(), b"\x1b[2J")
-
-
-def mutate(random: np.random.Generator, content: bytes) -> bytes:
-    """The content with one to three faults in it."""
-    for _ in range(random.integers(1, 4)):
-        place = int(random.integers(0, max(1, len(content))))
-        other = int(random.integers(place, len(content) + 1))
-        kind = random.integers(0, 8)
-        if kind == 0:
-            content = content[:place]
-        elif kind == 1:
-            held = bytearray(content)
-            for index in random.integers(0, max(1, len(held)), size=8):
-                held[index : index + 1] = bytes([int(random.integers(0, 256))])
-            content = bytes(held)
-        elif kind == 2:
-            content = content[:other] + content[place:other] * 3 + content[other:]
-        elif kind in (3, 4):
-            content = content[:place] + INSERTS[random.integers(0, len(INSERTS))] + content[place:]
-        elif kind == 5:
-            content = content[:place] + content[other:]
-        else:
-            found = list(re.finditer(rb"-?\d+(\.\d+)?", content))
-            if found:
-                number = found[random.integers(0, len(found))]
-                new = NUMBERS[random.integers(0, len(NUMBERS))].encode()
-                content = content[: number.start()] + new + content[number.end() :]
-    return content
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """A limit on the time of a case; nobody answers a prompt."""
-
-    def late(*_: Any) -> None:
-        raise AssertionError(f"it took more than {LIMIT_S} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LIMIT_S)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def yaml_file(folder: Path, content: bytes) -> None:
@@ -108,17 +57,6 @@ def manifest(folder: Path, content: bytes, name: str) -> None:
 def audio(folder: Path, content: bytes, name: str) -> None:
     (folder / name).write_bytes(content)
     read_audio(folder / name)
-
-
-@contextmanager
-def replaced(file: Path, content: bytes) -> Iterator[Path]:
-    """A file with other content, in the folder that is given, until the block ends."""
-    before = file.read_bytes()
-    file.write_bytes(content)
-    try:
-        yield file.parent
-    finally:
-        file.write_bytes(before)
 
 
 def model(folder: Path, content: bytes, name: str) -> None:
@@ -291,9 +229,9 @@ def with_texts(folder: Path, tone: Any) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def kinds(folder: Path, saved: SavedModel) -> list[tuple[str, bytes, Callable[[bytes], None]]]:
+def kinds(folder: Path, saved: SavedModel) -> list[Kind]:
     """Name, a sound input, and what reads a mutated one."""
-    found: list[tuple[str, bytes, Callable[[bytes], None]]] = [
+    found: list[Kind] = [
         ("yaml", CONFIG.encode(), lambda content: yaml_file(folder, content)),
         ("tsv", MANIFEST_TSV.encode(), lambda content: manifest(folder, content, "list.tsv")),
         ("jsonl", MANIFEST_JSON.encode(), lambda content: manifest(folder, content, "list.jsonl")),
@@ -321,51 +259,19 @@ def kinds(folder: Path, saved: SavedModel) -> list[tuple[str, bytes, Callable[[b
     return found
 
 
-def check(read: Callable[[bytes], None], content: bytes) -> str | None:
-    """What is wrong with the answer; None where it is well."""
-    started = time.monotonic()
-    try:
-        with limited():
-            read(content)
-    except UserError as error:
-        longest = max(map(len, error.lines))
-        return f"a line of {longest} letters" if longest > LONGEST_LINE else None
-    except BadClip as reason:
-        return f"a reason of {len(str(reason))} letters" if len(str(reason)) > 500 else None
-    except BaseException as error:
-        return f"{type(error).__name__}: {str(error)[:200]} after {time.monotonic() - started:.1f} s"
-    return None
-
-
-def run_cases(folder: Path, saved: SavedModel, numbers: range) -> list[str]:
-    """What went wrong, by case."""
-    choices, wrong = kinds(folder, saved), []
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for number in numbers:
-        random = np.random.default_rng([2026, number])
-        name, sound, read = choices[number % len(choices)]
-        fault = check(read, mutate(random, sound))
-        if fault:
-            wrong.append(f"{number} {name}: {fault}")
-    grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
-    if grown_mib > MOST_MIB:
-        wrong.append(f"memory grew by {grown_mib:.0f} MiB")
-    return wrong
-
-
 def test_two_hundred_mutated_inputs(folder: Path, small_model: SavedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for _, sound, read in kinds(folder, small_model)[1:]:
         read(sound)
-    assert run_cases(folder, small_model, range(200)) == []
+    assert run_cases(kinds(folder, small_model), range(200)) == []
 
 
 @pytest.mark.slow
 def test_a_thousand_mutated_inputs(folder: Path, small_model: SavedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert run_cases(folder, small_model, range(200, 1200)) == []
+    assert run_cases(kinds(folder, small_model), range(200, 1200)) == []
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "loop", "empty", "none"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import parse_json
 
 if TYPE_CHECKING:
@@ -95,12 +95,20 @@ def frame_grid(config: PreTrainedConfig) -> FrameGrid:
 
 
 def extractor_settings(folder: Path) -> dict[str, Any]:
-    """What a model folder says of its feature extractor; preprocessor_config.json wins over processor_config.json."""
+    """What a model folder says of its feature extractor; preprocessor_config.json wins over processor_config.json.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
     settings: dict[str, Any] = {}
     for name in ("processor_config.json", "preprocessor_config.json"):
         if (folder / name).is_file():
-            content: dict[str, Any] = parse_json((folder / name).read_text(encoding="utf-8"))
-            settings |= content.get("feature_extractor", content)
+            try:
+                content = parse_json((folder / name).read_text(encoding="utf-8"))
+                settings |= content.get("feature_extractor", content)
+            except (OSError, ValueError, AttributeError, TypeError) as error:
+                what = f"{folder}: {name} cannot be read ({first_line(error)})"
+                raise UserError(what, remedy="download or export the model again") from None
     return settings
 
 

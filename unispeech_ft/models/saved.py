@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from unispeech_ft.config.sections import DataConfig, ModelConfig, TrainingConfig
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import BuiltModel, make_front_end
@@ -113,20 +115,31 @@ def saved_front_end(name: str, folder: Path, network: PreTrainedModel, default_e
     Raises:
         UserError: what it says cannot be read.
     """
+    said = extractor_settings(folder)
     try:
-        normalize = normalises_input(network.config, folder)
-        eps = float(extractor_settings(folder).get("normalize_eps", default_eps))
-        data = DataConfig(normalize=normalize, normalize_eps=eps)
-    except (ValueError, AttributeError, TypeError) as error:
-        what = f"{name}: preprocessor_config.json or processor_config.json cannot be read ({first_line(error)})"
+        eps = float(said.get("normalize_eps", default_eps))
+        data = DataConfig(normalize=normalises_input(network.config, folder), normalize_eps=eps)
+    except (ValueError, TypeError) as error:
+        what = f"{name}: preprocessor_config.json: normalize_eps cannot be used ({first_line(error)})"
         raise UserError(what, remedy="download or export the model again") from None
-    default = make_front_end(network, data, folder)
-    if reads_waveforms(network.config) or not extractor_settings(folder):
-        return default
+    if reads_waveforms(network.config) or not said:
+        return make_front_end(network, data, folder)
+    return FrontEnd(network, False, eps, _filter_banks(name, network.config, said))
+
+
+def _filter_banks(name: str, config: PreTrainedConfig, said: Mapping[str, Any]) -> Any:
+    """The extractor of filter banks that a folder describes, where it gives what the encoder reads."""
     from transformers import SeamlessM4TFeatureExtractor
 
-    filter_banks = SeamlessM4TFeatureExtractor.from_pretrained(folder)  # nosec B615  # a local folder
-    return FrontEnd(network, False, eps, filter_banks)
+    bins, stride = said.get("num_mel_bins", 80), said.get("stride", 2)
+    padding, rate_hz = said.get("padding_value", 0.0), said.get("sampling_rate", SAMPLE_RATE_HZ)
+    sound = all(type(value) is int and value > 0 for value in (bins, stride)) and isinstance(padding, int | float)
+    if not sound or bins * stride != config.feature_projection_input_dim or rate_hz != SAMPLE_RATE_HZ:
+        what = f"{name}: preprocessor_config.json does not describe filter banks for this encoder"
+        raise UserError(what, remedy="download or export the model again")
+    return SeamlessM4TFeatureExtractor(
+        feature_size=said.get("feature_size", bins), num_mel_bins=bins, stride=stride, padding_value=float(padding)
+    )
 
 
 def load_saved(

@@ -6,16 +6,17 @@ Plain Transformers loads the encoder from such a folder (`AutoModel`); what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import torch
+from pydantic import Field, ValidationError
 from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
-from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig, Section
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, base_folder, make_front_end, read_model_config, regularise
 from unispeech_ft.models.families import backbone, reads_waveforms
@@ -23,8 +24,26 @@ from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.loader import check_finite, load_network, packaged, read_config, small_files
 
 # What of a head's settings may differ where its tensors are taken over, and the tensor with a row for each speaker.
-OF_TRAINING, SPEAKERS = ("speakers", "loss", "scale"), "speakers.weight"
-MakeHead = Callable[[PreTrainedConfig], nn.Module]
+OF_TRAINING, SPEAKERS = {"speakers", "loss", "scale"}, "speakers.weight"
+# No head is larger; a folder that says so would ask for gigabytes.
+Size = Annotated[int, Field(ge=1, le=8_192)]
+NumLayers = Annotated[int, Field(ge=1, le=32)]
+ChunkS = Annotated[float, Field(gt=0, le=3_600)]
+
+
+class HeadSettings(Section):
+    """What a head is made of again, in plain JSON; a folder's are checked before anything is made."""
+
+    task: str
+
+    @property
+    def rows(self) -> list[str]:
+        """The training speakers that have a row of the head each."""
+        return []
+
+
+Settings = TypeVar("Settings", bound=HeadSettings)
+MakeHead = Callable[[PreTrainedConfig, Settings], nn.Module]
 
 
 class UpstreamWithHead(PreTrainedModel):
@@ -32,18 +51,18 @@ class UpstreamWithHead(PreTrainedModel):
 
     Args:
         upstream: the encoder.
-        settings: what `make_head` needs to make the head again, in plain JSON.
+        make_head: makes the head from the encoder's configuration and the settings.
     """
 
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # as the encoder says itself
     config_class = PreTrainedConfig
 
-    def __init__(self, upstream: PreTrainedModel, make_head: MakeHead, settings: Mapping[str, Any]) -> None:
+    def __init__(self, upstream: PreTrainedModel, make_head: MakeHead[Settings], settings: Settings) -> None:
         super().__init__(upstream.config)
         self.base_model_prefix = type(upstream).base_model_prefix
         self.add_module(self.base_model_prefix, upstream)
-        self.config.head = dict(settings)
-        self.head = make_head(upstream.config)
+        self.config.head = settings.model_dump(mode="json", exclude_none=True)
+        self.head = make_head(upstream.config, settings)
 
     @property
     def upstream(self) -> Any:
@@ -62,8 +81,8 @@ def build_upstream(
     model: ModelConfig,
     mask: MaskConfig,
     data: DataConfig,
-    make_head: MakeHead,
-    settings: Mapping[str, Any],
+    make_head: MakeHead[Settings],
+    settings: Settings,
     seed: int,
 ) -> BuiltModel:
     """A pre-trained encoder, or one from random weights, with a head that starts at random.
@@ -75,7 +94,7 @@ def build_upstream(
     """
     config = read_model_config(model)
     regularise(config, model, mask)
-    before = getattr(config, "head", None)
+    before = read_settings(config, type(settings), str(model.base))
     torch.manual_seed(seed)
     if model.from_scratch:
         upstream = AutoModel.from_config(config).float()
@@ -86,9 +105,9 @@ def build_upstream(
     torch.manual_seed(seed)
     network = UpstreamWithHead(upstream, make_head, settings)
     folder = base_folder(model)
-    kept = not model.from_scratch and isinstance(before, dict) and _same_body(before, network.config.head)
-    if kept and isinstance(before, dict):
-        _load_head(network, str(model.base), before, model.revision)
+    kept = not model.from_scratch and before is not None and _same_body(before, settings)
+    if kept and before is not None:
+        _load_head(network, str(model.base), before.rows, settings.rows, model.revision)
     network.config.layerdrop = 0.0
     if model.gradient_checkpointing:
         upstream.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -98,13 +117,45 @@ def build_upstream(
     return BuiltModel(network, make_front_end(network, data, folder), rows if kept else 0, 0 if kept else rows)
 
 
-def _same_body(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two heads differ in nothing but their loss and their training speakers."""
-    return all(before.get(key) == value for key, value in now.items() if key not in OF_TRAINING)
+def read_settings(config: PreTrainedConfig, schema: type[Settings], name: str) -> Settings | None:
+    """The settings of the head that a configuration speaks of; None where it has none of this task.
+
+    Args:
+        name: of the model, for people.
+
+    Raises:
+        UserError: a value is of a wrong type or size.
+    """
+    said = getattr(config, "head", None)
+    if not isinstance(said, dict) or said.get("task") != schema.model_fields["task"].default:
+        return None
+    try:
+        return schema.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, ("head", *first["loc"])))[:80]
+        raise UserError(f"{name}: config.json: {key}: {first['msg'][:200]}", remedy="download it again") from None
 
 
-def _load_head(network: UpstreamWithHead, name: str, before: Mapping[str, Any], revision: str | None = None) -> None:
-    """Takes over the head of a model folder or Hub id, and the rows of training speakers that have the same name."""
+def _same_body(before: HeadSettings, now: HeadSettings) -> bool:
+    """Whether two heads differ in nothing but their loss, their training speakers, and what was chosen after it."""
+    said = now.model_dump(exclude=OF_TRAINING, exclude_none=True)
+    return said == before.model_dump(include=set(said))
+
+
+def _load_head(
+    network: UpstreamWithHead,
+    name: str,
+    speakers: Sequence[str],
+    own_rows: Sequence[str],
+    revision: str | None = None,
+) -> None:
+    """Takes over the head of a model folder or Hub id, and the rows of training speakers that have the same name.
+
+    Args:
+        speakers: the names of the folder's rows.
+        own_rows: of the network's.
+    """
     from safetensors.torch import load_file
     from transformers.utils.hub import cached_file
 
@@ -122,32 +173,36 @@ def _load_head(network: UpstreamWithHead, name: str, before: Mapping[str, Any], 
     wrong = [key for key in (*missing, *unexpected) if key != SPEAKERS]
     if wrong:
         raise UserError(f"{name}: its head lacks {wrong[0]}, or has it too many", remedy="download it again")
-    if rows is None:
+    if rows is None or not own_rows:
         return
-    places = {speaker: place for place, speaker in enumerate(before.get("speakers") or [])}
     own = network.head.get_parameter(SPEAKERS)
+    if rows.shape != (len(speakers), own.shape[1]):
+        raise UserError(
+            f"{name}: its head has {len(rows)} rows for {len(speakers)} speakers", remedy="download it again"
+        )
+    places = {speaker: place for place, speaker in enumerate(speakers)}
     with torch.no_grad():
-        for row, speaker in enumerate(network.config.head.get("speakers") or []):
+        for row, speaker in enumerate(own_rows):
             if speaker in places:
                 own[row] = rows[places[speaker]]
 
 
-def load_upstream(name: str, make_head: Callable[[PreTrainedConfig, Mapping[str, Any]], nn.Module], task: str) -> Any:
+def load_upstream(name: str, make_head: MakeHead[Settings], schema: type[Settings]) -> Any:
     """The network of a model folder that a task wrote, in evaluation mode.
 
     Args:
-        make_head: makes the head from the encoder's configuration and the settings that the folder names.
-        task: whose head it must be.
+        schema: of the task's settings.
 
     Raises:
         UserError: there is no such folder, or it holds another task's model.
     """
     folder = small_files(name)
     config = read_config(folder, name)
-    settings = getattr(config, "head", None)
-    if not isinstance(settings, dict) or settings.get("task") != task:
+    settings = read_settings(config, schema, name)
+    if settings is None:
+        task = schema.model_fields["task"].default
         raise UserError(f"{name} is no model of {task}", remedy=f"name a folder that recipes/{task}.py wrote")
     upstream, _ = load_network(AutoModel, name, config, heads=())
-    network = UpstreamWithHead(upstream, lambda config: make_head(config, settings), settings)
-    _load_head(network, name, settings)
+    network = UpstreamWithHead(upstream, make_head, settings)
+    _load_head(network, name, settings.rows, settings.rows)
     return network.eval()

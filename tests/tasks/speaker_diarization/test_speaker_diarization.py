@@ -23,7 +23,7 @@ from unispeech_ft.recipes import speaker_diarization
 from unispeech_ft.scoring.diarization import diarization_errors, format_rttm, read_rttm
 from unispeech_ft.tasks.speaker_diarization.config import FILE, DiarizationConfig
 from unispeech_ft.tasks.speaker_diarization.diarize import diarize, load_diarizer, same_people
-from unispeech_ft.tasks.speaker_diarization.model import DiarizationHead
+from unispeech_ft.tasks.speaker_diarization.model import DiarizationHead, DiarizationSettings
 from unispeech_ft.tasks.speaker_diarization.task import unpack
 
 YAML = REPOSITORY / "configs" / "speaker_diarization" / "words.yaml"
@@ -164,7 +164,7 @@ def test_the_cheapest_order_is_that_of_all_orders() -> None:
 
 def test_the_loss_does_not_mind_the_order_and_counts_each_clip_alone() -> None:
     torch.manual_seed(0)
-    settings = {"hidden": 8, "layers": 1, "local_speakers": 2, "size": 4, "speakers": ["a", "b", "c"]}
+    settings = DiarizationSettings(hidden=8, layers=1, local_speakers=2, size=4, speakers=["a", "b", "c"])
     head = DiarizationHead(1, 6, settings)
     lengths = (7, 4)
     said = head([torch.randn(11, 6) for _ in range(2)], lay_out(lengths))
@@ -185,7 +185,7 @@ def test_the_loss_does_not_mind_the_order_and_counts_each_clip_alone() -> None:
 
 def test_company_changes_nothing() -> None:
     torch.manual_seed(1)
-    settings = {"hidden": 8, "layers": 2, "local_speakers": 2, "size": 4, "speakers": ["a"]}
+    settings = DiarizationSettings(hidden=8, layers=2, local_speakers=2, size=4, speakers=["a"])
     head = DiarizationHead(1, 6, settings).eval()
     clips = [[torch.randn(length, 6) for _ in range(2)] for length in (9, 4, 6)]
     together = head([torch.cat([clip[layer] for clip in clips]) for layer in range(2)], lay_out([9, 4, 6]))

@@ -17,7 +17,7 @@ from unispeech_ft.data.row import lay_out, row_of
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.masked_norm import MaskedBatchNorm, noted_statistics, num_statistics, take_statistics
-from unispeech_ft.tasks.speaker_verification.heads import SpeakerHead
+from unispeech_ft.tasks.speaker_verification.heads import SpeakerHead, SpeakerHeadSettings
 from unispeech_ft.tasks.speaker_verification.loss import MarginSoftmax, margin_at
 from unispeech_ft.tasks.speaker_verification.model import load_speaker_model, speaker_vectors
 
@@ -81,7 +81,7 @@ def test_a_released_file_needs_the_encoders_configuration(tmp_path: Path) -> Non
 @pytest.mark.parametrize("body", ["ecapa", "xvector"])
 def test_company_and_padding_change_nothing(body: str) -> None:
     torch.manual_seed(0)
-    head = SpeakerHead(2, 12, {"body": body, "channels": 16, "pooled": 24, "size": 8}).eval()
+    head = SpeakerHead(2, 12, SpeakerHeadSettings(body=body, channels=16, pooled=24, size=8)).eval()
     lengths = (30, 17, 44)
     clips = [[torch.randn(length, 12) for _ in range(3)] for length in lengths]
     together = head([torch.cat([clip[layer] for clip in clips]) for layer in range(3)], lay_out(lengths))
@@ -144,7 +144,7 @@ def test_the_margin_grows_in_a_straight_line() -> None:
 
 
 def test_a_clip_of_one_frame_has_a_finite_vector_and_gradient() -> None:
-    head = SpeakerHead(1, 8, {"body": "ecapa", "channels": 8, "pooled": 8, "size": 4})
+    head = SpeakerHead(1, 8, SpeakerHeadSettings(body="ecapa", channels=8, pooled=8, size=4))
     states = [torch.randn(1 + 6, 8, requires_grad=True) for _ in range(2)]
     head(states, lay_out([1, 6])).sum().backward()
     gradients = [parameter.grad for parameter in head.parameters()]

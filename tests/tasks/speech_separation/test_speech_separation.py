@@ -22,6 +22,7 @@ from unispeech_ft.scoring.separation import best_order
 from unispeech_ft.tasks.speech_separation.config import FILE, SeparationConfig
 from unispeech_ft.tasks.speech_separation.model import (
     SeparationHead,
+    SeparationSettings,
     separated,
     separation_loss,
     sounds_of,
@@ -31,7 +32,7 @@ from unispeech_ft.tasks.speech_separation.model import (
 from unispeech_ft.tasks.speech_separation.separate import join, load_separator, separate
 
 YAML = REPOSITORY / "configs" / "speech_separation" / "words.yaml"
-HEAD = {"hidden": 8, "layers": 2, "dropout": 0.0, "speakers": 2, "window": 64, "hop": 40}
+HEAD = SeparationSettings(hidden=8, layers=2, dropout=0.0, speakers=2, window=512, hop=320, chunk_s=1.0, overlap_s=0.3)
 
 
 def voice(speaker: int, duration_s: float, seed: int) -> np.ndarray:
@@ -165,7 +166,7 @@ def test_the_loss_does_not_mind_the_order_and_is_that_of_the_formula(logs: bool)
 
 
 def test_each_frame_of_the_spectrum_has_the_nearest_of_the_encoder() -> None:
-    head = SeparationHead(1, 4, (200.0, 320.0), {**HEAD, "window": 512, "hop": 320})
+    head = SeparationHead(1, 4, (200.0, 320.0), HEAD)
     seen: list[torch.Tensor] = []
     head.recurrent.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     head.norm = torch.nn.Identity()

@@ -124,8 +124,10 @@ def load_diarizer(name: str, num_speakers: int | None = None) -> tuple[Any, Fron
     """
     network = load_diarization(name)
     front_end = saved_front_end(name, small_files(name), network, EPS)
-    said = network.config.head
-    return network, front_end, Settings(said["threshold"], said["median"], said["chunk_s"], said["apart"], num_speakers)
+    said = {key: network.config.head.get(key) for key in ("threshold", "median", "chunk_s", "apart")}
+    if None in said.values():
+        raise UserError(f"{name}: config.json: head lacks what validation chose", remedy="train it to its end")
+    return network, front_end, Settings(**said, num_speakers=num_speakers)
 
 
 def read_recordings(folder: Path, names: Sequence[str], key: str) -> dict[str, Waveform]:

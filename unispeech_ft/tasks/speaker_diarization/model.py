@@ -8,23 +8,24 @@ and Kinoshita et al. 2021 (speaker vectors and their loss).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from unispeech_ft.config.sections import Positive, Probability
 from unispeech_ft.data.row import Layout, Row
 from unispeech_ft.kernels.rows import collect, spread
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.layer_sum import LayerSum
 from unispeech_ft.models.permutation import best_permutation
-from unispeech_ft.models.upstream import build_upstream, load_upstream
+from unispeech_ft.models.upstream import ChunkS, HeadSettings, NumLayers, Size, build_upstream, load_upstream
 from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
 
-TASK = "speaker_diarization"
 HEAD = ("head.",)
 
 
@@ -40,22 +41,42 @@ class Voices(NamedTuple):
     vectors: Tensor
 
 
+class DiarizationSettings(HeadSettings):
+    """What a diarization head is made of, and what validation chose."""
+
+    task: Literal["speaker_diarization"] = "speaker_diarization"
+    hidden: Size
+    layers: NumLayers
+    local_speakers: Annotated[int, Field(ge=1, le=4)]
+    size: Size
+    speakers: Annotated[list[str], Field(min_length=1)]
+    threshold: Probability | None = None
+    median: Size | None = None
+    chunk_s: ChunkS | None = None
+    apart: Positive | None = None
+
+    @property
+    def rows(self) -> list[str]:
+        return self.speakers
+
+
 class DiarizationHead(nn.Module):
     """The weighted sum of all layers, a recurrent layer both ways, and a line for each thing that is said.
 
     Args:
-        settings: `hidden`, `layers`, `local_speakers`, `size`, `speakers` (names of the training speakers).
+        num_layers: of the encoder.
+        width: of its hidden states.
     """
 
-    def __init__(self, num_layers: int, width: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, num_layers: int, width: int, settings: DiarizationSettings) -> None:
         super().__init__()
-        hidden, self.local_speakers = settings["hidden"], settings["local_speakers"]
+        hidden, self.local_speakers = settings.hidden, settings.local_speakers
         self.layer_sum = LayerSum(num_layers)
         self.norm = nn.LayerNorm(width)
-        self.recurrent = nn.LSTM(width, hidden, settings["layers"], batch_first=True, bidirectional=True)
+        self.recurrent = nn.LSTM(width, hidden, settings.layers, batch_first=True, bidirectional=True)
         self.speaks = nn.Linear(2 * hidden, self.local_speakers)
-        self.voice = nn.Linear(2 * hidden, self.local_speakers * settings["size"])
-        self.speakers = nn.Embedding(len(settings["speakers"]), settings["size"])
+        self.voice = nn.Linear(2 * hidden, self.local_speakers * settings.size)
+        self.speakers = nn.Embedding(len(settings.speakers), settings.size)
         self.sharpness = nn.Parameter(torch.tensor([5.0, 0.0]))
 
     def forward(self, states: Sequence[Tensor], layout: Layout) -> Voices:
@@ -112,7 +133,7 @@ class DiarizationHead(nn.Module):
         return (losses * there).sum() / there.sum().clamp(min=1)
 
 
-def make_head(config: PreTrainedConfig, settings: Mapping[str, Any]) -> DiarizationHead:
+def make_head(config: PreTrainedConfig, settings: DiarizationSettings) -> DiarizationHead:
     """The head of an encoder's configuration."""
     return DiarizationHead(config.num_hidden_layers, config.hidden_size, settings)
 
@@ -124,17 +145,14 @@ def build_diarization(config: DiarizationConfig, speakers: Sequence[str]) -> Bui
         UserError: the base model cannot be found or loaded.
     """
     own = config.speaker_diarization
-    settings = {
-        "task": TASK,
-        "hidden": own.hidden,
-        "layers": own.layers,
-        "local_speakers": config.simulation.speakers[1],
-        "size": own.size,
-        "speakers": list(speakers),
-    }
-    return build_upstream(
-        config.model, config.mask, config.data, lambda encoder: make_head(encoder, settings), settings, config.seed
+    settings = DiarizationSettings(
+        hidden=own.hidden,
+        layers=own.layers,
+        local_speakers=config.simulation.speakers[1],
+        size=own.size,
+        speakers=list(speakers),
     )
+    return build_upstream(config.model, config.mask, config.data, make_head, settings, config.seed)
 
 
 def load_diarization(name: str) -> Any:
@@ -143,7 +161,7 @@ def load_diarization(name: str) -> Any:
     Raises:
         UserError: it is none.
     """
-    return load_upstream(name, make_head, TASK)
+    return load_upstream(name, make_head, DiarizationSettings)
 
 
 def hear(network: Any, row: Row, *, encoder_trains: bool = False) -> Voices:

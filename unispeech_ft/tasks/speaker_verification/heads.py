@@ -8,18 +8,20 @@ Snyder et al. 2018.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Literal, cast
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
 
+from unispeech_ft.config.sections import Positive
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.rows import spread
 from unispeech_ft.models.layer_sum import LayerSum
 from unispeech_ft.models.masked_norm import MaskedBatchNorm, instance_norm
 from unispeech_ft.models.padded import frame_mask
+from unispeech_ft.models.upstream import HeadSettings, Size
 
 SCALE, SQUEEZED, POOLED, ATTENTION = 8, 128, 1536, 128
 LEAST_VARIANCE = 1e-9
@@ -114,20 +116,43 @@ def weighted_statistics(hidden: Tensor, weights: Tensor) -> Tensor:
     return torch.cat([mean[:, :, 0], variance.clamp(min=LEAST_VARIANCE).sqrt()], dim=1)
 
 
+class SpeakerHeadSettings(HeadSettings):
+    """What a speaker head is made of."""
+
+    task: Literal["speaker_verification"] = "speaker_verification"
+    body: Literal["ecapa", "xvector"]
+    channels: Size
+    pooled: Size
+    size: Size
+    speakers: list[str] = []
+    loss: Literal["aam", "am"] = "aam"
+    scale: Positive = 32.0
+    threshold: float | None = Field(None, description="cosines from it on are of one speaker; validation chose it")
+
+    @model_validator(mode="after")
+    def _in_parts(self) -> SpeakerHeadSettings:
+        if self.body == "ecapa" and self.channels % SCALE:
+            raise ValueError(f"channels {self.channels} is no multiple of {SCALE}")
+        return self
+
+    @property
+    def rows(self) -> list[str]:
+        return self.speakers
+
+
 class SpeakerHead(nn.Module):
     """The weighted sum of all layers, normed over time, and a body that makes one vector of it.
 
     Args:
         num_layers: of the encoder.
         width: of its hidden states.
-        settings: `body` (ecapa or xvector), `channels`, `pooled`, `size`.
     """
 
-    def __init__(self, num_layers: int, width: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, num_layers: int, width: int, settings: SpeakerHeadSettings) -> None:
         super().__init__()
         self.layer_sum = LayerSum(num_layers)
-        body = {"ecapa": Ecapa, "xvector": XVector}[settings["body"]]
-        self.body = body(width, settings["channels"], settings["size"], settings["pooled"])
+        body = {"ecapa": Ecapa, "xvector": XVector}[settings.body]
+        self.body = body(width, settings.channels, settings.size, settings.pooled)
 
     def forward(self, states: Sequence[Tensor], layout: Layout) -> Tensor:
         """`L + 1` times `[N, C]` → `[B, E]`."""
@@ -136,8 +161,3 @@ class SpeakerHead(nn.Module):
         mask = frame_mask(layout.starts.diff(), longest)[:, None].to(padded.dtype)
         # The original adds 1e-6 before its norm, which takes every constant away again.
         return cast(Tensor, self.body(instance_norm(padded.transpose(1, 2), mask), mask))
-
-
-def make_head(config: PreTrainedConfig, settings: Mapping[str, Any]) -> SpeakerHead:
-    """The head of an encoder's configuration."""
-    return SpeakerHead(config.num_hidden_layers, config.hidden_size, settings)

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedConfig
 
 from unispeech_ft.data.row import Row
@@ -17,24 +16,23 @@ from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.upstream import UpstreamWithHead, build_upstream, load_upstream
 from unispeech_ft.tasks.speaker_verification.config import SpeakerConfig
-from unispeech_ft.tasks.speaker_verification.heads import SpeakerHead
+from unispeech_ft.tasks.speaker_verification.heads import SpeakerHead, SpeakerHeadSettings
 from unispeech_ft.tasks.speaker_verification.loss import MarginSoftmax
 
-TASK = "speaker_verification"
 HEAD = ("head.",)
 
 
 class TrainedHead(SpeakerHead):
     """A speaker head with the rows of its training speakers."""
 
-    def __init__(self, num_layers: int, width: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, num_layers: int, width: int, settings: SpeakerHeadSettings) -> None:
         super().__init__(num_layers, width, settings)
-        self.speakers = MarginSoftmax(settings["size"], len(settings["speakers"]), settings["loss"], settings["scale"])
+        self.speakers = MarginSoftmax(settings.size, len(settings.speakers), settings.loss, settings.scale)
 
 
-def make_head(config: PreTrainedConfig, settings: Mapping[str, Any]) -> nn.Module:
+def make_head(config: PreTrainedConfig, settings: SpeakerHeadSettings) -> SpeakerHead:
     """The head that settings name; one without speakers cannot go on training."""
-    kind = TrainedHead if settings.get("speakers") else SpeakerHead
+    kind = TrainedHead if settings.speakers else SpeakerHead
     return kind(config.num_hidden_layers, config.hidden_size, settings)
 
 
@@ -45,19 +43,16 @@ def build_speaker_model(config: SpeakerConfig, speakers: list[str]) -> BuiltMode
         UserError: the base model cannot be found or loaded.
     """
     own = config.speaker_verification
-    settings = {
-        "task": TASK,
-        "body": own.head,
-        "channels": own.channels,
-        "pooled": own.pooled,
-        "size": own.size,
-        "loss": own.loss,
-        "scale": own.scale,
-        "speakers": speakers,
-    }
-    return build_upstream(
-        config.model, config.mask, config.data, lambda encoder: make_head(encoder, settings), settings, config.seed
+    settings = SpeakerHeadSettings(
+        body=own.head,
+        channels=own.channels,
+        pooled=own.pooled,
+        size=own.size,
+        loss=own.loss,
+        scale=own.scale,
+        speakers=speakers,
     )
+    return build_upstream(config.model, config.mask, config.data, make_head, settings, config.seed)
 
 
 def load_speaker_model(name: str) -> Any:
@@ -66,7 +61,7 @@ def load_speaker_model(name: str) -> Any:
     Raises:
         UserError: it is none.
     """
-    return load_upstream(name, make_head, TASK)
+    return load_upstream(name, make_head, SpeakerHeadSettings)
 
 
 def speaker_vectors(network: UpstreamWithHead | Any, row: Row, *, encoder_trains: bool = False) -> Tensor:

@@ -8,13 +8,15 @@ the spectrogram as a second input as in the models for LibriCSS.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from unispeech_ft.config.sections import NotNegative, Probability
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.row import Row
 from unispeech_ft.models.build import BuiltModel
@@ -22,10 +24,9 @@ from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.layer_sum import LayerSum
 from unispeech_ft.models.permutation import best_permutation
-from unispeech_ft.models.upstream import build_upstream, load_upstream
+from unispeech_ft.models.upstream import ChunkS, HeadSettings, NumLayers, Size, build_upstream, load_upstream
 from unispeech_ft.tasks.speech_separation.config import SeparationConfig
 
-TASK = "speech_separation"
 HEAD = ("head.",)
 # Of a spectrogram of sound of unit power; what is softer says nothing.
 FLOOR = 1e-4
@@ -52,23 +53,42 @@ def to_unit_power(sounds: Tensor) -> tuple[Tensor, Tensor]:
     return sounds * factors, factors
 
 
+class SeparationSettings(HeadSettings):
+    """What a separation head is made of, and how long recordings are taken apart."""
+
+    task: Literal["speech_separation"] = "speech_separation"
+    hidden: Size
+    layers: NumLayers
+    dropout: Probability
+    speakers: Annotated[int, Field(ge=2, le=4)]
+    window: Annotated[int, Field(ge=16, le=65_536)]
+    hop: Size
+    chunk_s: ChunkS
+    overlap_s: NotNegative
+
+    @model_validator(mode="after")
+    def _overlap(self) -> SeparationSettings:
+        if self.hop > self.window or self.overlap_s > self.chunk_s / 2:
+            raise ValueError("windows or chunks do not overlap")
+        return self
+
+
 class SeparationHead(nn.Module):
     """The weighted sum of all layers beside the log spectrogram, recurrent layers both ways, and masks.
 
     Args:
         centres: of the encoder's frames, samples from the beginning: the first, and from one to the next.
-        settings: `hidden`, `layers`, `dropout`, `speakers`, `window`, `hop`.
     """
 
-    def __init__(self, num_layers: int, width: int, centres: tuple[float, float], settings: Mapping[str, Any]) -> None:
+    def __init__(self, num_layers: int, width: int, centres: tuple[float, float], settings: SeparationSettings) -> None:
         super().__init__()
-        hidden, layers, self.speakers = settings["hidden"], settings["layers"], settings["speakers"]
-        self.window, self.hop, self.centres = settings["window"], settings["hop"], centres
+        hidden, layers, self.speakers = settings.hidden, settings.layers, settings.speakers
+        self.window, self.hop, self.centres = settings.window, settings.hop, centres
         bins = self.window // 2 + 1
         self.layer_sum = LayerSum(num_layers)
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(settings["dropout"])
-        dropout = settings["dropout"] if layers > 1 else 0.0
+        self.dropout = nn.Dropout(settings.dropout)
+        dropout = settings.dropout if layers > 1 else 0.0
         self.recurrent = nn.LSTM(width + bins, hidden, layers, batch_first=True, dropout=dropout, bidirectional=True)
         self.masks = nn.Linear(2 * hidden, self.speakers * bins)
 
@@ -107,7 +127,7 @@ def separation_loss(masks: Tensor, mixtures: Tensor, sources: Tensor, *, logs: b
     return best_permutation(costs / masks.shape[1])[0].sum()
 
 
-def make_head(config: PreTrainedConfig, settings: Mapping[str, Any]) -> SeparationHead:
+def make_head(config: PreTrainedConfig, settings: SeparationSettings) -> SeparationHead:
     """The head of an encoder's configuration."""
     grid = frame_grid(config)
     centres = SAMPLE_RATE_HZ * (grid.offset_s + grid.step_s / 2), SAMPLE_RATE_HZ * grid.step_s
@@ -121,11 +141,9 @@ def build_separation(config: SeparationConfig) -> BuiltModel:
         UserError: the base model cannot be found or loaded.
     """
     own = config.speech_separation
-    settings = {"task": TASK, "speakers": config.simulation.speakers[1]}
-    settings |= own.model_dump(include={"hidden", "layers", "dropout", "window", "hop", "chunk_s", "overlap_s"})
-    return build_upstream(
-        config.model, config.mask, config.data, lambda encoder: make_head(encoder, settings), settings, config.seed
-    )
+    kept = own.model_dump(include={"hidden", "layers", "dropout", "window", "hop", "chunk_s", "overlap_s"})
+    settings = SeparationSettings(speakers=config.simulation.speakers[1], **kept)
+    return build_upstream(config.model, config.mask, config.data, make_head, settings, config.seed)
 
 
 def load_separation(name: str) -> Any:
@@ -134,7 +152,7 @@ def load_separation(name: str) -> Any:
     Raises:
         UserError: it is none.
     """
-    return load_upstream(name, make_head, TASK)
+    return load_upstream(name, make_head, SeparationSettings)
 
 
 def masks_of(network: Any, row: Row, magnitudes: Tensor, *, encoder_trains: bool = False) -> Tensor:
