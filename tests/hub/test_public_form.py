@@ -52,7 +52,7 @@ def test_paths_within_lists_and_inline_settings_are_made_public_too():
             "tracking": {"trackers": ["/home/anna/tracker.py"]},
         }
     )
-    public = public_config(config, local=[], repo=None, private=True, license_name=None)
+    public = public_config(config, local=[], repo=None, private=True, license=None)
     assert public.model.config == {"model_type": "unispeech", "notes": ["a", "/"]}
     assert public.tracking.trackers == ["tracker.py"]
     assert "anna" not in str(public)
@@ -89,7 +89,7 @@ def test_public_config():
             "hub": {"push": True, "repo": "anna/old", "private": False},
         }
     )
-    options = {"local": ["model.base"], "repo": REPO, "private": True, "license_name": "mit"}
+    options = {"local": ["model.base"], "repo": REPO, "private": True, "license": "mit"}
     public = public_config(config, **options)
     assert "anna" not in str(public.model_dump())
     assert public.data.root == "cv-corpus-25.0/ky"
@@ -101,7 +101,7 @@ def test_public_config():
 
 def test_a_local_parquet_folder_is_no_dataset_of_the_hub():
     config = CtcPhonemeConfig.model_validate({"data": {"source": "hub", "root": "data/parquet", "language": "ky"}})
-    options = {"repo": REPO, "private": True, "license_name": None}
+    options = {"repo": REPO, "private": True, "license": None}
     assert public_config(config, local=["data.root"], **options).data.root == "parquet"
     assert public_config(config, local=[], **options).data.root == "data/parquet"
 

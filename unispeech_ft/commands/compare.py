@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = "Tell whether one run is better than another: the difference of their PERs, its interval, and p."
+SUMMARY = "Tell whether one run is better than another: the difference of their figures, its interval, and p."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +26,18 @@ def run(options: argparse.Namespace) -> None:
     import json
     from dataclasses import asdict
 
-    from unispeech_ft.runs.compare import compare_runs
+    from unispeech_ft.runs.compare import compare_runs, compare_task_runs
     from unispeech_ft.scoring.compare import format_comparison
+    from unispeech_ft.scoring.task_compare import format_task_comparison
 
+    names = (str(options.run_a), str(options.run_b))
+    of_task = compare_task_runs(options.run_a, options.run_b, options.split)
+    if of_task is not None:
+        said = json.dumps(asdict(of_task), indent=2) if options.json else format_task_comparison(of_task, names)
+        print(said)
+        return
     found, notes = compare_runs(options.run_a, options.run_b, options.split)
     if options.json:
         print(json.dumps({**asdict(found), "notes": notes}, ensure_ascii=False, indent=2))
     else:
-        print(format_comparison(found, (str(options.run_a), str(options.run_b)), notes))
+        print(format_comparison(found, names, notes))

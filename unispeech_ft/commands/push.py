@@ -24,7 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Publishes, and prints where."""
+    from unispeech_ft.files import run_folder
     from unispeech_ft.hub.push import PushOptions, push
+    from unispeech_ft.tasks.published import card_of
 
     wanted = PushOptions(options.repo, not options.public, options.license, options.sentences, options.onnx)
-    print(f"published: {push(options.run_folder, wanted)}")
+    print(f"published: {push(options.run_folder, wanted, card_of(run_folder(options.run_folder)))}")

@@ -26,14 +26,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints the verdict; 3 where something does not hold."""
     from unispeech_ft.errors import UserError, one_line
+    from unispeech_ft.hub.task_evidence import check_task_folder
     from unispeech_ft.hub.verify import check_folder, fetch
+    from unispeech_ft.tasks.published import card_of
 
     if options.overrides and options.config is None:
         raise UserError(
             f"--{next(iter(options.overrides))} has no effect without --config", remedy="name the YAML as well"
         )
     folder = fetch(options.model, options.revision)
-    verdict = check_folder(folder)
+    card = card_of(folder)
+    if card is not None and options.config is not None:
+        raise UserError(f"--config has no effect on a model of {card.task}", remedy="leave it out")
+    verdict = check_folder(folder) if card is None else check_task_folder(folder, card)
     if options.config is not None:
         from unispeech_ft.hub.rebuild import check_data
         from unispeech_ft.tasks.ctc_phoneme.config import load_config

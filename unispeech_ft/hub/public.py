@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from unispeech_ft.config.reading import Run
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.runs.evidence import Environment, Evidence
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
@@ -77,33 +78,24 @@ def public_data(data: DataConfig, local: Collection[str]) -> DataConfig:
     return data.model_copy(update=changes)
 
 
-def public_config(
-    config: CtcPhonemeConfig, *, local: Collection[str], repo: str | None, private: bool, license_name: str | None
-) -> CtcPhonemeConfig:
+def public_config(config: Run, *, local: Collection[str], **hub: Any) -> Run:
     """The configuration as it is published.
 
     Args:
         local: which of `model.base` and `data.root` are folders, not Hub ids, even where they look like one.
-        repo: where it is published.
-        license_name: identifier of the model's licence.
+        hub: changes to its section `hub`.
     """
     base = config.model.base
-    named = config.model_copy(
-        update={
-            "output_dir": public_path(config.output_dir),
-            "resume": False,
-            "model": config.model.model_copy(
-                update={
-                    "base": PurePosixPath(base).name if base and "model.base" in local else base and public_path(base)
-                }
-            ),
-            "data": public_data(config.data, local),
-            "hub": config.hub.model_copy(
-                update={"push": False, "repo": repo, "private": private, "license": license_name}
-            ),
-        }
-    )
-    public: CtcPhonemeConfig = public_value(named)
+    public_base = PurePosixPath(base).name if base and "model.base" in local else base and public_path(base)
+    changes: dict[str, Any] = {
+        "output_dir": public_path(config.output_dir),
+        "resume": False,
+        "model": config.model.model_copy(update={"base": public_base}),
+        "data": public_data(config.data, local),
+    }
+    if isinstance(config, CtcPhonemeConfig):
+        changes["hub"] = config.hub.model_copy(update={"push": False, **hub})
+    public: Run = public_value(config.model_copy(update=changes))
     return public
 
 
@@ -115,13 +107,15 @@ def public_evidence(
     private: bool = True,
     license_name: str | None = None,
 ) -> Evidence:
-    """The evidence of a run as it is published; arguments as of `public_config`.
+    """The evidence of a run as it is published.
 
     Args:
-        license_name: None for the one of the configuration.
+        local: as of `public_config`.
+        repo: where it is published.
+        license_name: identifier of the model's licence; None for the one of the configuration.
     """
     license_name = license_name or evidence.config.hub.license
-    config = public_config(evidence.config, local=local, repo=repo, private=private, license_name=license_name)
+    config = public_config(evidence.config, local=local, repo=repo, private=private, license=license_name)
     summaries = {split: replace(summary, model=repo or "model") for split, summary in evidence.summaries.items()}
     # Who spoke is nobody's business.
     scores = {split: [replace(item, speaker=None) for item in items] for split, items in evidence.scores.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -20,8 +20,10 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.files import run_folder
 from unispeech_ft.hub.public import without_tokens
 from unispeech_ft.hub.stage import no_room, run_snippet, stage
+from unispeech_ft.hub.task_card import TaskCard
+from unispeech_ft.hub.task_evidence import check_task_folder, stage_task
 from unispeech_ft.hub.verify import check_folder
-from unispeech_ft.runs.evidence import Evidence
+from unispeech_ft.runs.evidence import Evidence, Fault
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 if TYPE_CHECKING:
@@ -160,21 +162,32 @@ def _staged(run: Path, folder: Path, options: PushOptions) -> Evidence:
         sentences=options.sentences,
         onnx=options.onnx,
     )
-    faults = check_folder(folder).faults
+    _refuse(check_folder(folder).faults)
+    return evidence
+
+
+def _stage_task(run: Path, folder: Path, options: PushOptions, card: TaskCard) -> None:
+    if options.onnx or options.sentences:
+        raise UserError("--onnx and --sentences are of phone recognition", remedy="leave them out")
+    stage_task(run, folder, card, repo=options.repo, license_name=options.license_name)
+    _refuse(check_task_folder(folder, card).faults)
+
+
+def _refuse(faults: Sequence[Fault]) -> None:
     if faults:
         listed = "; ".join(f"{fault.name}: {fault.found}" for fault in faults)
         raise UserError(
             f"the run contradicts itself, so nothing was published ({listed})",
             remedy="score it again (`unispeech-ft evaluate`)",
         )
-    return evidence
 
 
-def push(run: Path, options: PushOptions) -> str:
+def push(run: Path, options: PushOptions, card: TaskCard | None = None) -> str:
     """Publishes a run on the Hub, or what has changed of it.
 
     Args:
         run: a run directory, or its model folder; it is only read.
+        card: of its task; None for phone recognition.
         options: `private` counts for a new repository; an existing public one is refused unless it is False.
 
     Returns:
@@ -192,8 +205,11 @@ def push(run: Path, options: PushOptions) -> str:
     new_folder = partial(tempfile.TemporaryDirectory, prefix="unispeech-ft-push-")
     with _guarded("staging for", run, options, new_folder) as place:
         folder = Path(place)
-        evidence = _guarded("staging for", run, options, lambda: _staged(run, folder, options))
-        _guarded("staging for", run, options, lambda: run_snippet(folder, evidence))
+        if card is None:
+            evidence = _guarded("staging for", run, options, lambda: _staged(run, folder, options))
+            _guarded("staging for", run, options, lambda: run_snippet(folder, evidence))
+        else:
+            _guarded("staging for", run, options, lambda: _stage_task(run, folder, options, card))
         from huggingface_hub import HfApi
 
         api = HfApi()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from unispeech_ft.config.reading import to_yaml
+from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import Split
@@ -24,7 +25,6 @@ from unispeech_ft.hub.public import TOKEN, public_evidence
 from unispeech_ft.runs import evidence as ev
 from unispeech_ft.runs.evidence import Evidence
 from unispeech_ft.scoring import UtteranceScore, write_results
-from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 SNIPPET_S = 1.0
 MODEL_FILES = (
@@ -43,7 +43,7 @@ MODEL_FILES = (
 WEIGHTS = (".safetensors", ".onnx", ".data", ".bin")
 
 
-def local_names(config: CtcPhonemeConfig) -> list[str]:
+def local_names(config: RunConfig) -> list[str]:
     """Which of `model.base` and `data.root` are folders of this machine."""
     named = {"model.base": config.model.base, "data.root": config.data.root}
     return [key for key, name in named.items() if name is not None and Path(name).expanduser().is_dir()]
@@ -65,7 +65,8 @@ def sentences_of(evidence: Evidence, split: Split) -> Mapping[str, str]:
     return {item.id: str(texts[item.id]) for item in evidence.scores[split]}
 
 
-def _link_model(run: Path, folder: Path) -> None:
+def link_model(run: Path, folder: Path) -> None:
+    """Links to the files of a run's model, and says which of its folder are none."""
     stray = []
     for file in sorted((run / "model").iterdir()):
         if file.is_file() and not file.is_symlink() and any(fnmatch(file.name, name) for name in MODEL_FILES):
@@ -108,7 +109,7 @@ def stage(
     if not (run / "model" / "config.json").is_file():
         raise UserError(f"{run} has no model/config.json", remedy="name the folder of a run that has ended")
     original = ev.read_evidence(run)
-    _link_model(run, folder)
+    link_model(run, folder)
     evidence = original
     if onnx:
         from unispeech_ft.hub.onnx import export_onnx

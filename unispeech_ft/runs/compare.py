@@ -12,23 +12,23 @@ from unispeech_ft.scoring.bootstrap import MIN_SPEAKERS
 from unispeech_ft.scoring.compare import Comparison, compare, with_speakers
 from unispeech_ft.scoring.per import UtteranceScore
 from unispeech_ft.scoring.summary import read_hypotheses
+from unispeech_ft.scoring.task_compare import TaskComparison, compare_task_scores
+from unispeech_ft.scoring.task_scores import HYPOTHESES, KNOWN, MIXTURES, TRIALS, read_task_scores
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
-
-HYPOTHESES = "hypotheses.jsonl"
 
 
 def result_folder(path: Path, split: str) -> Path:
-    """The folder of `hypotheses.jsonl`: the one that is named, or `eval/SPLIT` of a run.
+    """The folder of `hypotheses.jsonl` or of another task's scores: the one that is named, or `eval/SPLIT` of a run.
 
     Raises:
         UserError: there are no results.
     """
     run = run_folder(path)
     for folder in (path.parent if path.name == HYPOTHESES else path, run / "eval" / split, path / split):
-        if (folder / HYPOTHESES).is_file():
+        if any((folder / name).is_file() for name in (HYPOTHESES, TRIALS, MIXTURES, KNOWN)):
             return folder
     raise UserError(
-        f"{path}: no {HYPOTHESES}, neither there nor in eval/{split}",
+        f"{path}: no {HYPOTHESES} or other scores, neither there nor in eval/{split}",
         remedy="name a run directory or a folder of results, or choose the split (--split)",
     )
 
@@ -53,6 +53,23 @@ def known_speakers(folders: Sequence[Path]) -> dict[str, str]:
         if speakers:
             return speakers
     return {}
+
+
+def compare_task_runs(first: Path, second: Path, split: str = "test") -> TaskComparison | None:
+    """Compares two runs of a task beside phone recognition; None where the first is one of phones.
+
+    Args:
+        first, second, split: as of `compare_runs`.
+
+    Raises:
+        UserError: results are missing, cannot be read, or are not of the same task and references.
+    """
+    found = [read_task_scores(result_folder(path, split)) for path in (first, second)]
+    if found[0] is None:
+        return None
+    if found[1] is None:
+        raise UserError(f"{second} holds no {found[0].name}", remedy="name two runs of one task")
+    return compare_task_scores(found[0], found[1])
 
 
 def compare_runs(first: Path, second: Path, split: str = "test") -> tuple[Comparison, list[str]]:

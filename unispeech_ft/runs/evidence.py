@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from unispeech_ft.config.earlier import modernise
-from unispeech_ft.config.reading import read_yaml
+from unispeech_ft.config.reading import Run, read_yaml
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.files import parse_json
@@ -168,13 +168,17 @@ def _first(error: ValidationError) -> str:
     return f"{key}: {fault['msg']}" if key else str(fault["msg"])
 
 
-def _read_config(path: Path) -> CtcPhonemeConfig:
-    """A resolved configuration, whether or not the files that it names are here."""
+def read_run_config(path: Path, kind: type[Run]) -> Run:
+    """A resolved configuration, whether or not the files that it names are here.
+
+    Raises:
+        UserError: it cannot be read, or is of another kind.
+    """
     values, repeated = read_yaml(path)
     values, _, twice = modernise(values)
     raise_all([*repeated, *twice])
     try:
-        return CtcPhonemeConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{path}: {_first(error)}", remedy="restore it") from None
 
@@ -187,7 +191,7 @@ def read_found(folder: Path, wanted: Sequence[Split] = ()) -> Found:
     """
     splits = [split for split in SPLITS if split in {*scored_splits(folder), *wanted}]
     readers: dict[str, Any] = {
-        CONFIG: _read_config,
+        CONFIG: lambda path: read_run_config(path, CtcPhonemeConfig),
         ENVIRONMENT: lambda path: read_json(path, Environment),
         TRAINING: lambda path: read_json(path, TrainingFacts),
     }

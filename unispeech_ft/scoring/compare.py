@@ -134,13 +134,20 @@ def with_speakers(scores: Sequence[UtteranceScore], speakers: Mapping[str, str])
     return [replace(utterance, speaker=speakers.get(utterance.id)) for utterance in scores]
 
 
+def verdict(gain: float, p_value: float) -> str:
+    """Which of two results is better, in words.
+
+    Args:
+        gain: of B over A, above 0 where B is better.
+    """
+    if p_value < 0.05 and gain:
+        return f"{'B' if gain > 0 else 'A'} is better (p < 0.05)"
+    return "no difference can be told from chance at p < 0.05"
+
+
 def format_comparison(found: Comparison, names: tuple[str, str], notes: Sequence[str] = ()) -> str:
     """A readable block: both PERs, their difference with its interval and p, and the verdict."""
     low, high = (100 * end for end in found.difference_ci95)
-    if found.p_value < 0.05 and found.difference:
-        verdict = f"{'B' if found.difference < 0 else 'A'} is better (p < 0.05)"
-    else:
-        verdict = "no difference can be told from chance at p < 0.05"
     return "\n".join(
         [
             f"A  PER {100 * found.per_a:.2f} %  {names[0]}",
@@ -151,6 +158,6 @@ def format_comparison(found: Comparison, names: tuple[str, str], notes: Sequence
             f" {found.better_a:,}, in B: {found.better_b:,}, as many: {found.equal:,}",
             f"  reference SHA-256 {found.reference_sha256}",
             *(f"  {note}" for note in notes),
-            verdict,
+            verdict(-found.difference, found.p_value),
         ]
     )

@@ -105,8 +105,11 @@ def diarization_errors(
     )
 
 
-def read_rttm(path: Path) -> dict[str, list[Segment]]:
+def read_rttm(path: Path, *, may_be_empty: bool = False) -> dict[str, list[Segment]]:
     """The segments of each recording in an RTTM file; lines of other types than SPEAKER are passed over.
+
+    Args:
+        may_be_empty: of a system that heard nobody.
 
     Raises:
         UserError: it cannot be read, a line is broken, or there is none.
@@ -130,7 +133,7 @@ def read_rttm(path: Path) -> dict[str, list[Segment]]:
                 remedy="SPEAKER RECORDING 1 START DURATION <NA> <NA> NAME <NA> <NA>",
             ) from None
         found.setdefault(recording, []).append(Segment(speaker, start_s, start_s + duration_s))
-    if not found:
+    if not found and not may_be_empty:
         raise UserError(f"{path} holds no SPEAKER line", remedy="name an RTTM file of a recording with speech")
     return found
 

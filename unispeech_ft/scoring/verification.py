@@ -88,13 +88,26 @@ def speaker_interval(
     found = []
     for _ in range(draws):
         times = np.bincount(random.integers(speakers, size=speakers), minlength=speakers).astype(float)
-        weights = np.where(same, times[who[:, 0]], times[who[:, 0]] * times[who[:, 1]])
-        if (weights * same).any() and (weights * ~same).any():
-            found.append(equal_error_rate(error_rates(ordered, same, weights)))
+        drawn = drawn_eer(ordered, same, who, times)
+        found += [] if drawn is None else [drawn]
     if len(found) < draws // 2:
         return None
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+
+def drawn_eer(
+    scores: Floats, targets: npt.NDArray[np.bool_], sides: npt.NDArray[np.int64], times: Floats
+) -> float | None:
+    """The EER where each speaker counts so often; None where trials of one kind are left.
+
+    Args:
+        times: `[P]`, of each speaker.
+    """
+    weights = np.where(targets, times[sides[:, 0]], times[sides[:, 0]] * times[sides[:, 1]])
+    if not (weights * targets).any() or not (weights * ~targets).any():
+        return None
+    return equal_error_rate(error_rates(scores, targets, weights))
 
 
 def adaptive_s_norm(

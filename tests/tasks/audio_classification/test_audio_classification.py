@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from published_task import check_published
 from running import TINY_MODEL
 from transformers import AutoModelForAudioClassification, pipeline
 
@@ -273,7 +274,7 @@ def test_two_classifications_are_compared(
     audio_classification.run(worse)
     status, said, _ = command("compare", worse.output_dir, trained)
     assert status == 0
-    assert "B  PER 0.00 %" in said
+    assert "B  accuracy 100.00 %" in said
 
 
 def test_several_seeds_have_a_mean(
@@ -301,3 +302,7 @@ def test_validation_is_set_aside_where_training_and_test_are_named(
     clips = open_clips(config.data, label_source(config), Turns())
     assert {split: len(part) for split, part in clips.splits.items()} == {"train": 27, "validation": 3, "test": 12}
     assert any("3 of 30 clips" in note and "set aside for validation" in note for note in clips.notes)
+
+
+def test_what_is_published_of_it_holds(trained: Path, tmp_path: Path) -> None:
+    check_published(trained, tmp_path)

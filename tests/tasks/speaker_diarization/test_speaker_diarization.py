@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from published_task import check_published
 from running import REPOSITORY, events, must_run
 from torch import nn
 from voices import buzz, tiny_runs, write_voices
@@ -224,3 +225,7 @@ def test_recordings_without_audio_are_named(configured: Callable[..., Diarizatio
     change = {"speaker_diarization__rttm": str(tmp_path / "x.rttm"), "speaker_diarization__recordings": str(tmp_path)}
     with pytest.raises(UserError, match="lacks 1 of 1 recordings"):
         speaker_diarization.run(configured("lacking", **change))
+
+
+def test_what_is_published_of_it_holds(trained: Path, tmp_path: Path) -> None:
+    check_published(trained, tmp_path)

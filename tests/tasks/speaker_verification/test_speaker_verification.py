@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hub.loopback import LoopbackHub
+from hub.publishing import REPO
+from published_task import check_published
 from running import REPOSITORY, events, must_run, write_settings
 from safetensors.torch import load_file
 from transformers import AutoModel
@@ -211,3 +215,18 @@ def test_one_speaker_and_too_few_are_refused(tmp_path: Path, configured: Callabl
 def test_what_is_no_speaker_model_is_refused(tmp_path: Path, voices: Path) -> None:
     with pytest.raises(UserError, match="no model of speaker_verification"):
         compare_recordings("packaged:demo", [(None, "v03/0.wav", "v03/1.wav")], voices)
+
+
+def test_what_is_published_of_it_holds(trained: Path, tmp_path: Path) -> None:
+    check_published(trained, tmp_path)
+
+
+def test_it_is_pushed_and_verified_from_there(trained: Path, client: Callable[..., Any], server: LoopbackHub) -> None:
+    pushed = client("push", trained, REPO, "--license", "mit")
+    assert pushed.returncode == 0, pushed.stderr
+    files = server.state.repositories[REPO].files
+    assert {"model.safetensors", "config.yaml", "eval/test/trials.jsonl"} <= set(files)
+    assert b"license: mit" in files["README.md"]
+    assert b"v00" not in files["eval/test/trials.jsonl"]
+    verified = client("verify", REPO)
+    assert (verified.returncode, verified.stdout.split()[0]) == (0, "self-consistent"), verified.stdout

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from published_task import check_published
 from running import REPOSITORY, events, must_run
 from voices import buzz, tiny_runs, write_voices
 
@@ -216,3 +217,7 @@ def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
     with pytest.raises(UserError, match="is no model of speech_separation"):
         load_separator(str(tmp_path))
+
+
+def test_what_is_published_of_it_holds(trained: Path, tmp_path: Path) -> None:
+    check_published(trained, tmp_path)

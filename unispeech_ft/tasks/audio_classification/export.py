@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transformers import AutoModelForAudioClassification
+
 from unispeech_ft.data.labelled import Clips, LabelledClips
 from unispeech_ft.data.utterances import Split
+from unispeech_ft.hub.task_card import TaskCard
+from unispeech_ft.hub.task_evidence import run_card
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.saving import save_model
@@ -33,16 +37,21 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def _card(summaries: Mapping[Split, Summary], classes: list[str], config: ClassifierConfig) -> str:
-    results = "\n".join(f"- {result_line(summary)}" for summary in summaries.values())
-    base = "random weights" if config.model.from_scratch else config.model.base
-    return (
-        "---\nlibrary_name: transformers\npipeline_tag: audio-classification\ntags: [speech, unispeech]\n---\n\n"
-        f"# A classifier of {len(classes)} classes\n\nTrained with unispeech_ft from {base}; classes:"
-        f" {', '.join(f'`{name}`' for name in classes)}.\n\n{results}\n\n"
-        'Use: `pipeline("audio-classification", model=THIS_FOLDER)` on 16 kHz audio. Every scored clip and the whole\n'
-        "configuration stand in its run.\n"
-    )
+CARD = TaskCard(
+    task="audio_classification",
+    config=ClassifierConfig,
+    summary=Summary,
+    figure="accuracy",
+    line=result_line,
+    title="Audio classification",
+    trained_on="labelled clips",
+    tags=("speech", "audio-classification", "unispeech"),
+    library="transformers",
+    pipeline="audio-classification",
+    use="""python -c 'from transformers import pipeline
+print(pipeline("audio-classification", model="MODEL")("clip.wav"))'""",
+    load=AutoModelForAudioClassification.from_pretrained,
+)
 
 
 def _report(summary: Summary, found: Evaluation, clips: LabelledClips, output: Path) -> TaskReport:
@@ -79,7 +88,7 @@ def score_and_export(
     load_best(output, built.model)
     separator, classes = clips.separator, clips.classes
     logits_of = classify_means if config.probe.enabled else classify
-    summaries: dict[Split, Summary] = {}
+    summaries: dict[str, Summary] = {}
     for split, store in features.items():
         if split == "train":
             continue
@@ -92,7 +101,7 @@ def score_and_export(
             write_task_report(output / "eval" / split / "report.html", report)
             accelerator.print(result_line(summaries[split]))
     if accelerator.is_main_process:
-        card = _card(summaries, classes, config)
+        card = run_card(CARD, config, summaries)
         save_model(output / "model", built.model, built.extractor, None, layerdrop=config.model.layerdrop, card=card)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     accelerator.wait_for_everyone()

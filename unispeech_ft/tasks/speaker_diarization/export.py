@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 from unispeech_ft.data.simulate import Conversations
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.files import write_text
+from unispeech_ft.hub.task_card import TaskCard
+from unispeech_ft.hub.task_evidence import run_card
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.scoring.diarization import Segment, diarization_errors, format_rttm, read_rttm
 from unispeech_ft.scoring.report.figures import task_curves
 from unispeech_ft.scoring.report.task_page import TaskReport, Timeline, write_task_report
+from unispeech_ft.scoring.task_scores import FOUND, KNOWN
 from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
-from unispeech_ft.tasks.speaker_diarization.diarize import Settings, diarize, read_recordings
+from unispeech_ft.tasks.speaker_diarization.diarize import Settings, diarize, load_diarizer, read_recordings
 from unispeech_ft.tasks.speaker_diarization.evaluate import (
     Choice,
     Summary,
@@ -70,11 +73,19 @@ def _timelines(known: Segments, found: Segments) -> list[Timeline]:
     ]
 
 
-def _write(folder: Path, summary: Summary, known: Segments, found: Segments, output: Path) -> None:
-    """Writes `reference.rttm`, `hypothesis.rttm`, `summary.json` and `report.html`."""
+def _write_segments(folder: Path, known: Segments, found: Segments) -> tuple[Segments, Segments]:
+    """Writes `reference.rttm` and `hypothesis.rttm`, and gives back what stands in them, to the millisecond."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "reference.rttm", format_rttm(known))
-    write_text(folder / "hypothesis.rttm", format_rttm(found))
+    written = []
+    for name, segments in ((KNOWN, known), (FOUND, found)):
+        write_text(folder / name, format_rttm(segments))
+        held = read_rttm(folder / name, may_be_empty=True)
+        written.append({recording: held.get(recording, []) for recording in known})
+    return written[0], written[1]
+
+
+def _write(folder: Path, summary: Summary, known: Segments, found: Segments, output: Path) -> None:
+    """Writes `summary.json` and `report.html`."""
     write_text(folder / "summary.json", json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n")
     report = TaskReport(
         f"Speaker diarization: {summary.split}",
@@ -96,15 +107,20 @@ def _write(folder: Path, summary: Summary, known: Segments, found: Segments, out
     write_task_report(folder / "report.html", report)
 
 
-def _card(summaries: Sequence[Summary], config: DiarizationConfig) -> str:
-    results = "\n".join(f"- {result_line(summary)}" for summary in summaries)
-    base = "random weights" if config.model.from_scratch else config.model.base
-    return (
-        "---\nlibrary_name: unispeech_ft\ntags: [speech, speaker-diarization]\n---\n\n"
-        f"# Speaker diarization\n\nTrained with unispeech_ft from {base} on simulated conversations. Validation and"
-        f" test are simulated as well, of other speakers.\n\n{results}\n\nUse: `unispeech-ft diarize THIS_FOLDER"
-        " meeting.wav --rttm DIR`. Every segment and the whole\nconfiguration stand in its run.\n"
-    )
+CARD = TaskCard(
+    task="speaker_diarization",
+    config=DiarizationConfig,
+    summary=Summary,
+    figure="der",
+    line=result_line,
+    title="Speaker diarization",
+    trained_on="conversations simulated of clips of single speakers; validation and test are simulated too, of others",
+    tags=("speech", "speaker-diarization", "unispeech"),
+    library="unispeech_ft",
+    pipeline=None,
+    use="unispeech-ft diarize MODEL meeting.wav --rttm segments",
+    load=load_diarizer,
+)
 
 
 def score_and_export(
@@ -126,10 +142,12 @@ def score_and_export(
     summaries: list[Summary] = []
 
     def finish(split: str, known: Segments, found: Segments, used: Choice, started: float) -> None:
+        place = output / "eval" / split
+        known, found = _write_segments(place, known, found)
         errors = {name: diarization_errors(known[name], found[name], collar_s=own.collar_s) for name in known}
         model = str(output / "model")
         summary = summarize(errors, known, used, own.collar_s, model=model, split=split, started=started)
-        _write(output / "eval" / split, summary, known, found, output)
+        _write(place, summary, known, found, output)
         summaries.append(summary)
         accelerator.print(result_line(summary))
 
@@ -151,7 +169,8 @@ def score_and_export(
             finish("recordings", known, found, choice, started)
         settings_said = {"threshold": choice.threshold, "median": choice.median, "chunk_s": own.chunk_s}
         built.model.config.head |= {**settings_said, "apart": own.apart}
-        card, layerdrop = _card(summaries, config), config.model.layerdrop
+        card = run_card(CARD, config, {summary.split: summary for summary in summaries})
+        layerdrop = config.model.layerdrop
         save_model(output / "model", built.model, built.extractor, None, layerdrop=layerdrop, card=card)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     accelerator.wait_for_everyone()

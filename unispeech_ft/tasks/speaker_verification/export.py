@@ -15,11 +15,14 @@ from unispeech_ft.data.augmentation import AugmentedAudio
 from unispeech_ft.data.labelled import Clips
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.files import write_text
+from unispeech_ft.hub.task_card import TaskCard
+from unispeech_ft.hub.task_evidence import run_card
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.scoring.report.figures import draw_curve, task_curves
 from unispeech_ft.scoring.report.task_page import TaskReport, write_task_report
+from unispeech_ft.scoring.task_scores import TRIALS
 from unispeech_ft.scoring.verification import det_points
 from unispeech_ft.tasks.speaker_verification.config import SpeakerConfig
 from unispeech_ft.tasks.speaker_verification.evaluate import (
@@ -32,6 +35,7 @@ from unispeech_ft.tasks.speaker_verification.evaluate import (
     result_line,
     summarize,
 )
+from unispeech_ft.tasks.speaker_verification.model import load_speaker_model
 from unispeech_ft.tasks.speaker_verification.trials import Trials, check_trials, pairs_of_speakers, read_trials
 from unispeech_ft.training.checkpoint import load_best
 from unispeech_ft.training.loop import METRICS
@@ -40,15 +44,20 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def _card(summaries: Mapping[Split, Summary], speakers: int, config: SpeakerConfig) -> str:
-    results = "\n".join(f"- {result_line(summary)}" for summary in summaries.values())
-    base = "random weights" if config.model.from_scratch else config.model.base
-    return (
-        "---\nlibrary_name: unispeech_ft\ntags: [speech, speaker-verification]\n---\n\n"
-        f"# Speaker verification\n\nTrained with unispeech_ft from {base} on {speakers} speakers (those at another"
-        f" speed counted).\n\n{results}\n\nUse: `unispeech-ft verify-speakers THIS_FOLDER A.wav B.wav`. Every trial"
-        " and the whole\nconfiguration stand in its run.\n"
-    )
+CARD = TaskCard(
+    task="speaker_verification",
+    config=SpeakerConfig,
+    summary=Summary,
+    figure="eer",
+    line=result_line,
+    title="Speaker verification",
+    trained_on="clips of single speakers",
+    tags=("speech", "speaker-verification", "unispeech"),
+    library="unispeech_ft",
+    pipeline=None,
+    use="unispeech-ft verify-speakers MODEL a.wav b.wav",
+    load=load_speaker_model,
+)
 
 
 def open_trials(config: SpeakerConfig, clips: Clips) -> dict[Split, Trials]:
@@ -83,17 +92,24 @@ def _scorer(
 
 
 def _write_scored(folder: Path, scored: Scored, summary: Summary) -> None:
-    """Writes `trials.jsonl` (enrol, test, target, score, log likelihood ratio) and `summary.json`."""
+    """Writes `trials.jsonl` (enrol, test, speakers, target, score, log likelihood ratio) and `summary.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    ids = scored.vectors.ids
+    ids, names = scored.vectors.ids, scored.vectors.speakers
     columns = zip(
         scored.trials.pairs.tolist(), scored.trials.targets.tolist(), scored.scores, scored.ratios, strict=True
     )
     lines = [
-        {"enrol": ids[a], "test": ids[b], "target": target, "score": round(float(s), 6), "llr": round(float(r), 6)}
+        {
+            "enrol": ids[a],
+            "test": ids[b],
+            "speakers": [names[a], names[b]],
+            "target": target,
+            "score": float(s),
+            "llr": round(float(r), 6),
+        }
         for (a, b), target, s, r in columns
     ]
-    write_text(folder / "trials.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_text(folder / TRIALS, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     write_text(folder / "summary.json", json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n")
 
 
@@ -143,7 +159,7 @@ def score_and_export(
     output, top = Path(config.output_dir), config.speaker_verification.norm_top
     load_best(output, built.model)
     scorer = _scorer(config, clips, built, features["train"], accelerator)
-    summaries: dict[Split, Summary] = {}
+    summaries: dict[str, Summary] = {}
     for split, pairs in trials.items():
         started = time.perf_counter()
         vectors = embed(built.model, clips.splits[split], features[split], accelerator)
@@ -158,7 +174,7 @@ def score_and_export(
         if summaries:
             by_validation = summaries.get("validation", summaries.get("test"))
             built.model.config.head["threshold"] = float(np.float32(by_validation.threshold)) if by_validation else None
-        card = _card(summaries, len(clips.classes), config)
+        card = run_card(CARD, config, summaries)
         save_model(output / "model", built.model, built.extractor, None, layerdrop=config.model.layerdrop, card=card)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     accelerator.wait_for_everyone()

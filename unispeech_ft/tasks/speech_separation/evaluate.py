@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class Summary:
     si_sdri_db_ci95: tuple[float, float] | None
     si_sdri_db_oracle_ratio_mask: float
     mixtures: int
+    mixtures_sha256: str
     speakers_of_a_mixture: int
     mixture_s: float
     speakers: int
@@ -107,6 +109,7 @@ def summarize(
         ends,
         float(np.mean(ceilings(mixtures, window, hop))),
         len(found),
+        hashlib.sha256(mixtures.key.encode()).hexdigest(),
         made.settings.speakers[1],
         made.settings.duration_s,
         len(made.speakers),

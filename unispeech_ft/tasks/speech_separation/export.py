@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.files import write_text
+from unispeech_ft.hub.task_card import TaskCard
+from unispeech_ft.hub.task_evidence import run_card
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.saving import save_model
@@ -19,6 +21,7 @@ from unispeech_ft.scoring.report.data import encode_sound
 from unispeech_ft.scoring.report.figures import task_curves
 from unispeech_ft.scoring.report.task_page import Listened, TaskReport, write_task_report
 from unispeech_ft.scoring.separation import best_order
+from unispeech_ft.scoring.task_scores import MIXTURES
 from unispeech_ft.tasks.speech_separation.config import SeparationConfig
 from unispeech_ft.tasks.speech_separation.evaluate import (
     Summary,
@@ -28,6 +31,7 @@ from unispeech_ft.tasks.speech_separation.evaluate import (
     summarize,
 )
 from unispeech_ft.tasks.speech_separation.mixtures import Mixtures
+from unispeech_ft.tasks.speech_separation.separate import load_separator
 from unispeech_ft.training.checkpoint import load_best
 from unispeech_ft.training.loop import METRICS
 
@@ -54,9 +58,13 @@ def _to_listen(
     return sounds
 
 
-def _write(folder: Path, summary: Summary, sounds: Sequence[Listened], output: Path) -> None:
-    """Writes `summary.json` and `report.html`."""
+def _write(
+    folder: Path, summary: Summary, found: Mapping[str, float], sounds: Sequence[Listened], output: Path
+) -> None:
+    """Writes `mixtures.jsonl` (id, dB), `summary.json` and `report.html`."""
     folder.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps({"id": name, "si_sdri_db": value}) + "\n" for name, value in found.items())
+    write_text(folder / MIXTURES, "".join(lines))
     write_text(folder / "summary.json", json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n")
     report = TaskReport(
         f"Speech separation: {summary.split}",
@@ -76,15 +84,20 @@ def _write(folder: Path, summary: Summary, sounds: Sequence[Listened], output: P
     write_task_report(folder / "report.html", report)
 
 
-def _card(summaries: Sequence[Summary], config: SeparationConfig) -> str:
-    results = "\n".join(f"- {result_line(summary)}" for summary in summaries)
-    base = "random weights" if config.model.from_scratch else config.model.base
-    return (
-        "---\nlibrary_name: unispeech_ft\ntags: [speech, audio-to-audio, speech-separation]\n---\n\n"
-        f"# Speech separation\n\nTrained with unispeech_ft from {base} on simulated mixtures. Validation and test are"
-        f" simulated as well, of other speakers.\n\n{results}\n\nUse: `unispeech-ft separate THIS_FOLDER two_people.wav"
-        " --out DIR`. The whole configuration stands in its run.\n"
-    )
+CARD = TaskCard(
+    task="speech_separation",
+    config=SeparationConfig,
+    summary=Summary,
+    figure="si_sdri_db",
+    line=result_line,
+    title="Speech separation",
+    trained_on="mixtures simulated of clips of single speakers; validation and test are simulated as well, of others",
+    tags=("speech", "audio-to-audio", "speech-separation", "unispeech"),
+    library="unispeech_ft",
+    pipeline=None,
+    use="unispeech-ft separate MODEL two_people.wav --out speakers",
+    load=load_separator,
+)
 
 
 def score_and_export(
@@ -111,11 +124,13 @@ def score_and_export(
         if accelerator.is_main_process:
             said = {"window": own.window, "hop": own.hop}
             summary = summarize(found, part, **said, model=str(output / "model"), split=split, started=started)
-            _write(output / "eval" / split, summary, _to_listen(built, part, store, found), output)
+            of_each = {part.name(row): value for row, value in enumerate(found)}
+            _write(output / "eval" / split, summary, of_each, _to_listen(built, part, store, found), output)
             summaries.append(summary)
             accelerator.print(result_line(summary))
     if accelerator.is_main_process:
-        card, layerdrop = _card(summaries, config), config.model.layerdrop
+        card = run_card(CARD, config, {summary.split: summary for summary in summaries})
+        layerdrop = config.model.layerdrop
         save_model(output / "model", built.model, built.extractor, None, layerdrop=layerdrop, card=card)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     accelerator.wait_for_everyone()
