@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
@@ -78,20 +78,26 @@ def some(items: Sequence[str], width: int = EXAMPLES_WIDTH) -> str:
     return ", ".join(items[:shown]) + more
 
 
-def format_audit(audit: Audit) -> str:
-    """The page for the terminal: figures, findings by level, and the verdict."""
-    lines = []
-    for split, figures in audit.splits.items():
-        lines.append(f"{split}: {_figures_line(figures)}")
-        speakers = figures["speakers"]
-        if speakers["known"]:
-            lines.append(
-                f"  {speakers['known']} speakers: {speakers['median_minutes']:.1f} minutes and"
-                f" {speakers['median_phones']:.0f} phones in the middle; the one heard most has"
-                f" {100 * speakers['largest_share']:.0f} % of the time"
-            )
-        else:
-            lines.append("  speakers unknown")
+def figure_lines(split: str, figures: Mapping[str, Any]) -> list[str]:
+    """The figures of a split of phones for people."""
+    speakers = figures["speakers"]
+    said = "speakers unknown"
+    if speakers["known"]:
+        said = (
+            f"{speakers['known']} speakers: {speakers['median_minutes']:.1f} minutes and"
+            f" {speakers['median_phones']:.0f} phones in the middle; the one heard most has"
+            f" {100 * speakers['largest_share']:.0f} % of the time"
+        )
+    return [f"{split}: {_figures_line(figures)}", f"  {said}"]
+
+
+def format_audit(audit: Audit, describe: Callable[[str, Mapping[str, Any]], list[str]] = figure_lines) -> str:
+    """The page for the terminal: figures, findings by level, and the verdict.
+
+    Args:
+        describe: the figures of a split in lines.
+    """
+    lines = [line for split, figures in audit.splits.items() for line in describe(split, figures)]
     lines += [f"({text})" for text in audit.checked]
     for level in LEVELS:
         chosen = [finding for finding in audit.findings if finding.level == level]
@@ -102,7 +108,7 @@ def format_audit(audit: Audit) -> str:
     return "\n".join([*lines, "", f"audit: {verdict}"])
 
 
-def _figures_line(figures: dict[str, Any]) -> str:
+def _figures_line(figures: Mapping[str, Any]) -> str:
     rate = figures["phones_per_s"]
     return (
         f"{figures['utterances']} utterances, {figures['hours']:.2f} h, {figures['phones']:,} phones of"

@@ -23,14 +23,21 @@ def run(options: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from unispeech_ft.audit.findings import format_audit
+    from unispeech_ft.audit.findings import figure_lines, format_audit
+    from unispeech_ft.audit.labelled import audit_labelled
+    from unispeech_ft.audit.labelled import figure_lines as figure_lines_of_clips
     from unispeech_ft.audit.run import audit
     from unispeech_ft.tasks.ctc_phoneme.config import load_config
+    from unispeech_ft.tasks.published import labelled_run
 
-    config = load_config(options.config, {**options.overrides, "dry_run": True}, first_seed=True)
-    found = audit(config)
+    overrides = {**options.overrides, "dry_run": True}
+    labelled = labelled_run(options.config, overrides)
+    if labelled is not None:
+        found, describe = audit_labelled(*labelled), figure_lines_of_clips
+    else:
+        found, describe = audit(load_config(options.config, overrides, first_seed=True)), figure_lines
     if options.json:
         print(json.dumps({"serious": found.serious, **asdict(found)}, ensure_ascii=False, indent=2))
     else:
-        print(format_audit(found))
+        print(format_audit(found, describe))
     return FOUND_WANTING if found.serious else 0

@@ -220,7 +220,7 @@ def list_clips(data: DataConfig, labels: LabelSource) -> Corpus:
     return Corpus({split: unique_ids(clips) for split, clips in splits.items()}, rejected, notes=notes)
 
 
-def _usable(
+def usable_clips(
     corpus: Corpus,
     split: Split,
     audio: PreparedAudio,
@@ -228,6 +228,12 @@ def _usable(
     classes: set[str] | None,
     separator: str | None,
 ) -> tuple[LabelledClips, list[Rejected]]:
+    """The clips of a split that can be used, and the others.
+
+    Args:
+        classes: that training has; None lets all through.
+        separator: between several labels of a clip.
+    """
     found = LabelledClips(split, [], [], [], [], audio)
     rejected = [item for item in corpus.rejected if item.split == split]
     for clip in corpus.splits[split]:
@@ -270,7 +276,7 @@ def open_clips(data: DataConfig, labels: LabelSource, turns: Turns) -> Clips:
                 channel=data.channel,
             )
         classes = None if split == "train" or labels.speakers else set(clips.classes)
-        usable, rejected = _usable(corpus, split, audio, data, classes, labels.separator)
+        usable, rejected = usable_clips(corpus, split, audio, data, classes, labels.separator)
         clips.notes.extend(summarize_rejected(rejected, len(usable) + len(rejected), split))
         check_bad_fraction(rejected, len(usable) + len(rejected), split, data.max_bad_fraction)
         clips.left_out.extend(rejected)

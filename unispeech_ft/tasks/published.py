@@ -1,11 +1,15 @@
-"""Which task a run or a published model is of, where it is not phone recognition."""
+"""Which task a configuration, a run or a published model is of, where it is not phone recognition."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-from unispeech_ft.config.reading import read_yaml
+from unispeech_ft.config.labelled import LabelledRunConfig
+from unispeech_ft.config.reading import ConfigFile, read_config, read_yaml
+from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.labelled import LabelSource
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.task_card import TaskCard
 
@@ -14,13 +18,32 @@ TASKS = ("audio_classification", "speaker_verification", "speaker_diarization", 
 
 def card_of(folder: Path) -> TaskCard | None:
     """The card of the task whose section stands in a folder's `config.yaml`; None where it is none of these."""
-    file = folder / "config.yaml"
+    task = _task_of(folder / "config.yaml")
+    card: TaskCard | None = import_module(f"unispeech_ft.tasks.{task}.export").CARD if task else None
+    return card
+
+
+def labelled_run(config: str, overrides: Mapping[str, object]) -> tuple[DataConfig, LabelSource] | None:
+    """The speech of a task's YAML, or of a run; None where it is none of these tasks.
+
+    Raises:
+        UserError: a fault of the configuration.
+    """
+    place = Path(config).expanduser()
+    file = place / "config.yaml" if place.is_dir() else place
+    task = _task_of(file)
+    if task is None:
+        return None
+    kind: ConfigFile[LabelledRunConfig] = import_module(f"unispeech_ft.tasks.{task}.config").FILE
+    read = read_config(kind, file, overrides, first_seed=True)
+    labels: LabelSource = import_module(f"unispeech_ft.tasks.{task}.task").label_source(read)
+    return read.data, labels
+
+
+def _task_of(file: Path) -> str | None:
+    """The task whose section stands in a YAML, or in whose folder of `configs/` it lies."""
     try:
         values = read_yaml(file)[0] if file.is_file() else {}
     except UserError:
         return None
-    for task in TASKS:
-        if task in values:
-            card: TaskCard = import_module(f"unispeech_ft.tasks.{task}.export").CARD
-            return card
-    return None
+    return next((task for task in TASKS if task in values or file.parent.name == task), None)
