@@ -15,7 +15,7 @@ from unispeech_ft.audit.findings import Audit
 from unispeech_ft.audit.labelled import audit_labelled
 from unispeech_ft.cli import main
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.data.labelled import LabelSource
+from unispeech_ft.data.sources.labelled import LabelSource
 
 CLASSES = LabelSource("label", "audio_classification.label_column", 0.1)
 SPEAKERS = LabelSource(None, "speaker_verification.label_column", 0.1, speakers=True)

@@ -15,7 +15,7 @@ from voices import buzz, tiny_runs, write_voices
 from unispeech_ft.config.reading import ConfigFile, Run
 from unispeech_ft.config.sections import DataConfig, RunConfig
 from unispeech_ft.data.audio import read_audio
-from unispeech_ft.data.labelled import LabelSource, list_clips
+from unispeech_ft.data.sources.labelled import LabelSource, list_clips
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.scoring.diarization import read_rttm, score_rttm

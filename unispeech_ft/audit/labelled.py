@@ -19,9 +19,10 @@ from unispeech_ft.audit import sound, splits
 from unispeech_ft.audit.findings import Audit, Finding, Level, by_level, counted, level_of_share
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
-from unispeech_ft.data.labelled import LabelledClips, LabelSource, labels_of, list_clips, usable_clips
+from unispeech_ft.data.labelled import LabelledClips, usable_clips
 from unispeech_ft.data.labels import summarize_rejected
 from unispeech_ft.data.prepare import prepare_audio
+from unispeech_ft.data.sources.labelled import LabelSource, labels_of, list_clips
 from unispeech_ft.data.utterances import FILTERED, SPLITS, Split
 
 FEW_CLIPS, LOPSIDED, SERIOUS_SHARE = 5, 10, 0.05

@@ -112,7 +112,7 @@ class ProbeConfig(Section):
 
 
 class LabelledRunConfig(RunConfig):
-    """What a run has whose clips stand in a folder for each class or speaker, or in a manifest."""
+    """What a run has whose clips stand in a folder for each class or speaker, in a manifest, or in a dataset."""
 
     augmentation: AugmentationConfig = AugmentationConfig()
     probe: ProbeConfig = ProbeConfig()
@@ -129,12 +129,14 @@ class LabelledRunConfig(RunConfig):
                 "name the folder of the audio, with a folder for each class or speaker or a manifest (data.train)",
             ),
             (
-                data.source != "manifest",
+                data.source == "common_voice",
                 f"data.source is {data.source}",
-                "leave it out: a manifest (data.train), or a folder for each class or speaker",
+                "leave it out (a manifest, or a folder for each class or speaker), or use hub",
             ),
             (
-                data.train is None and (data.validation is not None or data.test is not None),
+                data.source == "manifest"
+                and data.train is None
+                and (data.validation is not None or data.test is not None),
                 "data.validation or data.test is given without data.train",
                 "name the manifest of training as well",
             ),

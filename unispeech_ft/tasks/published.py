@@ -9,7 +9,7 @@ from pathlib import Path
 from unispeech_ft.config.labelled import LabelledRunConfig
 from unispeech_ft.config.reading import ConfigFile, read_config, read_yaml
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.data.labelled import LabelSource
+from unispeech_ft.data.sources.labelled import LabelSource
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.task_card import TaskCard
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from datasets import Audio, ClassLabel, Dataset
 from published_task import check_published
 from running import TINY_MODEL
 from transformers import AutoModelForAudioClassification, pipeline
 
 from unispeech_ft.config.reading import read_config, to_yaml
-from unispeech_ft.data.labelled import hold_out, list_clips, open_clips
+from unispeech_ft.data.labelled import open_clips
 from unispeech_ft.data.row import row_of
+from unispeech_ft.data.sources.labelled import hold_out, list_clips
 from unispeech_ft.data.speech import Turns
 from unispeech_ft.data.utterances import Utterance
 from unispeech_ft.errors import UserError
@@ -168,7 +170,8 @@ def test_speakers_are_held_out_whole_where_enough_are_known() -> None:
     [
         ({"data__root": "nowhere"}, "no folder nowhere"),
         ({"data__train": "none.tsv"}, "no file"),
-        ({"data__source": "hub", "data__root": "a/b"}, "data.source is hub"),
+        ({"data__source": "common_voice"}, "data.source is common_voice"),
+        ({"data__source": "hub", "data__root": "a/b"}, "a/b cannot be opened"),
         ({"data__test": "x.tsv"}, "without data.train"),
     ],
 )
@@ -306,3 +309,43 @@ def test_validation_is_set_aside_where_training_and_test_are_named(
 
 def test_what_is_published_of_it_holds(trained: Path, tmp_path: Path) -> None:
     check_published(trained, tmp_path)
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "test"), ("train", "validation", "test")])
+def test_a_dataset_with_class_labels(
+    splits: tuple[str, ...], folders: Path, tmp_path: Path, configured: Callable[..., ClassifierConfig]
+) -> None:
+    names = sorted(TONES_HZ)
+    (tmp_path / "rows").mkdir()
+    for place, split in enumerate(splits):
+        files = [(name, folders / name / f"{name}{number:02d}.wav") for name in names for number in range(place, 12, 3)]
+        audio = [{"bytes": path.read_bytes(), "path": path.name} for _, path in files]
+        columns = {"audio": audio, "label": [names.index(name) for name, _ in files]}
+        rows = Dataset.from_dict(columns).cast_column("audio", Audio(decode=False))
+        rows = rows.cast_column("label", ClassLabel(names=names))
+        rows.to_parquet(str(tmp_path / "rows" / f"{split}-0.parquet"))
+    config = configured("dataset", data__source="hub", data__root=str(tmp_path / "rows"))
+    clips = open_clips(config.data, label_source(config), Turns())
+    assert set(clips.splits) == {"train", "validation", "test"}
+    assert clips.classes == names
+    heard = {
+        name: part.audio.waveform(row)
+        for part in clips.splits.values()
+        for name, row in zip(part.ids, part.rows, strict=True)
+    }
+    assert len(heard) == 4 * len(names) * len(splits)
+    assert not set(clips.splits["train"].ids) & {*clips.splits["validation"].ids, *clips.splits["test"].ids}
+    for part in clips.splits.values():
+        assert part.labels == [name[:-2] for name in part.ids]
+    samples, _ = soundfile.read(folders / names[0] / f"{names[0]}00.wav", dtype="float32")
+    np.testing.assert_allclose(heard[f"{names[0]}00"], samples, atol=1e-4)
+
+
+def test_a_dataset_without_that_column(tmp_path: Path, configured: Callable[..., ClassifierConfig]) -> None:
+    Dataset.from_dict({"audio": [{"bytes": b"", "path": "x"}], "said": ["a"]}).to_parquet(
+        str(tmp_path / "train-0.parquet")
+    )
+    config = configured("columns", data__source="hub", data__root=str(tmp_path))
+    with pytest.raises(UserError, match="has no column label") as refused:
+        list_clips(config.data, label_source(config))
+    assert "it has audio, said" in refused.value.remedy

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -193,6 +193,43 @@ def _list_split(reader: HubReader, split: Split, data: DataConfig) -> list[Utter
             )
         )
     return unique_ids(utterances)
+
+
+def list_hub_labels(
+    data: DataConfig, split: Split, column: str | None, usual: Sequence[str], key: str, separator: str | None
+) -> list[Utterance]:
+    """The clips of a split with their labels as text; a `ClassLabel` gives its names.
+
+    Args:
+        column: of the labels; None for the first of `usual` that is there.
+        key: of the configuration that names it.
+        separator: put between several labels of a clip.
+
+    Raises:
+        UserError: dataset, split or column is missing.
+    """
+    from datasets import Audio
+
+    reader = HubReader(data)
+    rows = reader.stream(split)
+    columns = _columns(rows, reader.root)
+    audio = _pick(columns, data.audio_column, AUDIO_COLUMNS, "data.audio_column", reader.root)
+    label = _pick(columns, column, tuple(usual), key, reader.root)
+    speaker = _pick(columns, data.speaker_column, SPEAKER_COLUMNS, "data.speaker_column", reader.root)
+    if audio is None or label is None:
+        what = f"data.root: {reader.root} has no column of {'audio' if audio is None else 'labels'}"
+        remedy = f"name it in {'data.audio_column' if audio is None else key}; it has {', '.join(columns)}"
+        raise UserError(what, remedy=remedy)
+    feature = (rows.features or {}).get(label)
+    named = getattr(getattr(feature, "feature", feature), "int2str", str)
+    rows = rows.cast_column(audio, Audio(decode=False))
+    clips = []
+    for number, row in enumerate(_read(rows, reader.root)):
+        held = row[label] if isinstance(row[label], list) else [row[label]]
+        said = (separator or " ").join(str(named(value)).strip() for value in held if value is not None)
+        who = str(row[speaker]) if speaker and row[speaker] is not None else None
+        clips.append(Utterance(_row_id(row[audio], number), None, said, None, who))
+    return unique_ids(clips)
 
 
 def list_hub(data: DataConfig, wanted: Collection[Split] = SPLITS) -> Corpus:

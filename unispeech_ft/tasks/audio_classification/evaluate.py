@@ -17,8 +17,9 @@ from torch import Tensor
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import evaluation_batches
-from unispeech_ft.data.labelled import LabelledClips, labels_of
+from unispeech_ft.data.labelled import LabelledClips
 from unispeech_ft.data.row import Row, row_of
+from unispeech_ft.data.sources.labelled import labels_of
 from unispeech_ft.models.decoding import seconds_per_batch
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.models.forward import encode, encode_layers

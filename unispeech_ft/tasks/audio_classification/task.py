@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
-from unispeech_ft.data.labelled import Clips, LabelSource, labels_of
+from unispeech_ft.data.labelled import Clips
+from unispeech_ft.data.sources.labelled import LabelSource, labels_of
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore, open_features

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
-from unispeech_ft.data.labelled import LabelSource
 from unispeech_ft.data.simulate import Conversations
+from unispeech_ft.data.sources.labelled import LabelSource
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.families import frame_grid

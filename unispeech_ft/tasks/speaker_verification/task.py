@@ -11,7 +11,8 @@ from torch import Tensor
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
-from unispeech_ft.data.labelled import Clips, LabelSource
+from unispeech_ft.data.labelled import Clips
+from unispeech_ft.data.sources.labelled import LabelSource
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore

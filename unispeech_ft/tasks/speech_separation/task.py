@@ -9,7 +9,7 @@ import numpy as np
 
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch
-from unispeech_ft.data.labelled import LabelSource
+from unispeech_ft.data.sources.labelled import LabelSource
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
