@@ -27,6 +27,7 @@ from unispeech_ft.commands import (
     lexicon,
     ngram,
     phonemize,
+    pronounce,
     push,
     separate,
     superb,
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     align.add_options(command("align", align.run, align.SUMMARY))
     compare.add_options(command("compare", compare.run, compare.SUMMARY))
     convert.add_options(command("convert", convert.run, convert.SUMMARY))
+    pronounce.add_options(command("pronounce", pronounce.run, pronounce.SUMMARY))
     push.add_options(command("push", push.run, push.SUMMARY))
     verify.add_options(command("verify", verify.run, verify.SUMMARY))
     diarize.add_options(command("diarize", diarize.run, diarize.SUMMARY))
