@@ -113,6 +113,7 @@ def test_tones(phone: str, parts: list[str]) -> None:
         # Pictures, but no signs that are spoken.
         ("en-us", "hi 😀there", "😀"), ("ky", "❤️ бала ☺", "❤☺"), ("fr-fr", "oui 🇫🇷 👍🏽", "🇫🇷👍🏽"),
         ("ru", "5 € и 20 °C, 3 % №", "€°"), ("cmn", "$5", "$"),
+        ("fr-fr", "5 ≤ ∞ =a=", "≤∞"), ("tr", "a@b", "@"), ("en-us", "5 ≤ 6 ∞ a@b", ""),
         ("en-us", "a → b", "→"), ("en-us", "20 °C © ™ ½ 3 × 4 5 € №", ""), ("en-us", "♪ la ★ ♪", ""),
     ],
 )  # fmt: skip

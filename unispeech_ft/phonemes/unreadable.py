@@ -21,7 +21,7 @@ NEIGHBOURS = (1, -1, 2, -2, 5, -5, 16, -16)
 # Letters and marks whose code espeak-ng spells in every language; what each pair shares is its word for them.
 SPELLED = (("ꙗ", "𐍈"), ("\ua66f", "\u0361"))
 # People read them aloud, and many voices of espeak-ng leave them out.
-SIGN = regex.compile(r"[\p{Sc}%‰°№×÷±√§]")
+SIGN = regex.compile(r"(?V1)[[\p{Sc}\p{Sm}%‰°№§@&]--[|~=<>←-⇿⟵-⟿⤀-⥿]]")
 # Nobody reads them aloud, and espeak-ng does.
 PICTURE = regex.compile(
     r"(?V1)[[\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Regional_Indicator}←-⇿]--[°©®\u2100-\u214f]]"
