@@ -33,6 +33,26 @@ def test_lexicons_of_mfa_kaldi_and_by_hand(line: str, tmp_path: Path) -> None:
     assert by_lexicon(tmp_path, line + "\n", "Кот!") == ["k", "o", "t"]
 
 
+@pytest.mark.parametrize(
+    ("content", "phones"),
+    [
+        ("œuf\t9 f\nà\ta\n", "9 f"), ("œuf 9 f\nà 2\n", "9 f"), ("œuf 1.0 9 f\nà 0.5 a\n", "9 f"),
+        ("œuf\t1 2 a\nà\ta\n", "1 2 a"), ("œuf 1 9 f\nà 0 a\n", "9 f"), ("œuf\t1\t9 f\nà\ta\n", "9 f"),
+        ("œuf 1 0.5 1 0.3 9 f\nà a\n", "9 f"), ("œuf 5 4\n", "5 4"),
+    ],
+)  # fmt: skip
+def test_numbers_are_probabilities_or_phones(content: str, phones: str, tmp_path: Path) -> None:
+    assert by_lexicon(tmp_path, content, "œuf") == phones.split()
+
+
+@pytest.mark.parametrize(
+    "line", ["tab\tt a b\ttˤ a b", "tab\tNOUN\tt a b", "tab\tt a b, t o b", "tab,t a b", "tab;t a b", "tab\tt a b\t120"]
+)
+def test_what_is_not_a_word_and_its_phones_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="line 2 is not word<TAB>phones"):
+        by_lexicon(tmp_path, f"to\tt o\n{line}\n", "to")
+
+
 def test_entries_with_marks_and_spaces_and_the_longest_first(tmp_path: Path) -> None:
     content = "new york\tn j\nnew\tn\nyork\tj\nl'\tl\nami\ta m i\nwell\tw\nknown\tk\nrock'n'roll\tr\n"
     assert by_lexicon(tmp_path, content, "New York, new ... york") == ["n", "j", "n", "j"]
@@ -62,6 +82,10 @@ def test_phones_written_without_spaces(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="each word as one phone") as refused:
         by_lexicon(tmp_path, content, "дом")
     assert "phonemes.segment true" in refused.value.remedy
+    for others in ("ma\tma\nna\tna\n", "od\to d\nmot\tm o t\ndom\tdom\n"):
+        with pytest.raises(UserError, match="each word as one phone"):
+            by_lexicon(tmp_path, others, "a")
+    assert by_lexicon(tmp_path, "od\to d\nmot\tm o t\nja\ttʃa\n", "ja") == ["tʃa"]
     pytest.importorskip("panphon")
     assert by_lexicon(tmp_path, content, "дом кот чай", segment=True) == ["d", "o", "m", "kʰ", "aː", "t͡ʃ", "a", "j"]
 
@@ -72,6 +96,9 @@ def test_tables_of_letters(tmp_path: Path) -> None:
     assert spell("Schule", table) == (["ʃ", "uː", "l", "ə"], "")
     assert spell("uhu", table) == (["uː", "uː"], "")
     assert spell("dusel", table) == (["uː", "z", "ə", "l"], "d")
+    (tmp_path / "table").write_text("a\ta\nh\nbb b\n\tx\nA\tɑ\na\ta\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 3, 4, 5 is not letters"):
+        read_letters(tmp_path / "table")
 
 
 def test_epitran() -> None:

@@ -63,9 +63,9 @@ def normalise_sentence(
     text = "".join(_without_format(unicodedata.normalize("NFC", text.translate(APOSTROPHES))))
     if rule == "text":
         text = GERSHAYIM.sub("״", DECIMAL.sub(".", text.translate(PERCENT)))
-        text = _small_letters(text, language)
-    text = text.translate(HYPHENS)
-    return " ".join("".join(_without_marks(text, " {} " if keep_punctuation else " ")).split())
+    marks = _without_marks(text.translate(HYPHENS), " {} " if keep_punctuation else " ")
+    line = " ".join("".join(marks).split())
+    return _lowered(line, language) if rule == "text" else line
 
 
 def fold(text: str, language: str | None = None) -> str:
@@ -112,7 +112,7 @@ def _without_format(text: str) -> Iterator[str]:
             yield " "
 
 
-def _small_letters(text: str, language: str | None) -> str:
+def _lowered(text: str, language: str | None) -> str:
     """A line in capitals in small letters: espeak-ng would spell its short words; a short word alone may be a name."""
     cased = [word for word in text.split() if any(letter.upper() != letter.lower() for letter in word)]
     # ß and º have no capital of their own.
