@@ -105,8 +105,25 @@ def test_epitran() -> None:
     pytest.importorskip("epitran")
     rule = G2P.from_config(PhonemesConfig(labels="epitran", language="kaz-Cyrl"), "kk")
     assert pronounce(["Бала, мектеп!"], rule)[0].phones[:4] == ["b", "ɑ", "l", "ɑ"]
+    said = pronounce(["Бала 5 %, hello", "п'ять бала-бала"], rule)
+    assert said[0].fault == "characters that epitran cannot read: 5 % h e l o"
+    assert said[1].fault == "characters that epitran cannot read: ь"
+    assert not said[0].phones
     with pytest.raises(UserError, match="epitran has no language"):
         G2P.from_config(PhonemesConfig(labels="epitran", language="xx-Latn"), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "phones"),
+    [
+        ("tur-Latn", "Irmak IŞIK İzmir", "ɯ ɾ m a k ɯ ʃ ɯ k i z m i ɾ"), ("ukr-Cyrl", "п’ять-п'ять", "p ɑ tʲ p ɑ tʲ"),
+        ("yor-Latn", "ọjọ́", "ɔ d͡ʒ ɔ́"), ("hin-Deva", "रा\u200cम क्\u200dष", "r aː m ə k ʂ ə"),
+    ],
+)  # fmt: skip
+def test_epitran_reads_words_as_their_script_and_language_have_them(name: str, sentence: str, phones: str) -> None:
+    pytest.importorskip("epitran")
+    rule = G2P.from_config(PhonemesConfig(labels="epitran", language=name), None)
+    assert pronounce([sentence], rule)[0].phones == phones.split()
 
 
 def test_phone_columns() -> None:
