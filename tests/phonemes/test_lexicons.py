@@ -131,14 +131,33 @@ def test_phone_columns() -> None:
     assert column_rule(PhonemesConfig(labels="column"))(column) == ["t͡ʃa", "n", "o", "mo", "to"]
     assert column_rule(PhonemesConfig(labels="column", stress=True))(column)[0] == "ˈt͡ʃa"
     notes = check_column([column], PhonemesConfig(labels="column"))
-    assert any("| (1 ×), # (1 ×)" in note for note in notes)
+    assert any("| (2 ×), # (1 ×)" in note for note in notes)
     assert any("stress of 1" in note for note in notes)
     with pytest.raises(UserError, match="many without spaces"):
         check_column([["olamundo", "kasa"]], PhonemesConfig(labels="column"))
+    column = ["sil", "(o", "l)", "<eps>", "∥", "a", "SIL", "(en)", "olam"]
+    assert column_rule(PhonemesConfig(labels="column"))(column) == ["o", "l", "a", "(en)", "olam"]
+    notes = check_column([column], PhonemesConfig(labels="column"))
+    assert any("sil (1 ×), <eps> (1 ×), ∥ (1 ×), SIL (1 ×)" in note for note in notes)
+    assert any("brackets around 2 phones" in note for note in notes)
+    assert any("more than 3 letters: olam (1 ×)" in note for note in notes)
 
 
 @pytest.mark.parametrize(
-    ("phone", "parts"), [("a5", ["a", "5"]), ("a˥˧", ["a", "˥˧"]), ("iɛɜ", ["iɛ", "ɜ"]), ("ɜː", ["ɜː"]), ("t", ["t"])]
+    ("phone", "parts"),
+    [
+        ("a5", ["a", "5"]),
+        ("a˥˧", ["a", "˥˧"]),
+        ("iɛɜ", ["iɛ", "ɜ"]),
+        ("ɜː", ["ɜː"]),
+        ("t", ["t"]),
+        ("á", ["a", "˦"]),
+        ("ɔ̃̀ː", ["ɔ̃ː", "˨"]),
+        ("e᷅", ["e", "˩˧"]),
+        ("m̌", ["m", "˩˥"]),
+        ("č", ["č"]),
+        ("ã", ["ã"]),
+    ],  # fmt: skip
 )
 def test_tones(phone: str, parts: list[str]) -> None:
     assert split_tone(phone, "token") == parts

@@ -10,7 +10,7 @@ from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.phonemes.lexicon import segments
 from unispeech_ft.phonemes.normalise import is_mark, small_letters
 
-# A word → its IPA (a mark is itself), and the letters, digits and signs that epitran has no rule for and hands on as they are.
+# A word → its IPA (a mark is itself), and the characters that epitran has no rule for and hands on as they are.
 Say = Callable[[str], tuple[str, str]]
 # Where epitran has no rule for these marks, they are tones in IPA too.
 TONE_MARKS = "\u0300\u0301\u0302\u0304\u030c"

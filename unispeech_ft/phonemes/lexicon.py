@@ -136,7 +136,7 @@ def _check_apart(path: Path, said: Sequence[tuple[int, Sequence[str]]]) -> None:
     lines = ""
     if not are_glued((phones for _, phones in said), one_each=True):
         alone = [(n, phones[0]) for n, phones in said if len(phones) == 1 and phones[0] not in known]
-        stuck = [str(n) for n, one in alone if known and _letters(one) >= GLUED_LETTERS and not _cut(one, known)[1]]
+        stuck = [str(n) for n, one in alone if known and num_letters(one) >= GLUED_LETTERS and not _cut(one, known)[1]]
         if not stuck:
             return
         lines = f": line {', '.join(stuck[:10])}"
@@ -189,7 +189,8 @@ def _unweighted(phones: Sequence[str], weighted: int) -> Sequence[str]:
     return phones[max(weighted, decimal) :]
 
 
-def _letters(phone: str) -> int:
+def num_letters(phone: str) -> int:
+    """Letters of a phone, its marks apart."""
     return sum(unicodedata.category(letter) in ("Ll", "Lo", "Lu") for letter in phone)
 
 
@@ -202,9 +203,9 @@ def are_glued(lines: Iterable[Sequence[str]], *, one_each: bool = False) -> bool
     if one_each:
         words = [line for line in lines if "".join(line)]
         enough = GLUED_LETTERS if any(len(line) > 1 for line in words) else GLUED_LETTERS - 1
-        glued = [len(line) == 1 and _letters(line[0]) >= enough for line in words]
+        glued = [len(line) == 1 and num_letters(line[0]) >= enough for line in words]
     else:
-        glued = [_letters(phone) > GLUED_LETTERS for line in lines for phone in line]
+        glued = [num_letters(phone) > GLUED_LETTERS for line in lines for phone in line]
     return 2 * sum(glued) > len(glued)
 
 

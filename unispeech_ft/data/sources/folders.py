@@ -16,6 +16,7 @@ from unispeech_ft.data.audio import AUDIO_ENDINGS, AV_ENDINGS
 from unispeech_ft.data.sources.tables import read_lines
 from unispeech_ft.data.utterances import FILTERED, Utterance, segment_id
 from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.phonemes.notation import SILENCES
 
 TEXT_ENDINGS = (".txt", ".lab", ".textgrid", ".eaf")
 PLAIN_ENDINGS = (".txt", ".lab", ".TXT", ".LAB")
@@ -25,7 +26,6 @@ WORD_TIERS = ("words", "word", "ort")
 SENTENCE_WORDS = re.compile("sentences?|utts?|utterances?|text|transcripts?|transcriptions?")
 WORD_WORDS = re.compile("words?|ort")
 PHONE_TIERS = {"phone", "phones", "phoneme", "phonemes", "phonetic", "phon", "mau", "kan", "kas", "mas"}
-SILENCES = {"", "sp", "sil", "spn", "<eps>", "<p:>"}
 LABEL_TRACK = re.compile(r"(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)\t(.*)")  # Audacity: seconds, seconds, text
 LABEL_FREQUENCIES = "\\\t"
 HTK_LABEL = re.compile(r"(\d+)\s+(\d+)\s+\S+\s*")
@@ -228,7 +228,7 @@ def _named(names: tuple[str, ...], known: tuple[str, ...], words: re.Pattern[str
 
 
 def _spoken(entries: Iterable[Any]) -> list[Any]:
-    return [entry for entry in entries if entry.label.strip().lower() not in SILENCES]
+    return [entry for entry in entries if entry.label.strip().lower() not in SILENCES | {""}]
 
 
 def _elan(path: Path, wanted: str | None) -> list[Said]:
