@@ -20,7 +20,7 @@ from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.prepare import prepare_audio
 from unispeech_ft.data.shards import read_units
 from unispeech_ft.data.sources import list_utterances
-from unispeech_ft.data.utterances import FILTERED, SPLITS, Corpus, Split
+from unispeech_ft.data.utterances import FILTERED, Corpus, Split
 from unispeech_ft.errors import UserError, UserErrors
 from unispeech_ft.testing.corpus import make_corpus
 

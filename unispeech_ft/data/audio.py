@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.data.containers import Content, Joined, Piece, Truncated, streams
+from unispeech_ft.data.containers import streams
+from unispeech_ft.data.pieces import Content, Joined, Stream, Truncated
 
 SAMPLE_RATE_HZ = 16_000
 RESAMPLER = "soxr HQ"
@@ -41,6 +42,8 @@ SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000
 END_TOLERANCE_S = 0.1
 # A file may hold this much less than its header says: encoders round up, by MP3 frames or by a share.
 MISSING_FRAMES, MISSING_SHARE = 2304, 0.01
+# Containers that state how long they are; for others FFmpeg guesses.
+STATE_DURATION = ("matroska,webm", "asf")
 Waveform = npt.NDArray[np.float32]
 
 
@@ -89,33 +92,38 @@ def _blocks_of(
         raise BadClip("truncated: the file ends before its own header says") from None
     empty = True
     for stream in found:
-        for samples, rate_hz in _decoded(source, content, stream.pieces, block_s):
+        for samples, rate_hz in _decoded(source, content, stream, block_s):
             empty = False
             yield _mono(samples, rate_hz, channel), rate_hz
     if empty:
         raise BadClip("no samples in the file")
 
 
-def _decoded(
-    source: Path | bytes, content: Content, pieces: tuple[Piece, ...], block_s: float
-) -> Iterator[tuple[Waveform, int]]:
+def _decoded(source: Path | bytes, content: Content, stream: Stream, block_s: float) -> Iterator[tuple[Waveform, int]]:
     """Blocks `[S, channels]` of one stream, with their rate."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(Joined(pieces or (memoryview(content),))) as file:
-            declared, rate_hz, num_read = file.frames, file.samplerate, 0
-            if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
-                raise BadClip(f"a sampling rate of {rate_hz} Hz")
+        file = soundfile.SoundFile(Joined(stream.pieces or (memoryview(content),)))
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        yield from _by_av(Joined(stream.pieces) if stream.pieces else source, _reason(error), block_s)
+        return
+    with file:
+        declared, rate_hz, num_read = file.frames, file.samplerate, 0
+        if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+            raise BadClip(f"a sampling rate of {rate_hz} Hz")
+        try:
             while len(samples := file.read(max(1, round(block_s * rate_hz)), dtype="float32", always_2d=True)):
                 num_read += len(samples)
                 yield samples, rate_hz
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
-        yield from _by_av(Joined(pieces) if pieces else source, reason, block_s)
-        return
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise BadClip(f"truncated or damaged: not all of its audio can be decoded ({_reason(error)})") from None
     if declared - num_read > max(MISSING_SHARE * declared, MISSING_FRAMES):
         raise BadClip(f"truncated: {num_read / rate_hz:.2f} s decoded of more that the file declares")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
 
 
 def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterator[tuple[Waveform, int]]:
@@ -133,7 +141,9 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
             if not container.streams.audio:
                 raise BadClip(f"not audio that can be decoded ({reason}; nor does PyAV find sound in it)")
             held: list[Waveform] = []
+            num_s = 0.0
             for frame in container.decode(container.streams.audio[0]):
+                num_s += frame.samples / frame.sample_rate
                 planar = av.AudioResampler(format="fltp").resample(frame)
                 held += [np.ascontiguousarray(part.to_ndarray().T) for part in planar]
                 rate_hz = frame.sample_rate
@@ -142,8 +152,12 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
                     held = []
             if held:
                 yield np.concatenate(held), rate_hz
+            states = container.format.name in STATE_DURATION and len(container.streams) == 1
+            declared_s = (container.duration or 0) / av.time_base if states else 0.0
     except (av.FFmpegError, ValueError) as error:
         raise BadClip(f"not audio that can be decoded ({reason}; nor can PyAV, {type(error).__name__})") from None
+    if declared_s - num_s > max(MISSING_SHARE * declared_s, END_TOLERANCE_S):
+        raise BadClip(f"truncated: {num_s:.2f} s decoded of {declared_s:.2f} that the file declares")
 
 
 def _mono(samples: Waveform, rate_hz: int, channel: int | None) -> Waveform:
@@ -154,7 +168,8 @@ def _mono(samples: Waveform, rate_hz: int, channel: int | None) -> Waveform:
         raise BadClip(f"a sample of {float(np.abs(samples).max()):.2g}, where full scale is 1")
     if channel is not None:
         if not 0 <= channel < samples.shape[1]:
-            raise BadClip(f"channel {channel} is asked for, but the file has {samples.shape[1]} (counted from 0)")
+            there = f"the file has {samples.shape[1]} (counted from 0)"
+            raise BadClip(f"channel {channel} is asked for, but {there}; choose another (data.channel, or --channel)")
         return np.ascontiguousarray(samples[:, channel])
     if samples.shape[1] == 1:
         return samples[:, 0]

@@ -38,7 +38,7 @@ from unispeech_ft.files import keep
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = "clips in 16 bits scaled to their peak, with digests, version 3"
+LAYOUT = "clips in 16 bits scaled to their peak, with digests, version 4"
 CLIPS_PER_PROCESS = 64
 # Id, start and end in seconds; None for the whole recording.
 Segment = tuple[str, float | None, float | None]
