@@ -42,13 +42,22 @@ SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000
 END_TOLERANCE_S = 0.1
 # A file may hold this much less than its header says: encoders round up, by MP3 frames or by a share.
 MISSING_FRAMES, MISSING_SHARE = 2304, 0.01
+AGAIN = "copy or export it again, or take it out"
 # Containers that state how long they are; for others FFmpeg guesses.
 STATE_DURATION = ("matroska,webm", "asf")
 Waveform = npt.NDArray[np.float32]
 
 
 class BadClip(Exception):
-    """A clip that cannot be used; the message is the reason."""
+    """A clip that cannot be used; the message is the reason.
+
+    Attributes:
+        remedy: what to do about it; empty where nothing is known but to convert the file or to take it out.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 def native_blocks(
@@ -89,7 +98,7 @@ def _blocks_of(
     try:
         found = streams(content)
     except Truncated:
-        raise BadClip("truncated: the file ends before its own header says") from None
+        raise BadClip("truncated: the file ends before its own header says", AGAIN) from None
     empty = True
     for stream in found:
         for samples, rate_hz in _decoded(source, content, stream, block_s):
@@ -117,9 +126,11 @@ def _decoded(source: Path | bytes, content: Content, stream: Stream, block_s: fl
                 num_read += len(samples)
                 yield samples, rate_hz
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise BadClip(f"truncated or damaged: not all of its audio can be decoded ({_reason(error)})") from None
+            raise BadClip(
+                f"truncated or damaged: not all of its audio can be decoded ({_reason(error)})", AGAIN
+            ) from None
     if declared - num_read > max(MISSING_SHARE * declared, MISSING_FRAMES):
-        raise BadClip(f"truncated: {num_read / rate_hz:.2f} s decoded of more that the file declares")
+        raise BadClip(f"truncated: {num_read / rate_hz:.2f} s decoded of more that the file declares", AGAIN)
 
 
 def _reason(error: Exception) -> str:
@@ -157,27 +168,28 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
     except (av.FFmpegError, ValueError) as error:
         raise BadClip(f"not audio that can be decoded ({reason}; nor can PyAV, {type(error).__name__})") from None
     if declared_s - num_s > max(MISSING_SHARE * declared_s, END_TOLERANCE_S):
-        raise BadClip(f"truncated: {num_s:.2f} s decoded of {declared_s:.2f} that the file declares")
+        raise BadClip(f"truncated: {num_s:.2f} s decoded of {declared_s:.2f} that the file declares", AGAIN)
 
 
 def _mono(samples: Waveform, rate_hz: int, channel: int | None) -> Waveform:
     """One channel, or the mean of `[S, channels]`; refuses what no microphone gives."""
     if not np.isfinite(samples).all():
-        raise BadClip("samples that are not finite numbers")
+        raise BadClip("samples that are not finite numbers", AGAIN)
     if len(samples) and max(float(samples.max()), -float(samples.min())) > LOUDEST:
-        raise BadClip(f"a sample of {float(np.abs(samples).max()):.2g}, where full scale is 1")
+        raise BadClip(f"a sample of {float(np.abs(samples).max()):.2g}, where full scale is 1", AGAIN)
     if channel is not None:
         if not 0 <= channel < samples.shape[1]:
-            there = f"the file has {samples.shape[1]} (counted from 0)"
-            raise BadClip(f"channel {channel} is asked for, but {there}; choose another (data.channel, or --channel)")
+            there = f"the file has {samples.shape[1]} (counted from 0; data.channel, --channel)"
+            raise BadClip(f"channel {channel} is asked for, but {there}", "name one that it has")
         return np.ascontiguousarray(samples[:, channel])
     if samples.shape[1] == 1:
         return samples[:, 0]
     mean: Waveform = samples.mean(axis=1)
     if _cancel(samples, mean, rate_hz):
         raise BadClip(
-            "the channels cancel out (one is the inverted other), so that their mean is silence: choose one"
-            " (data.channel 0, or --channel 0)"
+            "the channels cancel out (one is the inverted other), so that their mean is silence; choose one"
+            " (data.channel 0, or --channel 0)",
+            "name the one that holds the speech",
         )
     return mean
 
