@@ -268,6 +268,18 @@ def test_channels_that_cancel_for_a_second(
         list(decode_pieces(tmp_path / "a.wav", 10.0, 3.0))
 
 
+@pytest.mark.parametrize(("kind", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
+def test_channels_that_cancel_out_in_an_encoder_that_changes_them(kind: str, subtype: str) -> None:
+    samples = tone(4.0, 48_000, 2)
+    file = io.BytesIO()
+    soundfile.write(file, samples * (1, -0.98), 48_000, format=kind, subtype=subtype)
+    with pytest.raises(BadClip, match=r"cancel .*data.channel 0"):
+        decode_audio(file.getvalue())
+    file = io.BytesIO()
+    soundfile.write(file, samples * (1, -0.4), 48_000, format=kind, subtype=subtype)
+    assert len(decode_audio(file.getvalue())) == pytest.approx(64_000, abs=1_600)
+
+
 @pytest.mark.parametrize("channels", [2, 32])
 def test_channels_that_differ_or_are_silent_do_not_cancel(channels: int, tmp_path: Path) -> None:
     random = np.random.default_rng(0)

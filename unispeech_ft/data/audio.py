@@ -35,6 +35,8 @@ AUDIO_ENDINGS = SOUNDFILE_ENDINGS + AV_ENDINGS
 LOUDEST = 1e4
 # The mean square of a second without sound (16-bit rounding), and the share of it left where channels cancel.
 SILENT_POWER, CANCELLED = 1e-9, 1e-3
+# What is left over a whole block where an encoder has changed the channels; of ones that differ, one over their number.
+CANCELLED_THROUGHOUT = 0.2
 SHORTEST_JUDGED_S = 0.1
 # Recorders from telephones to ultrasound.
 SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000
@@ -195,20 +197,27 @@ def _mono(samples: Waveform, rate_hz: int, channel: int | None) -> Waveform:
 
 
 def _cancel(samples: Waveform, mean: Waveform, rate_hz: int) -> bool:
-    """Whether, for a second, several channels hold sound and their mean nearly none.
+    """Whether several channels hold sound and their mean nearly none for a second, or throughout but little.
 
     What is left over after the last whole second is judged with it.
     """
     if len(samples) < SHORTEST_JUDGED_S * rate_hz:
         return False
-    starts = np.arange(max(1, len(samples) // rate_hz)) * rate_hz
+    seconds = np.arange(max(1, len(samples) // rate_hz)) * rate_hz
+    if _left(samples, mean, seconds) < CANCELLED:
+        return True
+    return len(samples) >= rate_hz and _left(samples, mean, seconds[:1]) < CANCELLED_THROUGHOUT / samples.shape[1]
+
+
+def _left(samples: Waveform, mean: Waveform, starts: npt.NDArray[np.int64]) -> float:
+    """Of the stretches that begin at `starts`, the least share of the channels' power that their mean has."""
     channels = np.stack([_powers(side, starts) for side in samples.T])
     sounding = channels > SILENT_POWER
     loud = sounding.sum(axis=0)
     expected = (channels * sounding).sum(axis=0) / np.maximum(loud, 1)
     # Channels without sound make the mean quieter, but cancel nothing.
     left = _powers(mean, starts) * np.square(samples.shape[1] / np.maximum(loud, 1))
-    return bool(((loud > 1) & (left < CANCELLED * expected)).any())
+    return float(np.min(np.divide(left, expected, out=np.ones_like(left), where=loud > 1)))
 
 
 def _powers(mono: Waveform, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
