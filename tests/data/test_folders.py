@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,12 @@ def test_one_recording_and_one_text_of_a_name_are_used_and_the_others_said(folde
         ("b.m4a", "another recording of the same name is read: b.flac"),
         (folder.name, "files whose endings are of no recording and no text (1 × .docx, 1 × without any)"),
     ]
+
+
+def test_letters_composed_and_decomposed_are_one_name(folder: Path) -> None:
+    (folder / "a.wav").rename(folder / unicodedata.normalize("NFD", "año.wav"))
+    (folder / unicodedata.normalize("NFC", "año.txt")).write_text("good day")
+    assert [item.text for item in listed(folder)[0]] == ["good day", "2 3 times"]
 
 
 @pytest.mark.parametrize("ending", [".TXT", ".LAB", ".Txt"])

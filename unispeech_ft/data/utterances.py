@@ -141,7 +141,7 @@ def hold_out(
     said = f"{100 * share:.0f} % each were set aside for validation and test"
     if by == "speaker":
         voices = _linked(utterances)
-        if len(set(voices.values())) >= len(SPLITS):
+        if len(set(voices.values())) >= min(len(SPLITS), len(voices)):
             return _in_groups(utterances, lambda u: voices[_voice(u)], share), f"{said} by speaker"
     elif not several:
         # A recording that stands twice goes where its first sentence goes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -43,18 +44,18 @@ def list_folder_of_audio(
     files = files_below(folder)
     # Of recordings of one name, one that needs no PyAV first.
     audio = sorted(
-        _with_ending(files, AUDIO_ENDINGS), key=lambda path: (path.with_suffix(""), path.suffix.lower() in AV_ENDINGS)
+        _with_ending(files, AUDIO_ENDINGS), key=lambda path: (_place(path), path.suffix.lower() in AV_ENDINGS)
     )
     texts: dict[Path, list[Path]] = {}
     for path in sorted(_with_ending(files, TEXT_ENDINGS), key=lambda path: TEXT_ENDINGS.index(path.suffix.lower())):
-        texts.setdefault(path.with_suffix(""), []).append(path)
+        texts.setdefault(_place(path), []).append(path)
     by_folder = len({path.parent for path in audio}) > 1 and all(path.parent != folder for path in audio)
     found: list[Utterance] = []
     rejected: list[tuple[str, str]] = []
     read: dict[Path, Path] = {}
     for path in audio:
-        place = path.with_suffix("")
-        name = place.relative_to(root).as_posix()
+        place = _place(path)
+        name = path.with_suffix("").relative_to(root).as_posix()
         if read.setdefault(place, path) != path:
             reason = f"{FILTERED}another recording of the same name is read: {read[place].name}"
             rejected.append((path.relative_to(root).as_posix(), reason))
@@ -92,6 +93,11 @@ def list_folder_of_audio(
     rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
     strangers = passed_over(files)
     return found, [*rejected, (folder.name, f"{FILTERED}{strangers}")] if strangers else rejected
+
+
+def _place(path: Path) -> Path:
+    """A file without its ending; composed and decomposed letters are one."""
+    return Path(unicodedata.normalize("NFC", str(path.with_suffix(""))))
 
 
 def files_below(folder: Path) -> list[Path]:
