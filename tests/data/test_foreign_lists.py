@@ -136,6 +136,11 @@ def test_a_column_of_channels(names: str, expected: tuple[float, float], root: P
     assert tuple(loudness(corpus, tmp_path).values()) == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_column_of_channels_that_are_files_of_their_own(root: Path, tmp_path: Path) -> None:
+    corpus = listed(root, "list.csv", "path,channel,text,split\na.wav,1,one,train\nb.wav,2,two,train\n")
+    assert loudness(corpus, tmp_path) == pytest.approx({"one": 0.1, "two": 0.1}, abs=1e-3)
+
+
 @pytest.mark.parametrize("header", ["partition", "Set", "data split"])
 def test_a_column_that_names_splits_under_another_name(header: str, root: Path) -> None:
     corpus = listed(root, "list.csv", f"path,text,{header}\na.wav,one,Train\nb.wav,two,development\n")

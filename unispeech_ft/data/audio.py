@@ -249,6 +249,16 @@ def decode_audio(source: Path | bytes, channel: int | None = None) -> Waveform:
     return waveform
 
 
+def has_one_channel(path: Path) -> bool:
+    """Whether the header of an audio file says so; not where soundfile cannot read it."""
+    import soundfile
+
+    try:
+        return bool(soundfile.info(path).channels == 1)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError):
+        return False
+
+
 def read_audio(path: Path | str, channel: int | None = None) -> Waveform:
     """An audio file → waveform `[S]` at 16 kHz; see `decode_audio`."""
     return decode_audio(Path(path), channel)

@@ -27,6 +27,7 @@ from unispeech_ft.data.audio import (
     Waveform,
     cut_segments,
     decode_audio,
+    has_one_channel,
     pack,
     read_audio,
     unpack,
@@ -115,7 +116,8 @@ def _decode_files(recordings: Sequence[Recording], channel: int | None) -> Itera
         channel: of recordings whose list does not name one.
     """
     for path, own, segments in recordings:
-        taken = channel if own is None else own
+        # Lists number the channels of a recording also where each is a file of its own.
+        taken = channel if own is None or has_one_channel(Path(path)) else own
         spans = {name: (start_s or 0.0, end_s) for name, start_s, end_s in segments}
         try:
             if len(segments) == 1 and segments[0][1:] == (None, None):

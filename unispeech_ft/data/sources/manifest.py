@@ -242,7 +242,7 @@ def _read_manifest(path: Path, root: Path, data: DataConfig, key: str) -> Listed
         table = replace(table, columns=list(dict.fromkeys(name for _, values in rows for name in values)))
     columns = _columns(table, data, path, key)
     named = {name for _, values in rows if (name := _text(values, columns["channel"]))}
-    channels = {name: int(name) for name in named} if of_cuts else channel_places(named)
+    channels = {name: int(name) for name in named if name.isdecimal()} if of_cuts else channel_places(named)
     found: list[tuple[Utterance, str]] = []
     rejected = [(f"{path.name}:{line}", reason) for line, reason in sorted(faults)]
     lines: dict[tuple[Any, ...], int] = {}
