@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import sys
@@ -122,6 +123,26 @@ def test_nist_that_is_cut_off() -> None:
     content = encoded("NIST", "PCM_16", 2.0, 16_000)
     with pytest.raises(BadClip, match="truncated"):
         decode_audio(content[: len(content) // 2])
+
+
+def test_a_rate_that_no_recorder_has_in_matroska() -> None:
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.ones((1, 1000), dtype=np.int16), format="s16", layout="mono")
+        frame.sample_rate = 100
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    with pytest.raises(BadClip, match="a sampling rate of 100 Hz"):
+        decode_audio(file.getvalue())
+
+
+def test_sizes_that_no_file_has() -> None:
+    for kind in ("CAF", "W64", "AIFF"):
+        content = encoded(kind, "PCM_16", 1.0, 16_000)
+        for place in range(4, 64, 4):
+            with contextlib.suppress(BadClip):
+                decode_audio(content[:place] + b"\x7f" + b"\xff" * 7 + content[place + 8 :])
 
 
 def test_matroska_that_is_cut_off() -> None:

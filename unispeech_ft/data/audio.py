@@ -103,8 +103,7 @@ def _decoded(source: Path | bytes, content: Content, stream: Stream, block_s: fl
         return
     with file:
         declared, rate_hz, num_read = file.frames, file.samplerate, 0
-        if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
-            raise BadClip(f"a sampling rate of {rate_hz} Hz")
+        _check_rate(rate_hz)
         try:
             while len(samples := file.read(max(1, round(block_s * rate_hz)), dtype="float32", always_2d=True)):
                 num_read += len(samples)
@@ -115,6 +114,11 @@ def _decoded(source: Path | bytes, content: Content, stream: Stream, block_s: fl
             ) from None
     if declared - num_read > max(MISSING_SHARE * declared, MISSING_FRAMES):
         raise BadClip(f"truncated: {num_read / rate_hz:.2f} s decoded of more that the file declares", AGAIN)
+
+
+def _check_rate(rate_hz: int) -> None:
+    if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+        raise BadClip(f"a sampling rate of {rate_hz} Hz")
 
 
 def _reason(error: Exception) -> str:
@@ -138,6 +142,7 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
             held: list[Waveform] = []
             num_s = 0.0
             for frame in container.decode(container.streams.audio[0]):
+                _check_rate(frame.sample_rate)
                 num_s += frame.samples / frame.sample_rate
                 planar = av.AudioResampler(format="fltp").resample(frame)
                 held += [np.ascontiguousarray(part.to_ndarray().T) for part in planar]

@@ -140,7 +140,7 @@ def _stated_size(content: Content, start: int) -> int:
             place += 12 + size
             if name == b"data":
                 return int(place)
-    except struct.error:
+    except (struct.error, OverflowError):
         pass
     return 0
 
