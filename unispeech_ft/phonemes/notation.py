@@ -44,9 +44,10 @@ LETTERS = {
 }
 
 # Marks of words, syllables, pauses and feet; as in published labels, no phones.
-MARKS = frozenset(
-    ("|", "||", "/", "//", "#", "##", "+", ".", "-", "_", "‖", "∥", "ǀǀ", "‿", "[", "]", "(", ")", "<space>")
-)
+MARKS = frozenset((
+    "|", "||", "/", "//", "#", "##", "+", ".", "-", "_", "‖", "∥", "ǀǀ", "‿", "[", "]", "(", ")", "▁", "␣",
+    "<space>", "<w>", "</w>", "<wb>",
+))  # fmt: skip
 # What aligners write where nobody speaks.
 SILENCES = frozenset(("sp", "sil", "spn", "<eps>", "<sil>", "<sp>", "<p:>", "(.)", "(..)"))
 ENCLOSING = re.compile(r"^[/\[]+(?=.)|(?<=.)[/\]]+$")
