@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import sys
@@ -74,6 +75,91 @@ def test_joined_streams(kind: str, rates_hz: tuple[int, ...]) -> None:
     pieces = [len(piece) / 16_000 for piece in decode_pieces(content, 2.0, 1.0)]
     assert sum(pieces) == pytest.approx(3.0 * len(rates_hz), abs=0.1 * len(rates_hz))
     assert max(pieces) <= 2.0
+
+
+KINDS = [
+    ("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16"),
+    ("RF64", "PCM_16"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("second", KINDS)
+@pytest.mark.parametrize("first", KINDS)
+def test_files_of_several_kinds_joined(first: tuple[str, str], second: tuple[str, str]) -> None:
+    if second[0] == "MP3" and first[0] in ("FLAC", "AIFF", "RF64"):
+        return  # nothing tells where an MP3 without a tag begins in these
+    content = encoded(*first, 2.0, 48_000) + encoded(*second, 3.0, 48_000)
+    assert seconds_of(content) == pytest.approx(5.0, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tag_before_any_kind(kind: tuple[str, str]) -> None:
+    tag = b"ID3\x04\x00\x00\x00\x02\x00\x00" + bytes(32_768)
+    assert seconds_of(tag + encoded(*kind, 2.0, 48_000)) == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 1])
+def test_rf64_from_a_pipe(size: int) -> None:
+    content = bytearray(encoded("RF64", "PCM_16", 2.0, 48_000, 2))
+    struct.pack_into("<QQQ", content, 20, size, size, size)
+    assert seconds_of(bytes(content)) == 2.0
+    assert seconds_of(bytes(content) * 2) == 4.0
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(8_000, 1), (11_111, 2), (48_000, 2)])
+@pytest.mark.parametrize("stated", [0, 1000])
+def test_flac_that_does_not_state_its_length(stated: int, rate_hz: int, channels: int) -> None:
+    content = bytearray(encoded("FLAC", "PCM_24", 50.0, rate_hz, channels))
+    content[21:26] = (int.from_bytes(content[21:26], "big") >> 36 << 36 | stated).to_bytes(5, "big")
+    assert seconds_of(bytes(content)) == pytest.approx(50.0, abs=1e-3)
+    # What is given before a fault is found is not given again.
+    place = len(content) * 4 // 5
+    content[place : place + 5000] = bytes(5000)
+    with pytest.raises(BadClip, match="damaged"):
+        decode_audio(bytes(content))
+
+
+def test_nist_that_is_cut_off() -> None:
+    content = encoded("NIST", "PCM_16", 2.0, 16_000)
+    with pytest.raises(BadClip, match="truncated"):
+        decode_audio(content[: len(content) // 2])
+
+
+def test_a_rate_that_no_recorder_has_in_matroska() -> None:
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.ones((1, 1000), dtype=np.int16), format="s16", layout="mono")
+        frame.sample_rate = 100
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    with pytest.raises(BadClip, match="a sampling rate of 100 Hz"):
+        decode_audio(file.getvalue())
+
+
+def test_sizes_that_no_file_has() -> None:
+    for kind in ("CAF", "W64", "AIFF"):
+        content = encoded(kind, "PCM_16", 1.0, 16_000)
+        for place in range(4, 64, 4):
+            with contextlib.suppress(BadClip):
+                decode_audio(content[:place] + b"\x7f" + b"\xff" * 7 + content[place + 8 :])
+
+
+def test_matroska_that_is_cut_off() -> None:
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone(3.0, 48_000)[None, :, 0], format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        resampler = av.AudioResampler(stream.format, "mono", 48_000, frame_size=stream.codec_context.frame_size)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    content = file.getvalue()
+    assert seconds_of(content) == pytest.approx(3.0, abs=0.1)
+    with pytest.raises(BadClip, match="truncated: .* that the file declares"):
+        decode_audio(content[: len(content) * 2 // 3])
 
 
 @pytest.mark.parametrize("between", [b"", b"id3 \x04\x00\x00\x00INFO"])
@@ -201,6 +287,18 @@ def test_channels_that_cancel_for_a_second(
         read_audio(tmp_path / "a.wav")
     with pytest.raises(BadClip, match="cancel"):
         list(decode_pieces(tmp_path / "a.wav", 10.0, 3.0))
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
+def test_channels_that_cancel_out_in_an_encoder_that_changes_them(kind: str, subtype: str) -> None:
+    samples = tone(4.0, 48_000, 2)
+    file = io.BytesIO()
+    soundfile.write(file, samples * (1, -0.98), 48_000, format=kind, subtype=subtype)
+    with pytest.raises(BadClip, match=r"cancel .*data.channel 0"):
+        decode_audio(file.getvalue())
+    file = io.BytesIO()
+    soundfile.write(file, samples * (1, -0.4), 48_000, format=kind, subtype=subtype)
+    assert len(decode_audio(file.getvalue())) == pytest.approx(64_000, abs=1_600)
 
 
 @pytest.mark.parametrize("channels", [2, 32])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,79 @@ def test_an_annotation_without_a_time_is_reported(folder: Path) -> None:
     ]
 
 
+def elan(path: Path, **tiers: tuple[str, list[tuple[str, str]]]) -> None:
+    """Tiers of (parent, [(what it hangs on, text)]); what hangs on a number n lasts from n to n + 1 s."""
+    slots = "".join(f'<TIME_SLOT TIME_SLOT_ID="t{n}" TIME_VALUE="{1000 * n}"/>' for n in range(5))
+    lines = []
+    for name, (parent, said) in tiers.items():
+        above = f' PARENT_REF="{parent}"' if parent else ""
+        lines.append(f'<TIER TIER_ID="{name}" PARTICIPANT="KM"{above}>')
+        for place, (on, text) in enumerate(said):
+            kind, where = "REF", f'ANNOTATION_REF="{on}"'
+            if on.isdigit():
+                kind, where = "ALIGNABLE", f'TIME_SLOT_REF1="t{on}" TIME_SLOT_REF2="t{int(on) + 1}"'
+            lines.append(
+                f'<ANNOTATION><{kind}_ANNOTATION ANNOTATION_ID="{name}{place}" {where}>'
+                f"<ANNOTATION_VALUE>{text}</ANNOTATION_VALUE></{kind}_ANNOTATION></ANNOTATION>"
+            )
+        lines.append("</TIER>")
+    path.write_text(f"<ANNOTATION_DOCUMENT><TIME_ORDER>{slots}</TIME_ORDER>{''.join(lines)}</ANNOTATION_DOCUMENT>")
+
+
+NUMBERED = ("", [("0", "kin_001"), ("2", "kin_002")])
+
+
+def test_sentences_that_hang_on_their_numbers(folder: Path) -> None:
+    words = [("ref0", "kin"), ("ref0", "ta"), ("ref1", "moj")]
+    morphs = [("mot0", "ki"), ("mot0", "n"), ("mot1", "ta"), ("mot2", "moj")]
+    elan(folder / "a.eaf", ref=NUMBERED, mot=("ref", words), mb=("mot", morphs), notes=("", [("3", "a dog")]))
+    (found, rejected) = listed(folder)
+    assert [item.text for item in found] == ["2 3 times"]
+    reason = "tier ref numbers the sentences: name theirs in data.text_column; it has ref, mot, mb, notes"
+    assert rejected == [("a", f"a.eaf cannot be read ({reason})")]
+    (folder / "b.wav").unlink()
+    by_word = [(item.text, item.start_s, item.end_s, item.speaker) for item in listed(folder, text_column="mot")[0]]
+    assert by_word == [("kin ta", 0.0, 1.0, "KM"), ("moj", 2.0, 3.0, "KM")]
+    assert [item.text for item in listed(folder, text_column="mb")[0]] == ["ki n ta", "moj"]
+
+
+def test_tiers_of_sentences_by_their_names_and_remarks_beside_them(folder: Path) -> None:
+    said_of = ("ref", [("ref0", "kin ta"), ("ref1", "moj")])
+    elan(folder / "a.eaf", ref=NUMBERED, KM_text=said_of, KM_gloss=("KM_text", [("KM_text0", "he goes")]))
+    assert said(folder) == [("kin ta", 0.0, 1.0, "KM"), ("moj", 2.0, 3.0, "KM")]
+    elan(folder / "a.eaf", KM=("", [("0", "kin ta")]), Notes=("", [("0", "a dog")]))
+    assert said(folder) == [("kin ta", 0.0, 1.0, "KM")]
+    assert listed(folder)[1] == [
+        ("a", f"{FILTERED}a.eaf: a tier of remarks is not read; data.text_column can name it (Notes)")
+    ]
+    elan(folder / "a.eaf", phones=("", [("0", "k")]), words=("", [("0", "kin"), ("2", "ta")]))
+    assert said(folder) == [("kin ta", None, None, None)]
+    (folder / "a.eaf").unlink()
+    textgrid(folder / "a.TextGrid", Anna="good day|", comments="|dog")
+    assert said(folder) == [("good day", 0.0, 0.5, None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("0.5 1.5 hello you\n1.75 2.0  there\n", [("hello you", 0.5, 1.5), ("there", 1.75, 2.0)]),
+        ("5 6 hello you", [("5 6 hello you", None, None)]),
+        ("2.5 3.5 7", [("7", 2.5, 3.5)]),
+        ("at 10:30\nor 11:30", [("at 10:30 or 11:30", None, None)]),
+        ("signal a\nnfields 1\n#\n  0.25 26 h#\n  0.5 26 a\n", "xwaves labels with times"),
+        ("[00:01.00] hola\n[00:02.50] que\n", "lines that begin with times"),
+    ],
+)
+def test_times_of_labels_are_not_read_aloud(
+    content: str, found: list[tuple[str, float | None, float | None]] | str, folder: Path
+) -> None:
+    (folder / "a.lab").write_text(content)
+    if isinstance(found, str):
+        assert found in listed(folder)[1][0][1]
+    else:
+        assert [item[:3] for item in said(folder)] == found
+
+
 def test_one_recording_and_one_text_of_a_name_are_used_and_the_others_said(folder: Path) -> None:
     for ending in (".flac", ".m4a", ".docx"):
         (folder / f"b{ending}").write_bytes(b"x")
@@ -122,6 +196,12 @@ def test_one_recording_and_one_text_of_a_name_are_used_and_the_others_said(folde
         ("b.m4a", "another recording of the same name is read: b.flac"),
         (folder.name, "files whose endings are of no recording and no text (1 × .docx, 1 × without any)"),
     ]
+
+
+def test_letters_composed_and_decomposed_are_one_name(folder: Path) -> None:
+    (folder / "a.wav").rename(folder / unicodedata.normalize("NFD", "año.wav"))
+    (folder / unicodedata.normalize("NFC", "año.txt")).write_text("good day")
+    assert [item.text for item in listed(folder)[0]] == ["good day", "2 3 times"]
 
 
 @pytest.mark.parametrize("ending", [".TXT", ".LAB", ".Txt"])

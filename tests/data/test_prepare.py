@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from unispeech_ft.data import prepare
-from unispeech_ft.data.audio import read_audio
+from unispeech_ft.data.audio import BadClip, read_audio
 from unispeech_ft.data.labels import (
     LabelledSplit,
     check_bad_fraction,
@@ -275,3 +275,13 @@ def test_a_release_is_prepared_end_to_end(tmp_path: Path) -> None:
     assert found.ids == [item.id for item in listed.splits["train"]]
     assert all(found.phones)
     assert found.hours == pytest.approx(0.005, rel=0.5)
+
+
+def test_a_channel_that_no_recording_has_is_what_is_to_be_mended(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, (16_000, 2)), 16_000)
+    with pytest.raises(BadClip) as bad:
+        read_audio(path, 2)
+    with pytest.raises(UserError, match="channel 2 is asked for, but the file has 2") as refused:
+        check_bad_fraction([Rejected("train", "a", str(bad.value))], 1, "train", 0.0)
+    assert refused.value.remedy == "set data.channel to one that the recordings have"

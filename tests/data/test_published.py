@@ -52,6 +52,14 @@ def test_labels_made_again(language, tmp_path, capsys):
 
 
 @needs_lists
+def test_french_phone_files_are_the_text_rule_to_the_last_phone():
+    text, said = (LISTS / "fr" / f"valSeqs_1.0_uniform_new_version{ending}" for ending in (".text", ".phone"))
+    sentences = [line.partition("\t")[2] for line in text.read_text(encoding="utf-8").splitlines()]
+    printed = [line.replace("|", " ").split() for line in said.read_text(encoding="utf-8").splitlines()]
+    assert [item.phones for item in pronounce(sentences, G2P.from_config(PhonemesConfig(), "fr"))] == printed
+
+
+@needs_lists
 @pytest.mark.parametrize("language", sorted(CLIPS))
 def test_lists_have_the_published_counts(language):
     data = DataConfig(language=language, splits=str(LISTS))

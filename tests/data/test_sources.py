@@ -20,7 +20,7 @@ from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.prepare import prepare_audio
 from unispeech_ft.data.shards import read_units
 from unispeech_ft.data.sources import list_utterances
-from unispeech_ft.data.utterances import Corpus, Split
+from unispeech_ft.data.utterances import FILTERED, Corpus, Split
 from unispeech_ft.errors import UserError, UserErrors
 from unispeech_ft.testing.corpus import make_corpus
 
@@ -513,3 +513,17 @@ def test_symbolic_links_within_the_root(folder: Path) -> None:
     corpus = list_utterances(manifest(folder))
     assert len(corpus.splits["train"]) == 3
     assert not corpus.rejected
+
+
+def test_a_row_of_spontaneous_speech_that_stands_twice_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "audios").mkdir()
+    rows = ["x\ta.wav\tuno\tTrain", "x\ta.wav\tuno\tTrain", "x\tb.wav\tdos\t", "x\tc.wav\t\tdev", "y\tc.wav\ttres\tDev"]
+    table = "client_id\taudio_file\ttranscription\tsplit\n" + "\n".join(rows)
+    (tmp_path / "ss-corpus-es.tsv").write_text(table + "\n", encoding="utf-8")
+    corpus = list_utterances(DataConfig(source="common_voice", root=str(tmp_path), language="es"))
+    assert [[item.text for item in corpus.splits[split]] for split in SPLITS] == [["uno"], ["tres"], []]
+    assert [(item.id, item.reason.removeprefix(FILTERED)) for item in corpus.rejected] == [
+        ("ss-corpus-es.tsv:3", "the same as line 2"),
+        ("ss-corpus-es.tsv:4", "its split is not named"),
+        ("ss-corpus-es.tsv:5", "not transcribed"),
+    ]

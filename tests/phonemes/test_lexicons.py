@@ -33,6 +33,26 @@ def test_lexicons_of_mfa_kaldi_and_by_hand(line: str, tmp_path: Path) -> None:
     assert by_lexicon(tmp_path, line + "\n", "Кот!") == ["k", "o", "t"]
 
 
+@pytest.mark.parametrize(
+    ("content", "phones"),
+    [
+        ("œuf\t9 f\nà\ta\n", "9 f"), ("œuf 9 f\nà 2\n", "9 f"), ("œuf 1.0 9 f\nà 0.5 a\n", "9 f"),
+        ("œuf\t1 2 a\nà\ta\n", "1 2 a"), ("œuf 1 9 f\nà 0 a\n", "9 f"), ("œuf\t1\t9 f\nà\ta\n", "9 f"),
+        ("œuf 1 0.5 1 0.3 9 f\nà a\n", "9 f"), ("œuf 5 4\n", "5 4"),
+    ],
+)  # fmt: skip
+def test_numbers_are_probabilities_or_phones(content: str, phones: str, tmp_path: Path) -> None:
+    assert by_lexicon(tmp_path, content, "œuf") == phones.split()
+
+
+@pytest.mark.parametrize(
+    "line", ["tab\tt a b\ttˤ a b", "tab\tNOUN\tt a b", "tab\tt a b, t o b", "tab,t a b", "tab;t a b", "tab\tt a b\t120"]
+)
+def test_what_is_not_a_word_and_its_phones_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="line 2 is not word<TAB>phones"):
+        by_lexicon(tmp_path, f"to\tt o\n{line}\n", "to")
+
+
 def test_entries_with_marks_and_spaces_and_the_longest_first(tmp_path: Path) -> None:
     content = "new york\tn j\nnew\tn\nyork\tj\nl'\tl\nami\ta m i\nwell\tw\nknown\tk\nrock'n'roll\tr\n"
     assert by_lexicon(tmp_path, content, "New York, new ... york") == ["n", "j", "n", "j"]
@@ -62,6 +82,10 @@ def test_phones_written_without_spaces(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="each word as one phone") as refused:
         by_lexicon(tmp_path, content, "дом")
     assert "phonemes.segment true" in refused.value.remedy
+    for others in ("ma\tma\nna\tna\n", "od\to d\nmot\tm o t\ndom\tdom\n"):
+        with pytest.raises(UserError, match="each word as one phone"):
+            by_lexicon(tmp_path, others, "a")
+    assert by_lexicon(tmp_path, "od\to d\nmot\tm o t\nja\ttʃa\n", "ja") == ["tʃa"]
     pytest.importorskip("panphon")
     assert by_lexicon(tmp_path, content, "дом кот чай", segment=True) == ["d", "o", "m", "kʰ", "aː", "t͡ʃ", "a", "j"]
 
@@ -72,14 +96,34 @@ def test_tables_of_letters(tmp_path: Path) -> None:
     assert spell("Schule", table) == (["ʃ", "uː", "l", "ə"], "")
     assert spell("uhu", table) == (["uː", "uː"], "")
     assert spell("dusel", table) == (["uː", "z", "ə", "l"], "d")
+    (tmp_path / "table").write_text("a\ta\nh\nbb b\n\tx\nA\tɑ\na\ta\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 3, 4, 5 is not letters"):
+        read_letters(tmp_path / "table")
 
 
 def test_epitran() -> None:
     pytest.importorskip("epitran")
     rule = G2P.from_config(PhonemesConfig(labels="epitran", language="kaz-Cyrl"), "kk")
     assert pronounce(["Бала, мектеп!"], rule)[0].phones[:4] == ["b", "ɑ", "l", "ɑ"]
+    said = pronounce(["Бала 5 %, hello", "п'ять бала-бала"], rule)
+    assert said[0].fault == "characters that epitran cannot read: 5 % h e l o"
+    assert said[1].fault == "characters that epitran cannot read: ь"
+    assert not said[0].phones
     with pytest.raises(UserError, match="epitran has no language"):
         G2P.from_config(PhonemesConfig(labels="epitran", language="xx-Latn"), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "phones"),
+    [
+        ("tur-Latn", "Irmak IŞIK İzmir", "ɯ ɾ m a k ɯ ʃ ɯ k i z m i ɾ"), ("ukr-Cyrl", "п’ять-п'ять", "p ɑ tʲ p ɑ tʲ"),
+        ("yor-Latn", "ọjọ́", "ɔ d͡ʒ ɔ́"), ("hin-Deva", "रा\u200cम क्\u200dष", "r aː m ə k ʂ ə"),
+    ],
+)  # fmt: skip
+def test_epitran_reads_words_as_their_script_and_language_have_them(name: str, sentence: str, phones: str) -> None:
+    pytest.importorskip("epitran")
+    rule = G2P.from_config(PhonemesConfig(labels="epitran", language=name), None)
+    assert pronounce([sentence], rule)[0].phones == phones.split()
 
 
 def test_phone_columns() -> None:
@@ -87,14 +131,33 @@ def test_phone_columns() -> None:
     assert column_rule(PhonemesConfig(labels="column"))(column) == ["t͡ʃa", "n", "o", "mo", "to"]
     assert column_rule(PhonemesConfig(labels="column", stress=True))(column)[0] == "ˈt͡ʃa"
     notes = check_column([column], PhonemesConfig(labels="column"))
-    assert any("| (1 ×), # (1 ×)" in note for note in notes)
+    assert any("| (2 ×), # (1 ×)" in note for note in notes)
     assert any("stress of 1" in note for note in notes)
     with pytest.raises(UserError, match="many without spaces"):
         check_column([["olamundo", "kasa"]], PhonemesConfig(labels="column"))
+    column = ["sil", "(o", "l)", "<eps>", "∥", "a", "SIL", "(en)", "olam"]
+    assert column_rule(PhonemesConfig(labels="column"))(column) == ["o", "l", "a", "(en)", "olam"]
+    notes = check_column([column], PhonemesConfig(labels="column"))
+    assert any("sil (1 ×), <eps> (1 ×), ∥ (1 ×), SIL (1 ×)" in note for note in notes)
+    assert any("brackets around 2 phones" in note for note in notes)
+    assert any("more than 3 letters: olam (1 ×)" in note for note in notes)
 
 
 @pytest.mark.parametrize(
-    ("phone", "parts"), [("a5", ["a", "5"]), ("a˥˧", ["a", "˥˧"]), ("iɛɜ", ["iɛ", "ɜ"]), ("ɜː", ["ɜː"]), ("t", ["t"])]
+    ("phone", "parts"),
+    [
+        ("a5", ["a", "5"]),
+        ("a˥˧", ["a", "˥˧"]),
+        ("iɛɜ", ["iɛ", "ɜ"]),
+        ("ɜː", ["ɜː"]),
+        ("t", ["t"]),
+        ("á", ["a", "˦"]),
+        ("ɔ̃̀ː", ["ɔ̃ː", "˨"]),
+        ("e᷅", ["e", "˩˧"]),
+        ("m̌", ["m", "˩˥"]),
+        ("č", ["č"]),
+        ("ã", ["ã"]),
+    ],  # fmt: skip
 )
 def test_tones(phone: str, parts: list[str]) -> None:
     assert split_tone(phone, "token") == parts
@@ -107,12 +170,14 @@ def test_tones(phone: str, parts: list[str]) -> None:
         ("ja", "わたしは学生", "学生"), ("ru", "слово 漢字 ещё", "漢字"), ("hi", "भारत Москва", "Москва"),
         ("ar", "سؤال أحمد ماء", ""), ("fr-fr", "été où œuvre", ""), ("ko", "우리는 漢", "漢"), ("cmn", "我们学习", ""),
         ("el", "ωραία ώρα", ""), ("th", "ฉันไปโรงเรียน", ""), ("el", "δέλτα έψιλον ω", ""),
+        ("en-us", "the Москва of я", "Москва"), ("lt", "ναι καλημέρα", "ναικλημέρ"), ("ru", "мвд ссср мгу", ""),
         # In hexadecimal: within a word, alone, as a mark, in another voice.
         ("ky", "солʹ бала", "лʹ"), ("en-us", "the ⱡ of kaⱡa", "ⱡ"), ("fr-fr", "nước", "ướ"), ("ky", "e̱a", "\u0331"),
         ("de", "ҕ", "ҕ"), ("en-us", "soˈld ˈ", "ˈ"), ("ru", "за́мок", ""), ("fr-fr", "naïve x² § 5", "§"),
         # Pictures, but no signs that are spoken.
         ("en-us", "hi 😀there", "😀"), ("ky", "❤️ бала ☺", "❤☺"), ("fr-fr", "oui 🇫🇷 👍🏽", "🇫🇷👍🏽"),
         ("ru", "5 € и 20 °C, 3 % №", "€°"), ("cmn", "$5", "$"),
+        ("fr-fr", "5 ≤ ∞ =a=", "≤∞"), ("tr", "a@b", "@"), ("en-us", "5 ≤ 6 ∞ a@b", ""),
         ("en-us", "a → b", "→"), ("en-us", "20 °C © ™ ½ 3 × 4 5 € №", ""), ("en-us", "♪ la ★ ♪", ""),
     ],
 )  # fmt: skip

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from unispeech_ft.config.sections import PhonemesConfig
@@ -52,9 +52,18 @@ def test_published_rule(raw, normal):
         ("ÖĞLE IŞIK İZMİR", "tr", "öğle ışık izmir"),
         ("ΟΔΟΣ ΑΒΓ", "el", "οδος αβγ"),
         ("USA", "en", "USA"),
+        ("A::B U", "en", "a b u"),
         ("DIE STRAßE 1º", "de", "die straße 1º"),
         ("The USA won", "en", "The USA won"),
         ("e\u0301te\u0301…¿?", None, "été"),
+        ("ŉ ἀλλ᾽ ᾿αλλ Ꞌa", "af", "'n ἀλλ' 'αλλ 'a"),
+        ("ｶﾞﾗｽ ﾊﾟﾝ", "ja", "ガラス パン"),
+        ("٣٫١٤ ١٬٠٠٠ ٪٥٠", "ar", "٣.١٤ ١٬٠٠٠ %٥٠"),
+        ("۳٫۱۴", "fa", "۳٫۱۴"),
+        ("Καλά· ναι", "el", "Καλά ναι"),
+        ("ինչպե՞ս, Բարեւ՛", "hy", "ինչպես Բարեւ"),
+        ('צה"ל אמר "שלום"', "he", "צה״ל אמר שלום"),
+        ("ISPARTA IŞIK", "tur-Latn", "ısparta ışık"),
         ("", None, ""),
     ],
 )
@@ -67,6 +76,8 @@ def test_normalise_can_keep_punctuation():
 
 
 @given(st.text(), st.sampled_from(["text", "published"]))
+@example("A::A", "text")
+@example("1\u0640٫2", "text")
 def test_normalise_gives_single_spaces_and_is_stable(text, rule):
     normal = normalise_sentence(text, rule=rule)
     assert normal == " ".join(normal.split())

@@ -103,6 +103,7 @@ def test_one_channel_of_several(command, small_run, clip, tmp_path):
     for channel in (2, -1):
         status, _, err = aligned("both", "--channel", channel)
         assert (status, f"channel {channel} is asked for, but the file has 2" in err) == (2, True)
+        assert err.endswith("--channel): name one that it has\n")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ LONG = 1000
 
 
 def unpronounced(rejected: Sequence[Rejected], split: str) -> list[Finding]:
-    """Words that the lexicon lacks, and characters that espeak-ng skips or calls by their name, the commonest first."""
+    """Words that the lexicon lacks, and characters that espeak-ng or epitran cannot read, the commonest first."""
     findings = []
     words = unknown_words(item.reason for item in rejected)
     if words:
@@ -22,11 +22,11 @@ def unpronounced(rejected: Sequence[Rejected], split: str) -> list[Finding]:
         what = f"not in the lexicon: {counted(len(words), 'word')}"
         remedy = "add them to the lexicon, or set phonemes.lexicon_fallback true"
         findings.append(Finding("missing_words", "warning", split, what, len(words), shown, remedy, LONG))
-    unread = [item.reason.removeprefix(UNREADABLE) for item in rejected if item.reason.startswith(UNREADABLE)]
+    unread = [item.reason.partition(": ")[2] for item in rejected if item.reason.startswith(UNREADABLE)]
     if unread:
         characters = Counter(character for line in unread for character in line.split())
         shown = tuple(f"{character} ({count})" for character, count in characters.most_common())
-        what = f"{len(unread)} sentences hold {len(characters)} characters that espeak-ng names or skips"
+        what = f"{len(unread)} sentences hold {len(characters)} characters that are named, skipped or unknown"
         remedy = (
             "write them as they are spoken, set phonemes.language right, or use a lexicon (phonemes.labels lexicon)"
         )

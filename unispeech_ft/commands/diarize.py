@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
         try:
             samples = read_audio(file, options.channel)
         except BadClip as error:
-            faults.append(UserError(f"{file}: {error}", remedy="convert it, or take it out"))
+            faults.append(UserError(f"{file}: {error}", remedy=error.remedy or "convert it, or take it out"))
             continue
         segments = diarize(network, front_end, samples, settings)
         text = format_rttm({file.stem.replace(" ", "_"): segments})

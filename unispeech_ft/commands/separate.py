@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
         try:
             samples = read_audio(file, options.channel)
         except BadClip as error:
-            faults.append(UserError(f"{file}: {error}", remedy="convert it, or take it out"))
+            faults.append(UserError(f"{file}: {error}", remedy=error.remedy or "convert it, or take it out"))
             continue
         speakers = separate(network, front_end, samples)
         # Masks may add up to more than the mixture; a louder sound than a file can hold is made softer with its others.

@@ -15,9 +15,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from unispeech_ft.data.containers import Content, Joined, Piece, Truncated, streams
+from unispeech_ft.data.containers import streams
+from unispeech_ft.data.mono import AGAIN, to_mono
+from unispeech_ft.data.mono import BadClip as BadClip
+from unispeech_ft.data.mono import Waveform as Waveform
+from unispeech_ft.data.pieces import Content, Joined, Stream, Truncated
 
 SAMPLE_RATE_HZ = 16_000
 RESAMPLER = "soxr HQ"
@@ -31,21 +34,14 @@ AV_ENDINGS = (
     ".3gp", ".aac", ".ac3", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".spx", ".webm", ".wma", ".wv",
 )  # fmt: skip
 AUDIO_ENDINGS = SOUNDFILE_ENDINGS + AV_ENDINGS
-LOUDEST = 1e4
-# The mean square of a second without sound (16-bit rounding), and the share of it left where channels cancel.
-SILENT_POWER, CANCELLED = 1e-9, 1e-3
-SHORTEST_JUDGED_S = 0.1
 # Recorders from telephones to ultrasound.
 SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000
 # Segments may end so much later than their recording: lists round.
 END_TOLERANCE_S = 0.1
 # A file may hold this much less than its header says: encoders round up, by MP3 frames or by a share.
 MISSING_FRAMES, MISSING_SHARE = 2304, 0.01
-Waveform = npt.NDArray[np.float32]
-
-
-class BadClip(Exception):
-    """A clip that cannot be used; the message is the reason."""
+# Containers that state how long they are; for others FFmpeg guesses.
+STATE_DURATION = ("matroska,webm", "asf")
 
 
 def native_blocks(
@@ -86,36 +82,47 @@ def _blocks_of(
     try:
         found = streams(content)
     except Truncated:
-        raise BadClip("truncated: the file ends before its own header says") from None
+        raise BadClip("truncated: the file ends before its own header says", AGAIN) from None
     empty = True
     for stream in found:
-        for samples, rate_hz in _decoded(source, content, stream.pieces, block_s):
+        for samples, rate_hz in _decoded(source, content, stream, block_s):
             empty = False
-            yield _mono(samples, rate_hz, channel), rate_hz
+            yield to_mono(samples, rate_hz, channel), rate_hz
     if empty:
         raise BadClip("no samples in the file")
 
 
-def _decoded(
-    source: Path | bytes, content: Content, pieces: tuple[Piece, ...], block_s: float
-) -> Iterator[tuple[Waveform, int]]:
+def _decoded(source: Path | bytes, content: Content, stream: Stream, block_s: float) -> Iterator[tuple[Waveform, int]]:
     """Blocks `[S, channels]` of one stream, with their rate."""
     import soundfile
 
     try:
-        with soundfile.SoundFile(Joined(pieces or (memoryview(content),))) as file:
-            declared, rate_hz, num_read = file.frames, file.samplerate, 0
-            if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
-                raise BadClip(f"a sampling rate of {rate_hz} Hz")
+        file = soundfile.SoundFile(Joined(stream.pieces or (memoryview(content),)))
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        yield from _by_av(Joined(stream.pieces) if stream.pieces else source, _reason(error), block_s)
+        return
+    with file:
+        declared, rate_hz, num_read = file.frames, file.samplerate, 0
+        _check_rate(rate_hz)
+        try:
             while len(samples := file.read(max(1, round(block_s * rate_hz)), dtype="float32", always_2d=True)):
                 num_read += len(samples)
                 yield samples, rate_hz
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        reason = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
-        yield from _by_av(Joined(pieces) if pieces else source, reason, block_s)
-        return
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise BadClip(
+                f"truncated or damaged: not all of its audio can be decoded ({_reason(error)})", AGAIN
+            ) from None
     if declared - num_read > max(MISSING_SHARE * declared, MISSING_FRAMES):
-        raise BadClip(f"truncated: {num_read / rate_hz:.2f} s decoded of more that the file declares")
+        raise BadClip(f"truncated: {num_read / rate_hz:.2f} s decoded of more that the file declares", AGAIN)
+
+
+def _check_rate(rate_hz: int) -> None:
+    if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+        raise BadClip(f"a sampling rate of {rate_hz} Hz")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
 
 
 def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterator[tuple[Waveform, int]]:
@@ -133,7 +140,10 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
             if not container.streams.audio:
                 raise BadClip(f"not audio that can be decoded ({reason}; nor does PyAV find sound in it)")
             held: list[Waveform] = []
+            num_s = 0.0
             for frame in container.decode(container.streams.audio[0]):
+                _check_rate(frame.sample_rate)
+                num_s += frame.samples / frame.sample_rate
                 planar = av.AudioResampler(format="fltp").resample(frame)
                 held += [np.ascontiguousarray(part.to_ndarray().T) for part in planar]
                 rate_hz = frame.sample_rate
@@ -142,52 +152,12 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
                     held = []
             if held:
                 yield np.concatenate(held), rate_hz
+            states = container.format.name in STATE_DURATION and len(container.streams) == 1
+            declared_s = (container.duration or 0) / av.time_base if states else 0.0
     except (av.FFmpegError, ValueError) as error:
         raise BadClip(f"not audio that can be decoded ({reason}; nor can PyAV, {type(error).__name__})") from None
-
-
-def _mono(samples: Waveform, rate_hz: int, channel: int | None) -> Waveform:
-    """One channel, or the mean of `[S, channels]`; refuses what no microphone gives."""
-    if not np.isfinite(samples).all():
-        raise BadClip("samples that are not finite numbers")
-    if len(samples) and max(float(samples.max()), -float(samples.min())) > LOUDEST:
-        raise BadClip(f"a sample of {float(np.abs(samples).max()):.2g}, where full scale is 1")
-    if channel is not None:
-        if not 0 <= channel < samples.shape[1]:
-            raise BadClip(f"channel {channel} is asked for, but the file has {samples.shape[1]} (counted from 0)")
-        return np.ascontiguousarray(samples[:, channel])
-    if samples.shape[1] == 1:
-        return samples[:, 0]
-    mean: Waveform = samples.mean(axis=1)
-    if _cancel(samples, mean, rate_hz):
-        raise BadClip(
-            "the channels cancel out (one is the inverted other), so that their mean is silence: choose one"
-            " (data.channel 0, or --channel 0)"
-        )
-    return mean
-
-
-def _cancel(samples: Waveform, mean: Waveform, rate_hz: int) -> bool:
-    """Whether, for a second, several channels hold sound and their mean nearly none.
-
-    What is left over after the last whole second is judged with it.
-    """
-    if len(samples) < SHORTEST_JUDGED_S * rate_hz:
-        return False
-    starts = np.arange(max(1, len(samples) // rate_hz)) * rate_hz
-    channels = np.stack([_powers(side, starts) for side in samples.T])
-    sounding = channels > SILENT_POWER
-    loud = sounding.sum(axis=0)
-    expected = (channels * sounding).sum(axis=0) / np.maximum(loud, 1)
-    # Channels without sound make the mean quieter, but cancel nothing.
-    left = _powers(mean, starts) * np.square(samples.shape[1] / np.maximum(loud, 1))
-    return bool(((loud > 1) & (left < CANCELLED * expected)).any())
-
-
-def _powers(mono: Waveform, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Mean squares of the stretches that begin at `starts`, the last up to the end."""
-    powers: npt.NDArray[np.float64] = np.add.reduceat(np.square(mono, dtype=np.float64), starts)
-    return powers / np.diff(starts, append=len(mono))
+    if declared_s - num_s > max(MISSING_SHARE * declared_s, END_TOLERANCE_S):
+        raise BadClip(f"truncated: {num_s:.2f} s decoded of {declared_s:.2f} that the file declares", AGAIN)
 
 
 def decode_audio(source: Path | bytes, channel: int | None = None) -> Waveform:
@@ -211,6 +181,16 @@ def decode_audio(source: Path | bytes, channel: int | None = None) -> Waveform:
     if not waveform.any():
         raise BadClip("digital silence")
     return waveform
+
+
+def has_one_channel(path: Path) -> bool:
+    """Whether the header of an audio file says so; not where soundfile cannot read it."""
+    import soundfile
+
+    try:
+        return bool(soundfile.info(path).channels == 1)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError):
+        return False
 
 
 def read_audio(path: Path | str, channel: int | None = None) -> Waveform:

@@ -257,5 +257,7 @@ def check_bad_fraction(rejected: Sequence[Rejected], num_listed: int, split: str
     raise UserError(
         f"{split}: {len(bad)} of {num_listed} utterances are bad, more than data.max_bad_fraction ({limit:g});"
         f" most often ({count} ×): {kind}, for example {example}" + (f"; {missed}" if missed else ""),
-        remedy="mend the data or the lexicon, or raise data.max_bad_fraction",
+        remedy="set data.channel to one that the recordings have"
+        if "data.channel" in kind
+        else "mend the data or the lexicon, or raise data.max_bad_fraction",
     )

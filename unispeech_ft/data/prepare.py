@@ -27,6 +27,7 @@ from unispeech_ft.data.audio import (
     Waveform,
     cut_segments,
     decode_audio,
+    has_one_channel,
     pack,
     read_audio,
     unpack,
@@ -38,10 +39,12 @@ from unispeech_ft.files import keep
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = "clips in 16 bits scaled to their peak, with digests, version 3"
+LAYOUT = "clips in 16 bits scaled to their peak, with digests, version 4"
 CLIPS_PER_PROCESS = 64
 # Id, start and end in seconds; None for the whole recording.
 Segment = tuple[str, float | None, float | None]
+# Path, channel that the list names, and segments.
+Recording = tuple[str, int | None, list[Segment]]
 
 
 @dataclass(frozen=True)
@@ -97,24 +100,30 @@ def _row(name: str, waveform: Waveform | None, fault: str = "") -> dict[str, Any
     return {"id": name, "samples": samples, "scale": scale, "num_samples": len(samples) // 2, "fault": fault}
 
 
-def _recordings(utterances: Sequence[Utterance]) -> list[tuple[str, list[Segment]]]:
-    """The files of utterances in their order, each with its utterances."""
-    files: dict[str, list[Segment]] = {}
+def _recordings(utterances: Sequence[Utterance]) -> list[Recording]:
+    """The files of utterances in their order, each with its utterances; channels of a file are recordings apart."""
+    files: dict[tuple[str, int | None], list[Segment]] = {}
     for item in utterances:
         if item.path is not None:
-            files.setdefault(str(item.path), []).append((item.id, item.start_s, item.end_s))
-    return list(files.items())
+            files.setdefault((str(item.path), item.channel), []).append((item.id, item.start_s, item.end_s))
+    return [(path, channel, segments) for (path, channel), segments in files.items()]
 
 
-def _decode_files(recordings: Sequence[tuple[str, list[Segment]]], channel: int | None) -> Iterator[dict[str, Any]]:
-    """A row for each utterance; no recording is decoded twice."""
-    for path, segments in recordings:
+def _decode_files(recordings: Sequence[Recording], channel: int | None) -> Iterator[dict[str, Any]]:
+    """A row for each utterance; no recording is decoded twice.
+
+    Args:
+        channel: of recordings whose list does not name one.
+    """
+    for path, own, segments in recordings:
+        # Lists number the channels of a recording also where each is a file of its own.
+        taken = channel if own is None or has_one_channel(Path(path)) else own
         spans = {name: (start_s or 0.0, end_s) for name, start_s, end_s in segments}
         try:
             if len(segments) == 1 and segments[0][1:] == (None, None):
-                found: Iterator[tuple[str, Waveform | BadClip]] = iter([(segments[0][0], read_audio(path, channel))])
+                found: Iterator[tuple[str, Waveform | BadClip]] = iter([(segments[0][0], read_audio(path, taken))])
             else:
-                found = cut_segments(Path(path), spans, channel)
+                found = cut_segments(Path(path), spans, taken)
             for name, waveform in found:
                 del spans[name]
                 if isinstance(waveform, BadClip):
@@ -146,7 +155,8 @@ def _clip_line(utterance: Utterance) -> str:
     except OSError:
         return f"{utterance.id}\t{utterance.path}\tmissing"
     span = "" if utterance.start_s is None else f"\t{utterance.start_s}\t{utterance.end_s}"
-    return f"{utterance.id}\t{utterance.path}\t{stat.st_size}\t{stat.st_mtime_ns}{span}"
+    channel = "" if utterance.channel is None else f"\tchannel {utterance.channel}"
+    return f"{utterance.id}\t{utterance.path}\t{stat.st_size}\t{stat.st_mtime_ns}{span}{channel}"
 
 
 def audio_key(corpus: Corpus, split: Split, channel: int | None = None) -> str:

@@ -21,7 +21,9 @@ SPLIT_NAMES: dict[str, Split] = {
     "valid": "validation",
     "validation": "validation",
     "val": "validation",
+    "development": "validation",
     "test": "test",
+    "testing": "test",
 }
 SYNTHETIC_MARK = "SYNTHETIC.md"
 # A reason that begins so is no fault of the data: it does not count as bad.
@@ -39,6 +41,7 @@ class Utterance:
         phones: labels that came with the data.
         speaker: the source's name of the speaker, None where unknown.
         start_s, end_s: of the utterance in the recording at `path`; None where it is the whole recording.
+        channel: of the recording, from 0, in which the utterance is; None where the list does not say it.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Utterance:
     speaker: str | None = None
     start_s: float | None = None
     end_s: float | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,16 +139,43 @@ def hold_out(
     of_path = Counter(utterance.path for utterance in utterances if utterance.path)
     several = any(of_path[item.path] > 1 and item.start_s is not None for item in utterances if item.path)
     said = f"{100 * share:.0f} % each were set aside for validation and test"
-    if by == "sentence" and not several:
+    if by == "speaker":
+        voices = _linked(utterances)
+        if len(set(voices.values())) >= min(len(SPLITS), len(voices)):
+            return _in_groups(utterances, lambda u: voices[_voice(u)], share), f"{said} by speaker"
+    elif not several:
+        # A recording that stands twice goes where its first sentence goes.
+        first: dict[Path | None, Utterance] = {}
         parts: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
         for utterance in utterances:
-            place = _hash(_said(utterance)) / 2**64
+            alike = first.setdefault(utterance.path, utterance) if utterance.path else utterance
+            place = _hash(_said(alike)) / 2**64
             parts["test" if place < share else "validation" if place < 2 * share else "train"].append(utterance)
         return parts, f"{said} by a hash of the sentence; speakers may stand in several parts"
-    if by == "speaker":
-        return _in_groups(utterances, lambda u: u.speaker or f"unknown {u.path}", share), f"{said} by speaker"
     groups = _in_groups(utterances, lambda u: str(u.path), share)
     return groups, f"{said} by recording; speakers and sentences may stand in several parts"
+
+
+def _voice(utterance: Utterance) -> str:
+    return utterance.speaker or f"unknown {utterance.path}"
+
+
+def _linked(utterances: Sequence[Utterance]) -> dict[str, str]:
+    """The group of each speaker, by the first of its names: who are heard in one recording are of one group."""
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader.setdefault(name, name) != name:
+            name = leader[name]
+        return name
+
+    voices = sorted({_voice(utterance) for utterance in utterances})
+    for utterance in utterances:
+        # No name of a speaker begins so.
+        recording = find(f"\0{utterance.path or utterance.id}")
+        leader[recording] = find(_voice(utterance))
+    first: dict[str, str] = {}
+    return {voice: first.setdefault(find(voice), voice) for voice in voices}
 
 
 def _said(utterance: Utterance) -> str:

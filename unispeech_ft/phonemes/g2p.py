@@ -17,7 +17,7 @@ from unispeech_ft.phonemes.notation import PhoneMap, Tones, phone_map, split_ton
 from unispeech_ft.phonemes.unreadable import unreadable_characters
 
 UNKNOWN_WORDS = "words not in the lexicon: "
-UNREADABLE = "characters that espeak-ng cannot read: "
+UNREADABLE = ("characters that espeak-ng cannot read: ", "characters that epitran cannot read: ")
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,13 @@ def _spoken(sentences: Sequence[str], g2p: G2P) -> list[Pronunciation]:
     if g2p.language is None:
         raise UserError("no language for espeak-ng", remedy="set phonemes.language or data.language")
     if g2p.by_epitran:
-        return [Pronunciation(phones) for phones in epitran_phones(sentences, g2p.language)]
-    unread = unreadable_characters(sentences, g2p.language)
-    spoken = espeak_phones(sentences, g2p.language, stress=g2p.stress, punctuation=g2p.punctuation)
+        said = epitran_phones(sentences, g2p.language)
+    else:
+        spoken = espeak_phones(sentences, g2p.language, stress=g2p.stress, punctuation=g2p.punctuation)
+        said = list(zip(spoken, unreadable_characters(sentences, g2p.language), strict=True))
+    reason = UNREADABLE[g2p.by_epitran]
     return [
-        Pronunciation([], f"{UNREADABLE}{' '.join(letters)}") if letters else Pronunciation(phones)
-        for phones, letters in zip(spoken, unread, strict=True)
+        Pronunciation([], f"{reason}{' '.join(unread)}") if unread else Pronunciation(phones) for phones, unread in said
     ]
 
 

@@ -27,6 +27,8 @@ MOST_NUMBERS = 4
 VARIANT = re.compile(r"\(\d+\)$")
 COMMENT = ";;;"
 GLUED_LETTERS = 3
+# A comma or semicolon where a tab should be.
+OTHER_DELIMITER = re.compile(r"[^\W\d][,;]\S")
 
 
 @dataclass(frozen=True)
@@ -96,31 +98,52 @@ def read_lexicon(
         UserError: the file is missing, not UTF-8, holds malformed lines (all of them are named), or writes phones
             without spaces while `segment` is false.
     """
-    entries: dict[str, dict[tuple[str, ...], None]] = {}
-    malformed = []
-    for number, line in _lines(path, "lexicon", "phonemes.lexicon"):
-        word, phones = _entry(REMARK.sub("", line))
-        if NO_WORD.fullmatch(word) or (word.lower() == "word" and phones in HEADERS):
-            continue
-        phones = without_marks(phones, stress=stress)
-        if not word or not phones:
-            malformed.append(str(number))
-            continue
-        key = normalise_sentence(VARIANT.sub("", word), rule=rule, language=language)
-        if key:
-            entries.setdefault(key, {})[tuple(segments(phones) if segment else phones)] = None
+    lines = [(number, *_entry(REMARK.sub("", line))) for number, line in _lines(path, "lexicon", "phonemes.lexicon")]
+    listed = [
+        item
+        for item in lines
+        if not NO_WORD.fullmatch(item[1]) and not (item[1].lower() == "word" and item[2] in HEADERS)
+    ]
+    weighted = _weighted([phones for _, _, phones, _ in listed])
+    said = [
+        (n, word, without_marks(_unweighted(phones, max(weighted, own)), stress=stress))
+        for n, word, phones, own in listed
+    ]
+    malformed = [str(n) for n, word, phones in said if not word or not phones or any(p[-1] == "," for p in phones)]
     if malformed:
         raise UserError(
             f"lexicon {path}: line {', '.join(malformed[:10])} is not word<TAB>phones", remedy="mend or remove it"
         )
+    if not segment:
+        _check_apart(path, [(n, phones) for n, _, phones in said])
+    entries: dict[str, dict[tuple[str, ...], None]] = {}
+    for _, word, phones in said:
+        key = normalise_sentence(VARIANT.sub("", word), rule=rule, language=language)
+        if key:
+            entries.setdefault(key, {})[tuple(segments(phones) if segment else phones)] = None
     if not entries:
         raise UserError(f"lexicon {path} is empty", remedy="write lines of word<TAB>phones separated by spaces")
-    if not segment and are_glued((next(iter(said)) for said in entries.values()), one_each=True):
-        raise UserError(
-            f"lexicon {path} writes each word as one phone",
-            remedy="separate the phones by spaces, or set phonemes.segment true (--segment), and panphon cuts them",
-        )
-    return Lexicon({word: tuple(said) for word, said in entries.items()}, language)
+    return Lexicon({word: tuple(found) for word, found in entries.items()}, language)
+
+
+def _check_apart(path: Path, said: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Refuses words whose phones are written as one: most of them, or some that others write apart.
+
+    Raises:
+        UserError: there are such.
+    """
+    known = {phone: (phone,) for _, phones in said if len(phones) > 1 for phone in phones}
+    lines = ""
+    if not are_glued((phones for _, phones in said), one_each=True):
+        alone = [(n, phones[0]) for n, phones in said if len(phones) == 1 and phones[0] not in known]
+        stuck = [str(n) for n, one in alone if known and num_letters(one) >= GLUED_LETTERS and not _cut(one, known)[1]]
+        if not stuck:
+            return
+        lines = f": line {', '.join(stuck[:10])}"
+    raise UserError(
+        f"lexicon {path}{lines} writes each word as one phone",
+        remedy="separate the phones by spaces, or set phonemes.segment true (--segment), and panphon cuts them",
+    )
 
 
 def _lines(path: Path, what: str, key: str) -> Iterable[tuple[int, str]]:
@@ -135,18 +158,39 @@ def _lines(path: Path, what: str, key: str) -> Iterable[tuple[int, str]]:
             yield number, line.strip("\r\n ")
 
 
-def _entry(line: str) -> tuple[str, list[str]]:
-    word, tab, rest = line.partition("\t")
-    if not tab:
-        word, _, rest = line.partition(" ")
-    phones = rest.split()
-    numbers = 0
-    while numbers < min(MOST_NUMBERS, len(phones) - 1) and NUMBER.fullmatch(phones[numbers]):
-        numbers += 1
-    return word.strip(), phones[numbers:]
+def _entry(line: str) -> tuple[str, list[str], int]:
+    """Word, numbers and phones (none where the columns are anything else), and how many numbers stand in columns of
+    their own."""
+    word, *columns = (column.strip() for column in line.split("\t")) if "\t" in line else line.split(None, 1)
+    *numbers, phones = [column for column in columns if column] or [""]
+    apart = all(NUMBER.fullmatch(column) or " " not in column + phones for column in numbers)
+    if not apart or ("\t" not in line and OTHER_DELIMITER.search(word)):
+        return word, [], 0
+    return word, [*numbers, *phones.split()], len(numbers) if " " in phones else 0
 
 
-def _letters(phone: str) -> int:
+def _numbers(phones: Sequence[str]) -> int:
+    """How many numbers stand before the first phone."""
+    most = min(MOST_NUMBERS, len(phones) - 1)
+    return next((n for n in range(most) if not NUMBER.fullmatch(phones[n])), max(0, most))
+
+
+def _weighted(lines: Sequence[Sequence[str]]) -> int:
+    """How many numbers stand before the phones of every line, where the first can be probabilities: 9 is X-SAMPA."""
+    least = min(map(_numbers, lines), default=0)
+    first = [float(phones[0].replace(",", ".")) for phones in lines] if least else []
+    return least if all(number <= 1 for number in first) else 0
+
+
+def _unweighted(phones: Sequence[str], weighted: int) -> Sequence[str]:
+    """Phones without the probabilities before them: as many as is known, and up to the last with a decimal point."""
+    there = _numbers(phones)
+    decimal = next((n for n in range(there, 0, -1) if not phones[n - 1].lstrip("+-").isdigit()), 0)
+    return phones[max(weighted, decimal) :]
+
+
+def num_letters(phone: str) -> int:
+    """Letters of a phone, its marks apart."""
     return sum(unicodedata.category(letter) in ("Ll", "Lo", "Lu") for letter in phone)
 
 
@@ -157,9 +201,11 @@ def are_glued(lines: Iterable[Sequence[str]], *, one_each: bool = False) -> bool
         one_each: each line is one word, so that all its phones would be one.
     """
     if one_each:
-        glued = [len(line) == 1 and _letters(line[0]) >= GLUED_LETTERS for line in lines if "".join(line)]
+        words = [line for line in lines if "".join(line)]
+        enough = GLUED_LETTERS if any(len(line) > 1 for line in words) else GLUED_LETTERS - 1
+        glued = [len(line) == 1 and num_letters(line[0]) >= enough for line in words]
     else:
-        glued = [_letters(phone) > GLUED_LETTERS for line in lines for phone in line]
+        glued = [num_letters(phone) > GLUED_LETTERS for line in lines for phone in line]
     return 2 * sum(glued) > len(glued)
 
 
@@ -200,12 +246,20 @@ def read_letters(path: Path) -> dict[str, list[str]]:
     """A table of lines letters<TAB>phones separated by spaces; nothing after the tab: they are silent.
 
     Raises:
-        UserError: the file is missing, not UTF-8 or empty.
+        UserError: the file is missing, not UTF-8, empty, or holds lines that are malformed or contradict others.
     """
-    table = {}
-    for _, line in _lines(path, "table", "its path"):
-        letters, _, phones = line.partition("\t")
-        table[unicodedata.normalize("NFC", letters.strip()).casefold()] = phones.split()
+    table: dict[str, list[str]] = {}
+    malformed = []
+    for number, line in _lines(path, "table", "its path"):
+        letters, tab, phones = line.partition("\t")
+        key = unicodedata.normalize("NFC", letters.strip()).casefold()
+        if not key or (not tab and len(key) > 1) or table.setdefault(key, phones.split()) != phones.split():
+            malformed.append(str(number))
+    if malformed:
+        raise UserError(
+            f"table {path}: line {', '.join(malformed[:10])} is not letters<TAB>phones, or says otherwise than another",
+            remedy="mend or remove it",
+        )
     if not table:
         raise UserError(f"table {path} is empty", remedy="write lines of letters<TAB>phones separated by spaces")
     return table
@@ -213,7 +267,11 @@ def read_letters(path: Path) -> dict[str, list[str]]:
 
 def spell(word: str, table: Mapping[str, Sequence[str]], language: str | None = None) -> tuple[list[str], str]:
     """Phones of a word by a table of letters, the longest letters first; and the letters that the table lacks."""
-    letters = unicodedata.normalize("NFC", fold(word, language))
+    phones, lacking = _cut(unicodedata.normalize("NFC", fold(word, language)), table)
+    return phones, "".join(letter for letter in lacking if letter not in "'-")
+
+
+def _cut(letters: str, table: Mapping[str, Sequence[str]]) -> tuple[list[str], str]:
     longest = max(map(len, table))
     phones: list[str] = []
     lacking = ""
@@ -223,7 +281,7 @@ def spell(word: str, table: Mapping[str, Sequence[str]], language: str | None = 
             piece = letters[place : place + length]
             if piece in table or length == 1:
                 phones += table.get(piece, ())
-                lacking += "" if piece in table or piece in "'-" else piece
+                lacking += "" if piece in table else piece
                 place += length
                 break
     return phones, lacking

@@ -16,18 +16,22 @@ import regex
 
 Rule = Literal["text", "published"]
 
-APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻʾʿ`´′＇‛՚׳ߴʹˊꞌ", "'"))
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼʻʽʾʿ`´′＇‛՚׳ߴʹˊꞌꞋ᾽᾿", "'"))
 HYPHENS = str.maketrans(dict.fromkeys("\u2010\u2011", "-"))
 BRACKETS = r"\p{Ps}\p{Pe}\p{Pi}\p{Pf}"
-MARK = regex.compile(rf"[{BRACKETS}\p{{Pd}}\p{{Quotation_Mark}}\p{{Terminal_Punctuation}}¡¿…•‣・٫٬]")
+MARK = regex.compile(rf"[{BRACKETS}\p{{Pd}}\p{{Quotation_Mark}}\p{{Terminal_Punctuation}}¡¿…•‣・·٫٬]")
 # Never part of a word; the Ethiopic word space is one.
 ALWAYS_MARK = regex.compile(
     rf"(?V1)[[{BRACKETS}\p{{Quotation_Mark}}\p{{Sentence_Terminal}};¡¿…•‣・\u1361-\u1366]--['.]]"
 )
 # A character as subtitles and web pages write it.
 ENTITY = regex.compile(r"&(#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});")
-# Stretches Arabic writing and is no letter.
-TATWEEL = "\u0640"
+# Inside words, and no part of them: Arabic's stretching, the marks of Armenian on the vowel that is called out.
+WITHIN_WORDS = "\u0640՛՜՞"
+# Arabic signs of numbers, and the quotation mark that stands for Hebrew's of abbreviations.
+DECIMAL = regex.compile(r"(?<=[0-9٠-٩])٫(?=[0-9٠-٩])")
+PERCENT = str.maketrans("٪؉", "%‰")
+GERSHAYIM = regex.compile(r"(?<=\p{Hebrew})[\"”](?=\p{Hebrew})")
 # 't huis: no quotation.
 ELISION = regex.compile(r"'\w\s")
 # Scripts that write joiners, and those without spaces, where a zero-width space ends a word.
@@ -35,7 +39,7 @@ _WITH_JOINERS = ("ARABIC", "SYRIAC", "THAANA", "MONGOLIAN", "DEVANAGARI", "BENGA
                  "TAMIL", "TELUGU", "KANNADA", "MALAYALAM", "SINHALA")  # fmt: skip
 _WITHOUT_SPACES = ("THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 # Their small letter of I is ı, and that of İ is i.
-_DOTLESS_I = frozenset(("az", "crh", "gag", "kk", "tr", "tt"))
+_DOTLESS_I = frozenset(("az", "aze", "azj", "crh", "gag", "kaz", "kk", "tat", "tr", "tt", "tur"))
 _ABBREVIATION_LETTERS = 4
 
 
@@ -56,11 +60,12 @@ def normalise_sentence(
     if rule == "text":
         sentence = ENTITY.sub(lambda found: html.unescape(found.group()), sentence)
     text = "".join(_compatible(c) for c in unicodedata.normalize("NFC", sentence.translate(APOSTROPHES)))
-    text = "".join(_without_format(unicodedata.normalize("NFC", text)))
+    text = "".join(_without_format(unicodedata.normalize("NFC", text.translate(APOSTROPHES))))
     if rule == "text":
-        text = _small_letters(text, language)
-    text = text.translate(HYPHENS)
-    return " ".join("".join(_without_marks(text, " {} " if keep_punctuation else " ")).split())
+        text = GERSHAYIM.sub("״", DECIMAL.sub(".", text.translate(PERCENT)))
+    marks = _without_marks(text.translate(HYPHENS), " {} " if keep_punctuation else " ")
+    line = " ".join("".join(marks).split())
+    return _lowered(line, language) if rule == "text" else line
 
 
 def fold(text: str, language: str | None = None) -> str:
@@ -84,8 +89,9 @@ def _compatible(character: str) -> str:
     if not kind.startswith("<") or character == "№" or kind in ("<super>", "<sub>", "<fraction>", "<noBreak>"):
         return " " if kind == "<noBreak>" and character.isspace() else character
     plain = unicodedata.normalize("NFKC", character)
-    # What would come apart into a loose mark is one letter to its script, as Thai's am.
-    return character if plain[0].isspace() or unicodedata.category(plain[0]).startswith("M") else plain
+    # What would come apart into a loose mark is one letter to its script, as Thai's am; half-width kana are no such.
+    loose = unicodedata.category(plain[0]).startswith("M") and kind != "<narrow>"
+    return character if plain[0].isspace() or loose else plain
 
 
 def _script(character: str) -> str:
@@ -98,7 +104,7 @@ def _without_format(text: str) -> Iterator[str]:
         before = _script(text[place - 1]) if place else ""
         if category in ("Cc", "Zl", "Zp"):
             yield " "
-        elif character == TATWEEL:
+        elif character in WITHIN_WORDS:
             continue
         elif category != "Cf" or character in "\u200c\u200d" and before in _WITH_JOINERS:
             yield character
@@ -106,7 +112,7 @@ def _without_format(text: str) -> Iterator[str]:
             yield " "
 
 
-def _small_letters(text: str, language: str | None) -> str:
+def _lowered(text: str, language: str | None) -> str:
     """A line in capitals in small letters: espeak-ng would spell its short words; a short word alone may be a name."""
     cased = [word for word in text.split() if any(letter.upper() != letter.lower() for letter in word)]
     # ß and º have no capital of their own.
@@ -115,6 +121,11 @@ def _small_letters(text: str, language: str | None) -> str:
         return text
     if len(cased) < 2 and sum(map(str.isalpha, text)) <= _ABBREVIATION_LETTERS:
         return text
+    return small_letters(text, language)
+
+
+def small_letters(text: str, language: str | None = None) -> str:
+    """Text in small letters, as the language has them."""
     return _dotted(text, language).lower()
 
 

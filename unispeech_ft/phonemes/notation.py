@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,11 @@ PhoneMap = Callable[[str], Sequence[str]]
 Tones = Literal["vowel", "token"]
 # Numbers, raised numbers and tone letters after a vowel; ɜ is how espeak-ng writes the first digit of Mandarin's 35.
 TONE = re.compile(r"(?<=\w)([0-9⁰¹²³⁴-⁹˥˦˧˨˩.]*[0-9⁰¹²³⁴-⁹˥˦˧˨˩]\.?|(?<=[aeiouyəɛɔɑɤɨʊɪːœɜ])ɜ)$")
+
+# Tones above a vowel or a syllabic nasal, as letters of tone.
+TONE_ABOVE = {"\u030b": "˥", "\u0301": "˦", "\u0304": "˧", "\u0300": "˨", "\u030f": "˩", "\u030c": "˩˥", "\u0302": "˥˩",
+              "\u1dc4": "˧˥", "\u1dc5": "˩˧", "\u1dc6": "˧˩", "\u1dc7": "˥˧"}  # fmt: skip
+BEARS_TONE = "aeiouyæøœɶɐɑɒɔəɘɵɤɛɜɞɨʉɯɪʏʊʌmnŋ"
 
 # What espeak-ng prints for phones that have no IPA name in its tables: its own mnemonics, which are
 # Kirshenbaum-like. Seen in 1.52 for ky, uz, chr (d[ tS oe:), et (t^), is (n#), am and qu (k`), ru and ka (u"), ga (A),
@@ -38,16 +44,27 @@ LETTERS = {
 }
 
 # Marks of words, syllables, pauses and feet; as in published labels, no phones.
-MARKS = frozenset(("|", "||", "/", "//", "#", "##", "+", ".", "-", "_", "‖", "ǀǀ", "‿", "[", "]", "<space>"))
+MARKS = frozenset((
+    "|", "||", "/", "//", "#", "##", "+", ".", "-", "_", "‖", "∥", "ǀǀ", "‿", "[", "]", "(", ")", "▁", "␣",
+    "<space>", "<w>", "</w>", "<wb>",
+))  # fmt: skip
+# What aligners write where nobody speaks.
+SILENCES = frozenset(("sp", "sil", "spn", "<eps>", "<sil>", "<sp>", "<p:>", "(.)", "(..)"))
 ENCLOSING = re.compile(r"^[/\[]+(?=.)|(?<=.)[/\]]+$")
 STRESS = str.maketrans("", "", "ˈˌ")
 
 
 def without_marks(phones: Sequence[str], *, stress: bool) -> list[str]:
     """Phones without marks of words and syllables, slashes and brackets around them, and stress unless it is kept."""
-    bare = [ENCLOSING.sub("", phone) for phone in phones if phone not in MARKS]
+    bare = [unenclosed(phone) for phone in phones if phone not in MARKS]
     bare = bare if stress else [phone.translate(STRESS) for phone in bare]
     return [phone for phone in bare if phone]
+
+
+def unenclosed(phone: str) -> str:
+    """A phone without slashes and brackets around it, and without a parenthesis that another phone opens or closes."""
+    bare = ENCLOSING.sub("", phone)
+    return bare.strip("()") if bare.count("(") != bare.count(")") else bare
 
 
 def ipa_phone(phone: str) -> str:
@@ -61,9 +78,16 @@ def ipa_phone(phone: str) -> str:
 
 
 def split_tone(phone: str, tones: Tones) -> list[str]:
-    """A phone, and its tone as a phone of its own where `tones` is `token` (a5 → a, 5)."""
-    tone = TONE.search(phone) if tones == "token" else None
-    return [phone[: tone.start()], tone.group()] if tone else [phone]
+    """A phone, and its tone as a phone of its own where `tones` is `token` (a5 → a, 5; á → a, ˦)."""
+    if tones != "token":
+        return [phone]
+    if tone := TONE.search(phone):
+        return [phone[: tone.start()], tone.group()]
+    letters = unicodedata.normalize("NFD", phone)
+    above = "".join(TONE_ABOVE.get(letter, "") for letter in letters)
+    if not above or letters[0] not in BEARS_TONE:
+        return [phone]
+    return [unicodedata.normalize("NFC", "".join(letter for letter in letters if letter not in TONE_ABOVE)), above]
 
 
 def merged(phones: Iterable[str], mapping: PhoneMap) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from os.path import commonprefix
 
@@ -20,8 +21,11 @@ REPLACED = "\ufffd"
 NEIGHBOURS = (1, -1, 2, -2, 5, -5, 16, -16)
 # Letters and marks whose code espeak-ng spells in every language; what each pair shares is its word for them.
 SPELLED = (("ꙗ", "𐍈"), ("\ua66f", "\u0361"))
+# Words by which it shows whether a voice reads a script, or calls its letters by their names.
+WORDS = {"CYRILLIC": "москва", "GREEK": "καλημέρα"}
+SPELLED_LETTERS = 3
 # People read them aloud, and many voices of espeak-ng leave them out.
-SIGN = regex.compile(r"[\p{Sc}%‰°№×÷±√§]")
+SIGN = regex.compile(r"(?V1)[[\p{Sc}\p{Sm}%‰°№§@&]--[|~=<>←-⇿⟵-⟿⤀-⥿]]")
 # Nobody reads them aloud, and espeak-ng does.
 PICTURE = regex.compile(
     r"(?V1)[[\p{So}\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Regional_Indicator}←-⇿]--[°©®\u2100-\u214f]]"
@@ -54,6 +58,13 @@ def _may_be_named(character: str, language: str) -> bool:
     return any(len(commonprefix([said, _said(other, language)])) >= NAME_PHONES for other in others)
 
 
+@functools.cache
+def _spells(script: str, language: str) -> bool:
+    word = WORDS.get(script, "")
+    names = [_said(letter, language) for letter in word]
+    return sum(map(len, names)) > 1.5 * len(word) and sum(names, ()) == _said(word, language)
+
+
 def _is_named(character: str, word: str, language: str) -> bool:
     """Whether a character is called by its name in a word; within one that espeak-ng can read, nothing is."""
     if PICTURE.match(character):
@@ -74,13 +85,16 @@ def _is_named(character: str, word: str, language: str) -> bool:
 
 @functools.cache
 def _unreadable_in(word: str, language: str) -> str:
+    scripts = Counter(map(_script, word))
+    spelled = {one for one, count in scripts.items() if count >= SPELLED_LETTERS and _spells(one, language)}
+
     def unreadable(character: str) -> bool:
         sign = bool(SIGN.match(character))
         if character.isascii() and not sign:
             return False
         spoken = sign or unicodedata.category(character) in LETTERS_AND_DIGITS
         skipped = spoken and not _said(character, language)
-        return skipped or character == REPLACED or _is_named(character, word, language)
+        return skipped or _script(character) in spelled or character == REPLACED or _is_named(character, word, language)
 
     return "".join(character for character in word if unreadable(character))
 

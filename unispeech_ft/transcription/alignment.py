@@ -32,7 +32,7 @@ def log_posteriors(
     try:
         waveform = unpack(*pack(read_audio(path, channel))) if waveform is None else waveform
     except BadClip as reason:
-        raise UserError(f"{path}: {reason}", remedy="give a recording of the sentence") from None
+        raise UserError(f"{path}: {reason}", remedy=reason.remedy or "give a recording of the sentence") from None
     model = saved.built.model
     (outputs,) = frame_outputs(model, [saved.built.front_end(waveform).cpu().numpy()])
     return outputs.log_posteriors, len(waveform) / SAMPLE_RATE_HZ

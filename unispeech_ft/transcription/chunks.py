@@ -42,7 +42,7 @@ def recording_blocks(path: Path, channel: int | None = None) -> Iterator[Wavefor
     try:
         yield from waveform_blocks(path, channel)
     except BadClip as reason:
-        raise UserError(f"{path}: {reason}", remedy=REMEDIES.get(str(reason), CONVERT)) from None
+        raise UserError(f"{path}: {reason}", remedy=reason.remedy or REMEDIES.get(str(reason), CONVERT)) from None
 
 
 def quietest_sample(waveform: Waveform) -> int:

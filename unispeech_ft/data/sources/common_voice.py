@@ -142,6 +142,7 @@ def _list_spontaneous(path: Path, data: DataConfig) -> Corpus:
         raise UserError(f"data.root: {path} has no column {lacking[0]}", remedy="is this a Common Voice TSV?")
     rejected = [Rejected("train", f"{path.name}:{line}", reason) for line, reason in table.faults]
     found: list[tuple[Utterance, str]] = []
+    lines: dict[tuple[str, str], int] = {}
     with_splits = any(str(row.get("split") or "").strip() for _, row in table.rows)
     for line, row in table.rows:
         clip, text = row["audio_file"].strip(), row["transcription"].strip()
@@ -153,6 +154,8 @@ def _list_spontaneous(path: Path, data: DataConfig) -> Corpus:
             reason = f"{FILTERED}not transcribed"
         elif with_splits and split not in SPLIT_NAMES:
             reason = f"{FILTERED}its split is {split or 'not named'}"
+        elif lines.setdefault((clip, text), line) != line:
+            reason = f"{FILTERED}the same as line {lines[clip, text]}"
         if reason:
             rejected.append(Rejected("train", f"{path.name}:{line}", reason))
             continue

@@ -4,49 +4,31 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, AV_ENDINGS
 from unispeech_ft.data.sources.tables import read_lines
+from unispeech_ft.data.sources.tiers import Said, elan_sentences, textgrid_sentences
 from unispeech_ft.data.utterances import FILTERED, Utterance, segment_id
 from unispeech_ft.errors import UserError, first_line
 
 TEXT_ENDINGS = (".txt", ".lab", ".textgrid", ".eaf")
 PLAIN_ENDINGS = (".txt", ".lab", ".TXT", ".LAB")
 NO_TEXT = f"{FILTERED}no text of the same name beside it"
-SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
-WORD_TIERS = ("words", "word", "ort")
-SENTENCE_WORDS = re.compile("sentences?|utts?|utterances?|text|transcripts?|transcriptions?")
-WORD_WORDS = re.compile("words?|ort")
-PHONE_TIERS = {"phone", "phones", "phoneme", "phonemes", "phonetic", "phon", "mau", "kan", "kas", "mas"}
-SILENCES = {"", "sp", "sil", "spn", "<eps>", "<p:>"}
-LABEL_TRACK = re.compile(r"(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)\t(.*)")  # Audacity: seconds, seconds, text
+# Start, end and text: Audacity's with tabs, others with spaces, where a sentence of numbers has no decimals.
+LABEL_TRACK = re.compile(r"(?:(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)\t|\s*(\d+[.,]\d+)\s+(\d+[.,]\d+)(?:\s+|$))(.*)")
 LABEL_FREQUENCIES = "\\\t"
+# xwaves: a line of #, then end, colour and label.
+XWAVES_LABEL = re.compile(r"\s*\d+\.\d+\s+-?\d+\s+\S+.*")
+TIME_OF_DAY = re.compile(r"\s*[\[(<]?\d{1,2}:\d\d(:\d\d)?([.,]\d+)?\b")
 HTK_LABEL = re.compile(r"(\d+)\s+(\d+)\s+\S+\s*")
 TIMIT_SENTENCE = re.compile(r"0 \d{4,} (\S+ .+)")  # first and last sample of the recording, and what is said in it
 # In HTK's unit of 100 ns; numbers below are words of a sentence.
 HTK_SHORTEST = 100_000
-
-
-@dataclass(frozen=True)
-class Said:
-    """A stretch of a recording and what is said in it; None for the whole recording.
-
-    Attributes:
-        fault: why it cannot be used, else None.
-    """
-
-    text: str
-    start_s: float | None = None
-    end_s: float | None = None
-    speaker: str | None = None
-    fault: str | None = None
 
 
 def list_folder_of_audio(
@@ -62,18 +44,18 @@ def list_folder_of_audio(
     files = files_below(folder)
     # Of recordings of one name, one that needs no PyAV first.
     audio = sorted(
-        _with_ending(files, AUDIO_ENDINGS), key=lambda path: (path.with_suffix(""), path.suffix.lower() in AV_ENDINGS)
+        _with_ending(files, AUDIO_ENDINGS), key=lambda path: (_place(path), path.suffix.lower() in AV_ENDINGS)
     )
     texts: dict[Path, list[Path]] = {}
     for path in sorted(_with_ending(files, TEXT_ENDINGS), key=lambda path: TEXT_ENDINGS.index(path.suffix.lower())):
-        texts.setdefault(path.with_suffix(""), []).append(path)
+        texts.setdefault(_place(path), []).append(path)
     by_folder = len({path.parent for path in audio}) > 1 and all(path.parent != folder for path in audio)
     found: list[Utterance] = []
     rejected: list[tuple[str, str]] = []
     read: dict[Path, Path] = {}
     for path in audio:
-        place = path.with_suffix("")
-        name = place.relative_to(root).as_posix()
+        place = _place(path)
+        name = path.with_suffix("").relative_to(root).as_posix()
         if read.setdefault(place, path) != path:
             reason = f"{FILTERED}another recording of the same name is read: {read[place].name}"
             rejected.append((path.relative_to(root).as_posix(), reason))
@@ -94,7 +76,8 @@ def list_folder_of_audio(
         for item in said:
             fault = item.fault or ("" if _in_time(item) else "a segment begins or ends at no time in seconds")
             if fault:
-                rejected.append((name, f"{text.name}: {fault}"))
+                kind = FILTERED if fault.startswith(FILTERED) else ""
+                rejected.append((name, f"{kind}{text.name}: {fault.removeprefix(FILTERED)}"))
                 continue
             identity = segment_id(name, item.start_s, item.end_s)
             speaker = item.speaker or (path.parent.name if by_folder else None)
@@ -110,6 +93,11 @@ def list_folder_of_audio(
     rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
     strangers = passed_over(files)
     return found, [*rejected, (folder.name, f"{FILTERED}{strangers}")] if strangers else rejected
+
+
+def _place(path: Path) -> Path:
+    """A file without its ending; composed and decomposed letters are one."""
+    return Path(unicodedata.normalize("NFC", str(path.with_suffix(""))))
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -147,15 +135,19 @@ def text_beside(recording: Path) -> str | None:
 
 def _read_text(path: Path, tier: str | None) -> list[Said]:
     if path.suffix.lower() == ".eaf":
-        return _elan(path, tier)
+        return elan_sentences(path, tier)
     if path.suffix.lower() == ".textgrid":
-        return _textgrid(path, tier)
+        return textgrid_sentences(path, tier)
     found = [line for _, line in read_lines(path.read_bytes())]
     lines = [line for line in found if line is not None]
     if len(lines) < len(found):
         raise ValueError("not UTF-8")
     if _is_htk(lines):
         raise ValueError("HTK labels with times, not a sentence")
+    if _is_xwaves(lines):
+        raise ValueError("xwaves labels with times, not a sentence")
+    if len(lines) > 1 and all(TIME_OF_DAY.match(line) for line in lines):
+        raise ValueError("lines that begin with times, not a sentence: write seconds<TAB>seconds<TAB>sentence")
     if len(lines) == 1 and (whole := TIMIT_SENTENCE.fullmatch(lines[0].strip())):
         return [Said(whole[1])]
     return _label_track(lines) or [Said(" ".join(line.strip() for line in lines))]
@@ -170,88 +162,20 @@ def _is_htk(lines: list[str]) -> bool:
     return bool(found) and all(found) and max(int(label[2]) for label in found if label) >= HTK_SHORTEST
 
 
+def _is_xwaves(lines: list[str]) -> bool:
+    place = next((place for place, line in enumerate(lines) if line.strip() == "#"), len(lines))
+    labels = lines[place + 1 :]
+    return bool(labels) and all(XWAVES_LABEL.fullmatch(line) for line in labels)
+
+
 def _label_track(lines: list[str]) -> list[Said]:
-    """The segments of an Audacity label track; none where a line is anything else."""
+    """The segments of a label track; none where a line is anything else."""
     found = [LABEL_TRACK.fullmatch(line) for line in lines if not line.startswith(LABEL_FREQUENCIES)]
     labels = [label for label in found if label]
     if len(labels) < len(found):
         return []
-    return [Said(label[3], _seconds(label[1]), _seconds(label[2])) for label in labels]
+    return [Said(label[5], _seconds(label[1] or label[3]), _seconds(label[2] or label[4])) for label in labels]
 
 
 def _seconds(number: str) -> float:
     return float(number.replace(",", "."))
-
-
-def _textgrid(path: Path, wanted: str | None) -> list[Said]:
-    from praatio import textgrid
-
-    try:
-        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
-    except Exception as error:
-        raise ValueError(first_line(error)) from None
-    names = tuple(name for name in grid.tierNames if isinstance(grid.getTier(name), textgrid.IntervalTier))
-    if wanted is not None and wanted not in names:
-        raise ValueError(f"no tier {wanted}; it has {', '.join(grid.tierNames)}")
-    sentences = [wanted] if wanted else _named(names, SENTENCE_TIERS, SENTENCE_WORDS)
-    words = [] if sentences else _named(names, WORD_TIERS, WORD_WORDS)
-    if words:
-        return [Said(" ".join(entry.label for entry in _spoken(grid.getTier(words[0]).entries)))]
-    speakers = [] if sentences else [name for name in names if not PHONE_TIERS.intersection(_words_of(name))]
-    if not sentences and not speakers:
-        raise ValueError(f"no tier of sentences or words; it has {', '.join(grid.tierNames)}")
-    return [
-        Said(entry.label, float(entry.start), float(entry.end), name if len(speakers) > 1 else None)
-        for name in sentences or speakers
-        for entry in _spoken(grid.getTier(name).entries)
-    ]
-
-
-def _words_of(name: str) -> list[str]:
-    return [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
-
-
-def _named(names: tuple[str, ...], known: tuple[str, ...], words: re.Pattern[str]) -> list[str]:
-    """The tier of a known name, or else the one with such a word in its name.
-
-    Raises:
-        ValueError: several have one.
-    """
-    exact = {name.lower(): name for name in names}
-    first = next((exact[name] for name in known if name in exact), None)
-    if first is not None:
-        return [first]
-    alike = [name for name in names if any(words.fullmatch(word) for word in _words_of(name))]
-    if len(alike) > 1:
-        raise ValueError(f"its tiers {', '.join(alike)} are alike: name one in data.text_column")
-    return alike
-
-
-def _spoken(entries: Iterable[Any]) -> list[Any]:
-    return [entry for entry in entries if entry.label.strip().lower() not in SILENCES]
-
-
-def _elan(path: Path, wanted: str | None) -> list[Said]:
-    """Time-aligned annotations of the tier that is wanted, or of all that hang on no other."""
-    try:
-        # expat reads nothing from elsewhere, and bounds what entities unfold to.
-        document = ElementTree.parse(path).getroot()  # nosec B314
-    except (ElementTree.ParseError, LookupError) as error:
-        raise ValueError(f"not XML: {error}") from None
-    times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in document.iter("TIME_SLOT")}
-    tiers = list(document.iter("TIER"))
-    chosen = [tier for tier in tiers if (tier.get("TIER_ID") == wanted if wanted else not tier.get("PARENT_REF"))]
-    if wanted and not chosen:
-        raise ValueError(f"no tier {wanted}; it has {', '.join(str(tier.get('TIER_ID')) for tier in tiers)}")
-    return sorted((said for tier in chosen for said in _annotations(tier, times)), key=lambda item: item.start_s or 0.0)
-
-
-def _annotations(tier: ElementTree.Element, times: dict[str | None, str | None]) -> Iterator[Said]:
-    for item in tier.iter("ALIGNABLE_ANNOTATION"):
-        start, end = times.get(item.get("TIME_SLOT_REF1")), times.get(item.get("TIME_SLOT_REF2"))
-        value = item.findtext("ANNOTATION_VALUE") or ""
-        if start is None or end is None:
-            name = item.get("ANNOTATION_ID")
-            yield Said(value, fault=f"annotation {name} of tier {tier.get('TIER_ID')} begins or ends at no known time")
-        else:
-            yield Said(value, float(start) / 1000, float(end) / 1000, tier.get("PARTICIPANT") or None)

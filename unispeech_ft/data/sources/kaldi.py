@@ -41,7 +41,9 @@ def list_kaldi(folder: Path, root: Path, data: DataConfig, key: str) -> tuple[li
     recordings: dict[str, Path] = {}
     for number, name, where in _pairs(folder / "wav.scp", rejected):
         places = [path for base in (folder, root) if os.path.isfile(path := base / where)]
-        if where.endswith("|") or not places:
+        if name in recordings:
+            rejected.append((f"wav.scp:{number}", f"{name} stands there already"))
+        elif where.endswith("|") or not places:
             reason = "a command, not a file" if where.endswith("|") else f"no such file {where[:200]}"
             rejected.append((f"wav.scp:{number}", reason))
         else:
@@ -67,6 +69,9 @@ def list_kaldi(folder: Path, root: Path, data: DataConfig, key: str) -> tuple[li
     speakers = {name: speaker for _, name, speaker in _pairs(folder / "utt2spk", rejected)}
     found, said = [], set()
     for number, name, text in _pairs(folder / "text", rejected):
+        if name in said:
+            rejected.append((f"text:{number}", f"{name} stands there already"))
+            continue
         said.add(name)
         recording, first_s, last_s = spans.get(name, ("", None, None))
         if not text:

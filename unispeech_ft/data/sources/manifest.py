@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.sources.cuts import channel_places, cut_rows
 from unispeech_ft.data.sources.folders import list_folder_of_audio
 from unispeech_ft.data.sources.kaldi import is_kaldi, list_kaldi
 from unispeech_ft.data.sources.tables import Row, Table, read_table, require_column, usual_name
@@ -42,6 +43,9 @@ TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription", "normalized_t
 PHONES_COLUMNS = ("phones", "phonemes")
 SPEAKER_COLUMNS = ("client_id", "speaker", "speaker_id", "speaker_name", "spk_id", "spk")
 SPLIT_COLUMNS = ("split", "subset")
+# Only where a row of theirs names a split.
+LIKE_A_SPLIT = ("partition", "set", "data_split", "dataset", "fold")
+CHANNEL_COLUMNS = ("channel", "channel_id", "audio_channel")
 # Seconds; a duration says where an utterance ends only beside its start.
 START_COLUMNS = (
     "offset", "start", "start_s", "start_sec", "start_seconds", "start_time", "begin", "begin_s", "begin_sec",
@@ -155,7 +159,9 @@ def _span(values: Row, columns: dict[str, str | None]) -> tuple[float | None, fl
     return start_s, end_s
 
 
-def _utterance(values: Row, columns: dict[str, str | None], folder: Path, root: Path) -> Utterance | str:
+def _utterance(
+    values: Row, columns: dict[str, str | None], channels: dict[str, int], folder: Path, root: Path
+) -> Utterance | str:
     """The utterance of a row, or the reason why it cannot be used."""
     held = values.get(columns["path"] or "")
     name = _text(held if isinstance(held, dict) else values, "path" if isinstance(held, dict) else columns["path"])
@@ -174,28 +180,8 @@ def _utterance(values: Row, columns: dict[str, str | None], folder: Path, root: 
         return str(reason)
     where = path.relative_to(root) if path.is_relative_to(root) else path.resolve().relative_to(root)
     identity = segment_id(where.with_suffix("").as_posix(), start_s, end_s)
-    return Utterance(identity, path, text, phones, _text(values, columns["speaker"]), start_s, end_s)
-
-
-def _cuts(line: int, values: Row) -> Iterator[tuple[int, Row]]:
-    """A cut of lhotse as rows, one for each of its supervisions; any other row as it is."""
-    recording = values.get("recording")
-    if not isinstance(recording, dict) or not isinstance(values.get("supervisions"), list):
-        yield line, values
-        return
-    sources = recording.get("sources") or [{}]
-    offset_s = float(values.get("start") or 0.0)
-    for item in values["supervisions"] or [{}]:
-        yield (
-            line,
-            {
-                "path": sources[0].get("source") if len(sources) == 1 else None,
-                "start": offset_s + float(item.get("start") or 0.0),
-                "duration": item.get("duration", values.get("duration")),
-                "text": item.get("text"),
-                "speaker": item.get("speaker"),
-            },
-        )
+    channel = channels.get(_text(values, columns["channel"]) or "")
+    return Utterance(identity, path, text, phones, _text(values, columns["speaker"]), start_s, end_s, channel)
 
 
 def _columns(table: Table, data: DataConfig, path: Path, key: str) -> dict[str, str | None]:
@@ -210,7 +196,8 @@ def _columns(table: Table, data: DataConfig, path: Path, key: str) -> dict[str, 
         "start": usual(START_COLUMNS),
         "end": usual(END_COLUMNS),
         "duration": usual(DURATION_COLUMNS),
-        "split": usual(SPLIT_COLUMNS),
+        "split": usual(SPLIT_COLUMNS) or _like_a_split(table),
+        "channel": usual(CHANNEL_COLUMNS),
     }
     there = {usual_name(name): name for name in table.columns}
     if "onset" in there and "offset" in there:
@@ -236,24 +223,34 @@ def _columns(table: Table, data: DataConfig, path: Path, key: str) -> dict[str, 
     return columns
 
 
+def _like_a_split(table: Table) -> str | None:
+    names = [name for name in table.columns if usual_name(name) in LIKE_A_SPLIT]
+    said = {name: {(_text(values, name) or "").lower() for _, values in table.rows} for name in names}
+    return next((name for name in names if said[name] & SPLIT_NAMES.keys()), None)
+
+
 def _read_manifest(path: Path, root: Path, data: DataConfig, key: str) -> Listed:
     table = read_table(path, key)
     rows, faults = [], list(table.faults)
     for line, values in table.rows:
         try:
-            rows += list(_cuts(line, values))
+            rows += list(cut_rows(line, values))
         except (TypeError, ValueError, AttributeError) as error:
             faults.append((line, f"not a cut that is understood ({first_line(error)})"))
-    if any("supervisions" in values for _, values in table.rows):
+    of_cuts = any("supervisions" in values for _, values in table.rows)
+    if of_cuts:
         table = replace(table, columns=list(dict.fromkeys(name for _, values in rows for name in values)))
     columns = _columns(table, data, path, key)
+    named = {name for _, values in rows if (name := _text(values, columns["channel"]))}
+    channels = {name: int(name) for name in named if name.isdecimal()} if of_cuts else channel_places(named)
     found: list[tuple[Utterance, str]] = []
     rejected = [(f"{path.name}:{line}", reason) for line, reason in sorted(faults)]
     lines: dict[tuple[Any, ...], int] = {}
     for line, values in rows:
-        result = _utterance(values, columns, path.parent, root)
+        result = _utterance(values, columns, channels, path.parent, root)
         if isinstance(result, Utterance):
-            first = lines.setdefault((result.path, result.start_s, result.end_s, result.text, result.phones), line)
+            said = (result.path, result.channel, result.start_s, result.end_s, result.text, result.phones)
+            first = lines.setdefault(said, line)
             if first != line:
                 result = f"{FILTERED}the same as line {first}"
         if isinstance(result, str):

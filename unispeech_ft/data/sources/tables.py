@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,6 +22,7 @@ Row = dict[str, Any]
 ENDINGS = (".tsv", ".csv", ".txt", ".jsonl", ".ndjson", ".json")
 DELIMITERS = "\t,;|"
 QUOTED = re.compile(r'"(?:[^"]|"")*"(?:\t"(?:[^"]|"")*")*')
+MOST_STRAY_ZEROS = 3
 # A cell may hold line breaks, so many lines on.
 MOST_LINES = 50
 BYTE_ORDER_MARKS = {
@@ -61,10 +63,12 @@ def _encoding(content: bytes) -> tuple[str, int]:
     for mark, name in BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
             return name, len(mark)
+    # A header has ASCII letters, of which UTF-16 makes a zero each.
     head = content[:200]
-    if head[1::2].count(0) > len(head) / 4:
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if odd > MOST_STRAY_ZEROS * (even + 1):
         return "utf-16-le", 0
-    if head[::2].count(0) > len(head) / 4:
+    if even > MOST_STRAY_ZEROS * (odd + 1):
         return "utf-16-be", 0
     return "utf-8", 0
 
@@ -237,6 +241,9 @@ def read_table(path: Path, key: str) -> Table:
         columns: list[str] = []
     else:
         columns, found = _delimited(lines, ending)
+    twice = [name for name, count in Counter(columns).items() if name and count > 1]
+    if twice:
+        raise UserError(f"{key}: {path.name} has several columns {', '.join(twice)}", remedy="rename all but one")
     rows: list[tuple[int, Row]] = []
     for number, row in found:
         if isinstance(row, str):

@@ -87,7 +87,7 @@ def compare_recordings(name: str, pairs: Sequence[tuple[bool | None, str, str]],
         try:
             samples = read_audio(root / file)
         except BadClip as error:
-            raise UserError(f"{file}: {error}", remedy="name a recording that can be read") from None
+            raise UserError(f"{file}: {error}", remedy=error.remedy or "name a recording that can be read") from None
         if len(samples) < SHORTEST_S * 16_000:
             raise UserError(f"{file} is {len(samples) / 16_000:.2f} s long", remedy=f"{SHORTEST_S} s are needed")
         vector = speaker_vectors(network, row_of([front_end(samples).numpy()]))[0].double().numpy()

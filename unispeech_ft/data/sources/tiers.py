@@ -1,0 +1,183 @@
+"""Sentences in the tiers of TextGrids and ELAN files, and which tiers hold them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from unispeech_ft.data.utterances import FILTERED
+from unispeech_ft.errors import first_line
+from unispeech_ft.phonemes.notation import SILENCES
+
+SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
+WORD_TIERS = ("words", "word", "ort")
+SENTENCE_WORDS = re.compile("sentences?|utts?|utterances?|text|transcripts?|transcriptions?")
+WORD_WORDS = re.compile("words?|ort")
+# Beside sentences, what is said about them.
+REMARK_TIERS = {
+    "note", "notes", "comment", "comments", "remark", "remarks", "noise", "noises", "silence", "silences", "gloss",
+    "glosses", "translation", "translations", "gesture", "gestures", "pos", "ft",
+}  # fmt: skip
+PHONE_TIERS = {"phone", "phones", "phoneme", "phonemes", "phonetic", "phon", "mau", "kan", "kas", "mas"}
+# A number or name of a sentence, as other programs write it into the tier on which the sentence hangs.
+REFERENCE = re.compile(r"[^\s\d]*\d\S*")
+
+# Tiers that hang on one another.
+DEEPEST = 20
+
+
+@dataclass(frozen=True)
+class Said:
+    """A stretch of a recording and what is said in it; None for the whole recording.
+
+    Attributes:
+        fault: why it cannot be used, else None.
+    """
+
+    text: str
+    start_s: float | None = None
+    end_s: float | None = None
+    speaker: str | None = None
+    fault: str | None = None
+
+
+def _words_of(name: str) -> set[str]:
+    return {word for word in re.split(r"[\W\d_]+", name.lower()) if word}
+
+
+def _is_of_sentences(name: str) -> bool:
+    return any(SENTENCE_WORDS.fullmatch(word) for word in _words_of(name))
+
+
+def _spoken_of(names: Iterable[str]) -> tuple[list[str], list[Said]]:
+    """The tiers that may hold sentences, and what is said of those that hold remarks."""
+    speech = [name for name in names if not PHONE_TIERS & _words_of(name)]
+    spoken = [name for name in speech if not REMARK_TIERS & _words_of(name)]
+    reason = f"{FILTERED}a tier of remarks is not read; data.text_column can name it"
+    return spoken, [Said(name, fault=f"{reason} ({name})") for name in speech if name not in spoken and spoken]
+
+
+def textgrid_sentences(path: Path, wanted: str | None) -> list[Said]:
+    """Intervals of the tier that is wanted, of the one of sentences, or of all; a tier of words is one sentence.
+
+    Raises:
+        ValueError: the file is none, or does not tell which tier holds the sentences.
+    """
+    from praatio import textgrid
+
+    try:
+        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
+    except Exception as error:
+        raise ValueError(f"not a TextGrid that is understood: {first_line(error)}") from None
+    names = tuple(name for name in grid.tierNames if isinstance(grid.getTier(name), textgrid.IntervalTier))
+    if wanted is not None and wanted not in names:
+        raise ValueError(f"no tier {wanted}; it has {', '.join(grid.tierNames)}")
+    sentences = [wanted] if wanted else _named(names, SENTENCE_TIERS, SENTENCE_WORDS)
+    words = [] if sentences else _named(names, WORD_TIERS, WORD_WORDS)
+    if words:
+        return [Said(" ".join(entry.label for entry in _spoken(grid.getTier(words[0]).entries)))]
+    speakers, remarks = ([], []) if sentences else _spoken_of(names)
+    if not sentences and not speakers:
+        raise ValueError(f"no tier of sentences or words; it has {', '.join(grid.tierNames)}")
+    return remarks + [
+        Said(entry.label, float(entry.start), float(entry.end), name if len(speakers) > 1 else None)
+        for name in sentences or speakers
+        for entry in _spoken(grid.getTier(name).entries)
+    ]
+
+
+def _named(names: tuple[str, ...], known: tuple[str, ...], words: re.Pattern[str]) -> list[str]:
+    """The tier of a known name, or else the one with such a word in its name.
+
+    Raises:
+        ValueError: several have one.
+    """
+    exact = {name.lower(): name for name in names}
+    first = next((exact[name] for name in known if name in exact), None)
+    if first is not None:
+        return [first]
+    alike = [name for name in names if any(words.fullmatch(word) for word in _words_of(name))]
+    if len(alike) > 1:
+        raise ValueError(f"its tiers {', '.join(alike)} are alike: name one in data.text_column")
+    return alike
+
+
+def _spoken(entries: Iterable[Any]) -> list[Any]:
+    return [entry for entry in entries if entry.label.strip().lower() not in SILENCES | {""}]
+
+
+def elan_sentences(path: Path, wanted: str | None) -> list[Said]:
+    """Annotations of the tier that is wanted, of those of sentences, or of all that hang on no other; those of one tier
+    of words are one sentence.
+
+    Raises:
+        ValueError: the file is none, has no such tier, or the tier holds numbers of sentences.
+    """
+    try:
+        # expat reads nothing from elsewhere, and bounds what entities unfold to.
+        document = ElementTree.parse(path).getroot()  # nosec B314
+    except (ElementTree.ParseError, LookupError) as error:
+        raise ValueError(f"not XML: {error}") from None
+    tiers = {str(tier.get("TIER_ID")): tier for tier in document.iter("TIER")}
+    remarks: list[Said] = []
+    if wanted:
+        chosen = [wanted] if wanted in tiers else []
+    else:
+        spoken, _ = _spoken_of(tiers)
+        chosen = [name for name in spoken if _is_of_sentences(name) and not _is_of_sentences(_parent(tiers, name))]
+        if not chosen:
+            chosen, remarks = _spoken_of(name for name in tiers if not _parent(tiers, name))
+    if not chosen:
+        raise ValueError(f"no tier {wanted or 'of sentences'}; it has {', '.join(tiers)}")
+    times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in document.iter("TIME_SLOT")}
+    above = {item.get("ANNOTATION_ID"): item.get("ANNOTATION_REF") for item in document.iter("REF_ANNOTATION")}
+    timed = {item.get("ANNOTATION_ID"): item for item in document.iter("ALIGNABLE_ANNOTATION")}
+    found = {name: [*_timed(tiers[name], times), *_hung(tiers[name], times, above, timed)] for name in chosen}
+    for name, said in found.items():
+        values = [item.text.strip() for item in said if item.text.strip()]
+        if not wanted and len(values) > 1 and len(set(values)) == len(values) and all(map(REFERENCE.fullmatch, values)):
+            raise ValueError(
+                f"tier {name} numbers the sentences: name theirs in data.text_column; it has {', '.join(tiers)}"
+            )
+    if not wanted and len(chosen) == 1 and any(WORD_WORDS.fullmatch(word) for word in _words_of(chosen[0])):
+        return [*remarks, Said(" ".join(item.text.strip() for item in found[chosen[0]]))]
+    return remarks + sorted((item for said in found.values() for item in said), key=lambda item: item.start_s or 0.0)
+
+
+def _parent(tiers: Mapping[str, ElementTree.Element], name: str) -> str:
+    return (tiers[name].get("PARENT_REF") or "") if name in tiers else ""
+
+
+Times = Mapping[str | None, str | None]
+
+
+def _timed(tier: ElementTree.Element, times: Times) -> Iterator[Said]:
+    for item in tier.iter("ALIGNABLE_ANNOTATION"):
+        yield _annotation(item.findtext("ANNOTATION_VALUE") or "", item, tier, times)
+
+
+def _hung(
+    tier: ElementTree.Element, times: Times, above: Times, timed: Mapping[str | None, ElementTree.Element]
+) -> Iterator[Said]:
+    """Annotations without times, at those of the one on which they hang; several of one are one, in their order."""
+    held: dict[str | None, list[str]] = {}
+    for item in tier.iter("REF_ANNOTATION"):
+        top = item.get("ANNOTATION_REF")
+        for _ in range(DEEPEST):
+            top = above.get(top, top)
+        held.setdefault(top, []).append((item.findtext("ANNOTATION_VALUE") or "").strip())
+    nowhere = ElementTree.Element("", ANNOTATION_ID="without one above")
+    for top, texts in held.items():
+        yield _annotation(" ".join(filter(None, texts)), timed.get(top, nowhere), tier, times)
+
+
+def _annotation(text: str, timed: ElementTree.Element, tier: ElementTree.Element, times: Times) -> Said:
+    start, end = times.get(timed.get("TIME_SLOT_REF1")), times.get(timed.get("TIME_SLOT_REF2"))
+    if start is None or end is None:
+        name = timed.get("ANNOTATION_ID")
+        return Said(text, fault=f"annotation {name} of tier {tier.get('TIER_ID')} begins or ends at no known time")
+    return Said(text, float(start) / 1000, float(end) / 1000, tier.get("PARTICIPANT") or None)
