@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from unispeech_ft.data.sources.placed_xml import read_document
 from unispeech_ft.data.utterances import FILTERED
 from unispeech_ft.errors import first_line
 from unispeech_ft.phonemes.notation import SILENCES
@@ -26,6 +27,10 @@ PHONE_TIERS = {"phone", "phones", "phoneme", "phonemes", "phonetic", "phon", "ma
 # A number or name of a sentence, as other programs write it into the tier on which the sentence hangs.
 REFERENCE = re.compile(r"[^\s\d]*\d\S*")
 
+# Tiers that we wrote: named as their annotator in ELAN files; TextGrids have room only in a tier's name.
+ANNOTATOR = "unispeech-ft"
+MARK = f" ({ANNOTATOR})"
+
 # Tiers that hang on one another.
 DEEPEST = 20
 
@@ -36,6 +41,8 @@ class Said:
 
     Attributes:
         fault: why it cannot be used, else None.
+        tier: that holds it.
+        annotation: of an ELAN file, whose time it has.
     """
 
     text: str
@@ -43,6 +50,8 @@ class Said:
     end_s: float | None = None
     speaker: str | None = None
     fault: str | None = None
+    tier: str = ""
+    annotation: str = ""
 
 
 def _words_of(name: str) -> set[str]:
@@ -61,8 +70,30 @@ def _spoken_of(names: Iterable[str]) -> tuple[list[str], list[Said]]:
     return spoken, [Said(name, fault=f"{reason} ({name})") for name in speech if name not in spoken and spoken]
 
 
+def _wanted(wanted: str, names: Sequence[str], *kinds: Mapping[str, str]) -> list[str]:
+    """The tier of a name, or else those of a kind, or else the one of a number, from 1.
+
+    Args:
+        kinds: of tiers, such as their speakers, by their names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if wanted in names:
+        return [wanted]
+    alike = next((found for kind in kinds if (found := [name for name in names if kind[name] == wanted])), [])
+    if not alike and wanted.isdecimal() and 0 < int(wanted) <= len(names):
+        alike = [names[int(wanted) - 1]]
+    if not alike:
+        raise ValueError(f"no tier {wanted}; it has {', '.join(names)}")
+    return alike
+
+
 def textgrid_sentences(path: Path, wanted: str | None) -> list[Said]:
     """Intervals of the tier that is wanted, of the one of sentences, or of all; a tier of words is one sentence.
+
+    Args:
+        wanted: its name, or its number from 1.
 
     Raises:
         ValueError: the file is none, or does not tell which tier holds the sentences.
@@ -70,21 +101,20 @@ def textgrid_sentences(path: Path, wanted: str | None) -> list[Said]:
     from praatio import textgrid
 
     try:
-        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
+        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, duplicateNamesMode="rename")
     except Exception as error:
         raise ValueError(f"not a TextGrid that is understood: {first_line(error)}") from None
     names = tuple(name for name in grid.tierNames if isinstance(grid.getTier(name), textgrid.IntervalTier))
-    if wanted is not None and wanted not in names:
-        raise ValueError(f"no tier {wanted}; it has {', '.join(grid.tierNames)}")
-    sentences = [wanted] if wanted else _named(names, SENTENCE_TIERS, SENTENCE_WORDS)
-    words = [] if sentences else _named(names, WORD_TIERS, WORD_WORDS)
+    theirs = tuple(name for name in names if not name.endswith(MARK))
+    sentences = _wanted(wanted, names) if wanted else _named(theirs, SENTENCE_TIERS, SENTENCE_WORDS)
+    words = [] if sentences else _named(theirs, WORD_TIERS, WORD_WORDS)
     if words:
         return [Said(" ".join(entry.label for entry in _spoken(grid.getTier(words[0]).entries)))]
-    speakers, remarks = ([], []) if sentences else _spoken_of(names)
+    speakers, remarks = ([], []) if sentences else _spoken_of(theirs)
     if not sentences and not speakers:
         raise ValueError(f"no tier of sentences or words; it has {', '.join(grid.tierNames)}")
     return remarks + [
-        Said(entry.label, float(entry.start), float(entry.end), name if len(speakers) > 1 else None)
+        Said(entry.label, float(entry.start), float(entry.end), name if len(speakers) > 1 else None, tier=name)
         for name in sentences or speakers
         for entry in _spoken(grid.getTier(name).entries)
     ]
@@ -114,25 +144,26 @@ def elan_sentences(path: Path, wanted: str | None) -> list[Said]:
     """Annotations of the tier that is wanted, of those of sentences, or of all that hang on no other; those of one tier
     of words are one sentence.
 
+    Args:
+        wanted: a tier's name; or the linguistic type or participant of several; or a tier's number, from 1.
+
     Raises:
         ValueError: the file is none, has no such tier, or the tier holds numbers of sentences.
     """
-    try:
-        # expat reads nothing from elsewhere, and bounds what entities unfold to.
-        document = ElementTree.parse(path).getroot()  # nosec B314
-    except (ElementTree.ParseError, LookupError) as error:
-        raise ValueError(f"not XML: {error}") from None
+    document = read_document(path.read_bytes()).root
     tiers = {str(tier.get("TIER_ID")): tier for tier in document.iter("TIER")}
     remarks: list[Said] = []
     if wanted:
-        chosen = [wanted] if wanted in tiers else []
+        kinds = ("LINGUISTIC_TYPE_REF", "PARTICIPANT")
+        chosen = _wanted(wanted, [*tiers], *({name: tiers[name].get(kind, "") for name in tiers} for kind in kinds))
     else:
-        spoken, _ = _spoken_of(tiers)
+        theirs = [name for name, tier in tiers.items() if tier.get("ANNOTATOR") != ANNOTATOR]
+        spoken, _ = _spoken_of(theirs)
         chosen = [name for name in spoken if _is_of_sentences(name) and not _is_of_sentences(_parent(tiers, name))]
         if not chosen:
-            chosen, remarks = _spoken_of(name for name in tiers if not _parent(tiers, name))
+            chosen, remarks = _spoken_of(name for name in theirs if not _parent(tiers, name))
     if not chosen:
-        raise ValueError(f"no tier {wanted or 'of sentences'}; it has {', '.join(tiers)}")
+        raise ValueError(f"no tier of sentences; it has {', '.join(tiers)}")
     times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in document.iter("TIME_SLOT")}
     above = {item.get("ANNOTATION_ID"): item.get("ANNOTATION_REF") for item in document.iter("REF_ANNOTATION")}
     timed = {item.get("ANNOTATION_ID"): item for item in document.iter("ALIGNABLE_ANNOTATION")}
@@ -177,7 +208,8 @@ def _hung(
 
 def _annotation(text: str, timed: ElementTree.Element, tier: ElementTree.Element, times: Times) -> Said:
     start, end = times.get(timed.get("TIME_SLOT_REF1")), times.get(timed.get("TIME_SLOT_REF2"))
+    name, annotation = tier.get("TIER_ID", ""), timed.get("ANNOTATION_ID", "")
     if start is None or end is None:
-        name = timed.get("ANNOTATION_ID")
-        return Said(text, fault=f"annotation {name} of tier {tier.get('TIER_ID')} begins or ends at no known time")
-    return Said(text, float(start) / 1000, float(end) / 1000, tier.get("PARTICIPANT") or None)
+        return Said(text, fault=f"annotation {annotation} of tier {name} begins or ends at no known time", tier=name)
+    speaker = tier.get("PARTICIPANT") or None
+    return Said(text, float(start) / 1000, float(end) / 1000, speaker, tier=name, annotation=annotation)
