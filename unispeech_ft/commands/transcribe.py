@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from unispeech_ft.commands import add_model
 
 if TYPE_CHECKING:
+    from unispeech_ft.errors import UserError
     from unispeech_ft.models.saved import SavedModel
+    from unispeech_ft.scoring.beam import Search
     from unispeech_ft.transcription.alignment import Words
     from unispeech_ft.transcription.transcripts import Transcript
 
@@ -26,10 +28,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
     form = '{"path", "duration_s", "phones": [{"phone", "start_s", "end_s", "posterior"}]}'
     parser.add_argument("--json", action="store_true", help=f"print a JSON object a line instead: {form}")
-    parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write a Praat TextGrid a recording into DIR")
+    there = "; one of its name that lies there, or beside it, keeps all that it has, and gets tiers"
+    grid = f"also write a Praat TextGrid a recording into DIR{there}"
+    parser.add_argument("--textgrid", metavar="DIR", type=Path, help=grid)
+    eaf = f"also write an ELAN file a recording into DIR{there}; for one recording, DIR may be a file"
+    parser.add_argument("--eaf", metavar="DIR", type=Path, help=eaf)
+    tier = (
+        "transcribe only the intervals of this tier of the .eaf or .TextGrid there or beside, a line for each with its"
+        " start and end: its name, linguistic type, participant or number"
+    )
+    parser.add_argument("--tier", metavar="NAME", help=tier)
     known = (
-        "with --textgrid: where a .txt or .lab of the same name lies beside a recording, its TextGrid has the words and"
-        " phones of that text, aligned"
+        "with --textgrid or --eaf: where a .txt or .lab of the same name lies beside a recording, these have the words"
+        " and phones of that text, aligned"
     )
     parser.add_argument("--language", help=f"of known texts, a Common Voice code or espeak-ng's name; {known}")
     parser.add_argument("--lexicon", metavar="FILE", help="pronunciations of known texts, as with --language")
@@ -42,52 +53,116 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints a line for each recording, and writes its TextGrid where they are asked for."""
+    """Prints a line for each recording, or interval, and writes the annotations that are asked for."""
     import torch
 
-    from unispeech_ft.commands.align import words_reader
-    from unispeech_ft.errors import UserError, raise_all, warn
+    from unispeech_ft.errors import raise_all
     from unispeech_ft.models.saved import load_saved
     from unispeech_ft.scoring.beam import load_search
-    from unispeech_ft.transcription.textgrid import textgrid_paths, write_textgrid
-    from unispeech_ft.transcription.transcripts import as_json, audio_files, transcribe_files
+    from unispeech_ft.transcription.annotation import EAF
+    from unispeech_ft.transcription.textgrid import ENDING, output_paths
+    from unispeech_ft.transcription.transcripts import audio_files
 
     files, faults = audio_files(options.audio)
-    grids = textgrid_paths(options.textgrid, options.audio, files) if options.textgrid else [None] * len(files)
-    read = words_reader(options.language, options.lexicon) if _texts_are_known(options, len(files)) else None
-    without: list[str] = []
+    kinds = {EAF: options.eaf, ENDING: options.textgrid}
+    paths = {ending: output_paths(at, options.audio, files, ending) for ending, at in kinds.items() if at}
+    places = [{ending: paths[ending][number] for ending in paths} for number in range(len(files))]
+    _check(options, len(files))
     if files:
         saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu", revision=options.revision)
         search = load_search(options.beam, saved.tokenizer)[0] if options.beam else None
-        for result, grid in zip(
-            transcribe_files(saved, files, search=search, channel=options.channel), grids, strict=True
-        ):
-            if isinstance(result, UserError):
-                faults.append(result)
-                continue
-            line = f"{result.path}\t{' '.join(item.phone for item in result.phones)}"
-            print(as_json(result) if options.json else line, flush=True)
-            if grid:
-                aligned = None
-                try:
-                    aligned = _aligned(saved, Path(result.path), read, options) if read else None
-                except UserError as fault:
-                    faults.append(fault)
-                else:
-                    without += [] if aligned else [result.path]
-                write_textgrid(aligned or result, grid)
-    if without and read:
-        warn(f"{len(without)} recordings have no .txt or .lab beside them, so what is heard is written: {without[0]} …")
+        transcribe = _transcribe if options.tier is None else _transcribe_tiers
+        transcribe(saved, files, places, search, options, faults)
     raise_all(faults)
 
 
-def _texts_are_known(options: argparse.Namespace, num_files: int) -> bool:
-    """Whether texts are to be aligned; refuses what would have no effect."""
+def _transcribe(
+    saved: SavedModel,
+    files: list[Path],
+    places: list[dict[str, Path]],
+    search: Search | None,
+    options: argparse.Namespace,
+    faults: list[UserError],
+) -> None:
+    from unispeech_ft.commands.align import words_reader
+    from unispeech_ft.errors import UserError, warn
+    from unispeech_ft.transcription.annotation import tiers_of, write_annotation
+    from unispeech_ft.transcription.transcripts import transcribe_files
+
+    read = words_reader(options.language, options.lexicon) if _of_known_texts(options) else None
+    without: list[str] = []
+    found = transcribe_files(saved, files, search=search, channel=options.channel)
+    for file, result, at in zip(files, found, places, strict=True):
+        if isinstance(result, UserError):
+            faults.append(result)
+            continue
+        _print(result, options)
+        try:
+            aligned = _aligned(saved, file, read, options) if read else None
+            for place in at.values():
+                write_annotation(place, file, tiers_of(aligned or result), result.duration_s)
+        except UserError as fault:
+            faults.append(fault)
+        else:
+            without += [] if aligned else [result.path]
+    if without and read:
+        warn(f"{len(without)} recordings have no .txt or .lab beside them, so what is heard is written: {without[0]} …")
+
+
+def _transcribe_tiers(
+    saved: SavedModel,
+    files: list[Path],
+    places: list[dict[str, Path]],
+    search: Search | None,
+    options: argparse.Namespace,
+    faults: list[UserError],
+) -> None:
+    """Of each recording the intervals of a tier."""
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.transcription.annotation import interval_tiers, intervals_of, write_annotation
+    from unispeech_ft.transcription.spans import transcribe_spans
+
+    for file, at in zip(files, places, strict=True):
+        try:
+            said = intervals_of(file, options.tier, at)
+            spans = [(item.start_s or 0.0, item.end_s or 0.0) for item in said]
+            heard = []
+            for item, result in zip(
+                said, transcribe_spans(saved, file, spans, search=search, channel=options.channel), strict=True
+            ):
+                if isinstance(result, UserError):
+                    faults.append(result)
+                    continue
+                _print(result, options)
+                heard.append((item, result))
+            for place in at.values():
+                write_annotation(place, file, interval_tiers(heard), max(end_s for _, end_s in spans))
+        except UserError as fault:
+            faults.append(fault)
+
+
+def _print(result: Transcript, options: argparse.Namespace) -> None:
+    from unispeech_ft.transcription.transcripts import as_json
+
+    times = "" if result.start_s is None else f"{result.start_s:.3f}\t{result.start_s + result.duration_s:.3f}\t"
+    line = f"{result.path}\t{times}{' '.join(item.phone for item in result.phones)}"
+    print(as_json(result) if options.json else line, flush=True)
+
+
+def _of_known_texts(options: argparse.Namespace) -> list[str]:
+    """The options given that say how known texts are read."""
+    return [name for name in ("language", "lexicon", "phones") if getattr(options, name) is not None]
+
+
+def _check(options: argparse.Namespace, num_files: int) -> None:
+    """Refuses what would have no effect."""
     from unispeech_ft.errors import UserError
 
-    given = [name for name in ("language", "lexicon", "phones") if getattr(options, name) is not None]
-    if given and not options.textgrid:
-        raise UserError(f"--{given[0]} goes with --textgrid", remedy="name a folder for the TextGrids, or leave it out")
+    given = _of_known_texts(options)
+    if given and not (options.textgrid or options.eaf):
+        raise UserError(f"--{given[0]} goes with --textgrid or --eaf", remedy="name a folder for them, or leave it out")
+    if given and options.tier is not None:
+        raise UserError(f"--{given[0]} goes without --tier", remedy="leave one of them out")
     if options.phones is not None and len(given) > 1:
         raise UserError(f"--{given[0]} and --phones are both given", remedy="say in one way how known texts are read")
     if options.phones and num_files > 1:
@@ -95,7 +170,6 @@ def _texts_are_known(options: argparse.Namespace, num_files: int) -> bool:
             f"--phones {options.phones} is given for {num_files} recordings",
             remedy="put a .txt beside each and give --phones alone, or name one recording",
         )
-    return bool(given)
 
 
 def _aligned(

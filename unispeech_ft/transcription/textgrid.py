@@ -1,19 +1,38 @@
-"""Transcripts as Praat TextGrids, written by praatio: tiers `words`, where they are known, and `phones`,
-contiguous, pauses as empty intervals."""
+"""Praat's TextGrids: fresh ones with a transcript (tiers `words`, where they are known, and `phones`), and tiers added
+to those of others. Our tiers are contiguous, pauses are empty intervals.
+
+In a file of others all that is foreign stays as it was, character by character, in its encoding and its long or short
+form; our tiers are those with a mark behind their names.
+
+Source: "TextGrid file formats" and "Writing text files" in Praat's manual.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from unispeech_ft.data.sources.placed_xml import BOMS
+from unispeech_ft.data.sources.tiers import MARK
 from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.files import write_bytes
 from unispeech_ft.transcription.transcripts import Transcript
 
 TIER, WORD_TIER = "phones", "words"
 # Praat compares times; digits below the microsecond are noise of binary fractions.
 DIGITS = 6
 ENDING = ".TextGrid"
+# Praat reads strings in quotation marks, flags, and numbers that stand alone, and passes over all else.
+TOKEN = re.compile(r'"(?:[^"]|"")*"|![^\r\n]*|<[^>\s]*>|[^\s"]+')
+VALUE = re.compile(r'".*"|<.*>|[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?', re.DOTALL)
+LIST = re.compile(r"\s*item\s*\[\s*\]\s*:")
+NUMBER = re.compile(r"(\s*item\s*\[)\d+")
+# The space in the third line, which Praat does not keep, tells a file that we wrote and nobody has changed.
+FRESH = 'File type = "ooTextFile"\nObject class = "TextGrid"\n \n'
+Span = tuple[float, float, str]
 
 
 def textgrid_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path]) -> list[Path]:
@@ -25,7 +44,7 @@ def output_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path
     """Where the file of each recording goes: by its name, below `folder` as it lies below the folder searched.
 
     Args:
-        folder: of the files.
+        folder: of the files; for one recording also the file itself.
         given: recordings and folders as the user named them.
         files: the recordings.
 
@@ -33,6 +52,10 @@ def output_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path
         UserError: two recordings would write the same file.
     """
     searched = [path for path in map(Path, given) if path.is_dir()]
+    if folder.suffix.lower() == ending.lower() and not folder.is_dir():
+        if len(files) > 1:
+            raise UserError(f"{folder} is one file, for {len(files)} recordings", remedy="name a folder")
+        return [folder for _ in files]
     paths = []
     for file in files:
         root = next((root for root in searched if file.is_relative_to(root)), None)
@@ -51,7 +74,7 @@ def write_textgrid(transcript: Transcript, path: Path) -> None:
     write_tiers(path, transcript.duration_s, tiers)
 
 
-def write_tiers(path: Path, duration_s: float, tiers: Mapping[str, Sequence[tuple[float, float, str]]]) -> None:
+def write_tiers(path: Path, duration_s: float, tiers: Mapping[str, Sequence[Span]]) -> None:
     """Writes one TextGrid (UTF-8, Praat's long form); its folder is made if missing.
 
     Args:
@@ -60,16 +83,143 @@ def write_tiers(path: Path, duration_s: float, tiers: Mapping[str, Sequence[tupl
     Raises:
         UserError: it cannot be written.
     """
-    from praatio.data_classes.interval_tier import IntervalTier
-    from praatio.data_classes.textgrid import Textgrid
-
-    end_s = round(duration_s, DIGITS)
-    grid = Textgrid(0.0, end_s)
-    for name, entries in tiers.items():
-        spans = [(round(start, DIGITS), min(round(end, DIGITS), end_s), label) for start, end, label in entries]
-        grid.addTier(IntervalTier(name, spans, 0.0, end_s))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        grid.save(str(path), format="long_textgrid", includeBlankSpaces=True)
+        write_bytes(path, fresh_grid(duration_s, tiers).content())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})", remedy="choose another folder") from error
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A TextGrid as the texts of its parts, which make the file when they are joined.
+
+    Attributes:
+        head: up to the number of tiers, and what lies between that and the first tier.
+        tiers: the name of each, and its text.
+        tail: behind the last tier.
+        ends_s: first and last second, as they are written.
+    """
+
+    head: tuple[str, str]
+    tiers: list[tuple[str, str]]
+    tail: str
+    ends_s: tuple[str, str]
+    bom: bytes = b""
+    codec: str = "utf-8"
+
+    def text(self) -> str:
+        """The text of the file; tiers of the long form are numbered anew."""
+        tiers = (NUMBER.sub(rf"\g<1>{number}", text, count=1) if NUMBER.match(text) else text
+                 for number, (_, text) in enumerate(self.tiers, start=1))  # fmt: skip
+        return "".join((self.head[0], str(len(self.tiers)), self.head[1], *tiers, self.tail))
+
+    def content(self) -> bytes:
+        """The file."""
+        return self.bom + self.text().encode(self.codec)
+
+
+def fresh_grid(duration_s: float, tiers: Mapping[str, Sequence[Span]]) -> Grid:
+    """A TextGrid of ours; see `write_tiers`."""
+    text = f"{FRESH}xmin = 0\nxmax = {_seconds(duration_s)}\ntiers? <exists>\nsize = 0\nitem []:\n"
+    return _with(read_grid(text.encode()), tiers)
+
+
+def is_fresh(content: bytes) -> bool:
+    """Whether a file is as `write_tiers` wrote it."""
+    return content.startswith(FRESH.encode())
+
+
+def read_grid(content: bytes) -> Grid:
+    """Reads a TextGrid, long or short, in UTF-8 or UTF-16.
+
+    Raises:
+        ValueError: it is none.
+    """
+    bom, codec = next(((bom, codec) for bom, codec in BOMS if content.startswith(bom)), (b"", "utf-8"))
+    try:
+        text = content[len(bom) :].decode(codec)
+    except UnicodeError:
+        raise ValueError("neither UTF-8 nor UTF-16") from None
+    values = (found for found in TOKEN.finditer(text) if VALUE.fullmatch(found[0]))
+    try:
+        kinds = [next(values)[0] for _ in range(2)]
+        start_s, end_s, exists, size = (next(values) for _ in range(4))
+        if not kinds[0].startswith('"ooTextFile') or kinds[1] != '"TextGrid"' or exists[0] != "<exists>":
+            raise ValueError("not a TextGrid in Praat's text form")
+        listed = LIST.match(text, size.end())
+        first = place = listed.end() if listed else size.end()
+        tiers = []
+        for _ in range(int(size[0])):
+            points, name = next(values)[0] == '"TextTier"', next(values)[0]
+            _, _, count = (next(values) for _ in range(3))
+            last = count
+            for _ in range(int(count[0]) * (2 if points else 3)):
+                last = next(values)
+            tiers.append((name[1:-1].replace('""', '"'), text[place : last.end()]))
+            place = last.end()
+    except StopIteration:
+        raise ValueError("a TextGrid that is cut off") from None
+    head = text[: size.start()], text[size.end() : first]
+    return Grid(head, tiers, text[place:], (start_s[0], end_s[0]), bom, codec)
+
+
+def with_marked(grid: Grid, tiers: Mapping[str, Sequence[Span]]) -> Grid:
+    """A TextGrid with tiers added, a mark behind their names, in the place of those that had these.
+
+    A tier without intervals only takes an earlier one out.
+    """
+    ours = {name + MARK: spans for name, spans in tiers.items()}
+    left = [tier for tier in grid.tiers if tier[0] not in ours]
+    kept = Grid(grid.head, left, grid.tail, grid.ends_s, grid.bom, grid.codec)
+    return _with(kept, {name: spans for name, spans in ours.items() if spans})
+
+
+def _with(grid: Grid, tiers: Mapping[str, Sequence[Span]]) -> Grid:
+    new = []
+    for name, spans in tiers.items():
+        intervals = list(_contiguous(spans, *grid.ends_s))
+        new.append((name, _long(name, intervals, grid.ends_s) if LIST.match(grid.head[1]) else
+                    _short(name, intervals, grid.ends_s)))  # fmt: skip
+    text = grid.text()
+    newline = next((end for end in ("\r\n", "\n", "\r") if end in text), "\n")
+    new = [(name, text.replace("\n", newline)) for name, text in new]
+    return Grid(grid.head, [*grid.tiers, *new], grid.tail, grid.ends_s, grid.bom, grid.codec)
+
+
+def _contiguous(spans: Sequence[Span], start: str, end: str) -> Iterator[tuple[str, str, str]]:
+    """Intervals from the start of the file to its end, with empty ones between the spans."""
+    last = start
+    for start_s, end_s, label in sorted(spans, key=lambda span: span[0]):
+        first = _seconds(max(start_s, float(last)))
+        close = end if end_s >= float(end) else _seconds(end_s)
+        if float(first) >= float(close):
+            continue
+        if float(first) > float(last):
+            yield last, first, ""
+        yield (first if float(first) > float(last) else last), close, label
+        last = close
+    if float(last) < float(end):
+        yield last, end, ""
+
+
+def _long(name: str, intervals: Sequence[tuple[str, str, str]], ends: tuple[str, str]) -> str:
+    step = "\n" + 8 * " "
+    head = (f"class = {_quoted('IntervalTier')}", f"name = {_quoted(name)}", f"xmin = {ends[0]}", f"xmax = {ends[1]}")
+    lines = [*head, f"intervals: size = {len(intervals)}"]
+    for number, (start, end, label) in enumerate(intervals, start=1):
+        lines += [f"intervals [{number}]:", f"    xmin = {start}", f"    xmax = {end}", f"    text = {_quoted(label)}"]
+    return "\n    item [1]:" + "".join(step + line for line in lines)
+
+
+def _short(name: str, intervals: Sequence[tuple[str, str, str]], ends: tuple[str, str]) -> str:
+    rows = (line for start, end, label in intervals for line in (start, end, _quoted(label)))
+    return "".join(f"\n{line}" for line in (_quoted("IntervalTier"), _quoted(name), *ends, str(len(intervals)), *rows))
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _seconds(value_s: float) -> str:
+    return f"{value_s:.{DIGITS}f}".rstrip("0").rstrip(".")

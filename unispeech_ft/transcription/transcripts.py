@@ -64,12 +64,14 @@ class Transcript:
         duration_s: of the recording.
         phones: in the order of time.
         words: where they are known, as in an alignment of a sentence.
+        start_s: in the recording, where a stretch of it is transcribed, which lasts `duration_s`.
     """
 
     path: str
     duration_s: float
     phones: list[TimedPhone]
     words: list[TimedWord] = field(default_factory=list)
+    start_s: float | None = None
 
 
 def as_json(transcript: Transcript) -> str:
@@ -84,6 +86,8 @@ def as_json(transcript: Transcript) -> str:
         for item in transcript.phones
     ]
     line: dict[str, object] = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
+    if transcript.start_s is not None:
+        line["start_s"] = round(transcript.start_s, 3)
     if transcript.words:
         line["words"] = [
             {"word": item.word, "start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3)}
@@ -93,9 +97,16 @@ def as_json(transcript: Transcript) -> str:
 
 
 @dataclass(frozen=True)
-class _End:
+class End:
+    """Behind the last chunk of a recording, or of a stretch of it that starts at `start_s`."""
+
     path: str
     num_samples: int
+    start_s: float | None = None
+
+
+# What a recording becomes: its chunks and their end, or why it has none.
+Item = Chunk | End | UserError
 
 
 def audio_files(names: Iterable[str | Path]) -> tuple[list[Path], list[UserError]]:
@@ -191,9 +202,7 @@ def joined(first: ChunkPhones, second: ChunkPhones) -> ChunkPhones:
     return ChunkPhones([*first.phones[:-1], whole, *second.phones[1:]], first.opening_frames, closing)
 
 
-def _chunks_of(
-    paths: Iterable[Path], max_chunk_s: float, search_s: float, channel: int | None
-) -> Iterator[Chunk | _End | UserError]:
+def _chunks_of(paths: Iterable[Path], max_chunk_s: float, search_s: float, channel: int | None) -> Iterator[Item]:
     for path in paths:
         num_samples = 0
         try:
@@ -203,11 +212,11 @@ def _chunks_of(
         except UserError as error:
             yield error
         else:
-            yield _End(str(path), num_samples)
+            yield End(str(path), num_samples)
 
 
-def _pools(items: Iterable[Chunk | _End | UserError]) -> Iterator[list[Chunk | _End | UserError]]:
-    pool: list[Chunk | _End | UserError] = []
+def _pools(items: Iterable[Item]) -> Iterator[list[Item]]:
+    pool: list[Item] = []
     num_samples = 0
     for item in items:
         pool.append(item)
@@ -241,8 +250,13 @@ def transcribe_files(
     Yields:
         For each file, in order, its transcript, or the fault for which it has none.
     """
+    return transcripts_of(saved, _chunks_of(paths, max_chunk_s, search_s, channel), search)
+
+
+def transcripts_of(saved: SavedModel, items: Iterable[Item], search: Search | None) -> Iterator[Transcript | UserError]:
+    """For each end of chunks the transcript of those before it."""
     heard = ChunkPhones([])
-    pools = _pools(_chunks_of(paths, max_chunk_s, search_s, channel))
+    pools = _pools(items)
     if saved.built.model.device.type != "cpu":
         pools = ahead(pools, POOLS_AHEAD)
     for pool in pools:
@@ -254,5 +268,5 @@ def transcribe_files(
             if isinstance(item, UserError):
                 yield item
             else:
-                yield Transcript(item.path, item.num_samples / SAMPLE_RATE_HZ, heard.phones)
+                yield Transcript(item.path, item.num_samples / SAMPLE_RATE_HZ, heard.phones, start_s=item.start_s)
             heard = ChunkPhones([])

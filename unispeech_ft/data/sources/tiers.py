@@ -42,7 +42,7 @@ class Said:
     Attributes:
         fault: why it cannot be used, else None.
         tier: that holds it.
-        annotation: of an ELAN file, whose time it has.
+        annotation: of an ELAN file, whose time it has; on the tier `above`.
     """
 
     text: str
@@ -52,6 +52,7 @@ class Said:
     fault: str | None = None
     tier: str = ""
     annotation: str = ""
+    above: str = ""
 
 
 def _words_of(name: str) -> set[str]:
@@ -166,7 +167,9 @@ def elan_sentences(path: Path, wanted: str | None) -> list[Said]:
         raise ValueError(f"no tier of sentences; it has {', '.join(tiers)}")
     times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in document.iter("TIME_SLOT")}
     above = {item.get("ANNOTATION_ID"): item.get("ANNOTATION_REF") for item in document.iter("REF_ANNOTATION")}
-    timed = {item.get("ANNOTATION_ID"): item for item in document.iter("ALIGNABLE_ANNOTATION")}
+    timed = {
+        item.get("ANNOTATION_ID"): (item, name) for name in tiers for item in tiers[name].iter("ALIGNABLE_ANNOTATION")
+    }
     found = {name: [*_timed(tiers[name], times), *_hung(tiers[name], times, above, timed)] for name in chosen}
     for name, said in found.items():
         values = [item.text.strip() for item in said if item.text.strip()]
@@ -188,11 +191,11 @@ Times = Mapping[str | None, str | None]
 
 def _timed(tier: ElementTree.Element, times: Times) -> Iterator[Said]:
     for item in tier.iter("ALIGNABLE_ANNOTATION"):
-        yield _annotation(item.findtext("ANNOTATION_VALUE") or "", item, tier, times)
+        yield _annotation(item.findtext("ANNOTATION_VALUE") or "", item, tier.get("TIER_ID", ""), tier, times)
 
 
 def _hung(
-    tier: ElementTree.Element, times: Times, above: Times, timed: Mapping[str | None, ElementTree.Element]
+    tier: ElementTree.Element, times: Times, above: Times, timed: Mapping[str | None, tuple[ElementTree.Element, str]]
 ) -> Iterator[Said]:
     """Annotations without times, at those of the one on which they hang; several of one are one, in their order."""
     held: dict[str | None, list[str]] = {}
@@ -201,15 +204,15 @@ def _hung(
         for _ in range(DEEPEST):
             top = above.get(top, top)
         held.setdefault(top, []).append((item.findtext("ANNOTATION_VALUE") or "").strip())
-    nowhere = ElementTree.Element("", ANNOTATION_ID="without one above")
+    nowhere = ElementTree.Element("", ANNOTATION_ID="without one above"), ""
     for top, texts in held.items():
-        yield _annotation(" ".join(filter(None, texts)), timed.get(top, nowhere), tier, times)
+        yield _annotation(" ".join(filter(None, texts)), *timed.get(top, nowhere), tier, times)
 
 
-def _annotation(text: str, timed: ElementTree.Element, tier: ElementTree.Element, times: Times) -> Said:
+def _annotation(text: str, timed: ElementTree.Element, above: str, tier: ElementTree.Element, times: Times) -> Said:
     start, end = times.get(timed.get("TIME_SLOT_REF1")), times.get(timed.get("TIME_SLOT_REF2"))
     name, annotation = tier.get("TIER_ID", ""), timed.get("ANNOTATION_ID", "")
     if start is None or end is None:
         return Said(text, fault=f"annotation {annotation} of tier {name} begins or ends at no known time", tier=name)
     speaker = tier.get("PARTICIPANT") or None
-    return Said(text, float(start) / 1000, float(end) / 1000, speaker, tier=name, annotation=annotation)
+    return Said(text, float(start) / 1000, float(end) / 1000, speaker, None, name, annotation, above)

@@ -1,0 +1,125 @@
+"""Transcripts as tiers of an annotation: of the file that is there, or of a fresh one."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+
+from unispeech_ft.data.sources.tiers import Said, elan_sentences, textgrid_sentences
+from unispeech_ft.errors import UserError, first_line, warn
+from unispeech_ft.files import write_bytes
+from unispeech_ft.transcription import elan, textgrid
+from unispeech_ft.transcription.elan import ASSOCIATED, INCLUDED, Tier
+from unispeech_ft.transcription.transcripts import Transcript
+
+EAF, CONFIDENCE = ".eaf", "confidence"
+READERS = {EAF: elan_sentences, textgrid.ENDING: textgrid_sentences}
+
+
+def annotation_of(recording: Path, ending: str, place: Path | None = None) -> Path | None:
+    """The annotation to which tiers are added: that in their place, or else that of the recording's name beside it.
+
+    A TextGrid that is as we wrote it is passed over: it is written anew.
+    """
+    stem = unicodedata.normalize("NFC", recording.stem)
+    beside = sorted(path for path in recording.parent.iterdir() if path.suffix.lower() == ending.lower())
+    of_name = [path for path in beside if unicodedata.normalize("NFC", path.stem) == stem]
+    there = (path for path in (place, *of_name) if path and path.is_file())
+    return next((path for path in there if not textgrid.is_fresh(path.read_bytes())), None)
+
+
+def intervals_of(recording: Path, tier: str, places: dict[str, Path]) -> list[Said]:
+    """The intervals of a tier of a recording's annotation, sorted.
+
+    Args:
+        tier: see `elan_sentences` and `textgrid_sentences`.
+        places: by ending, where annotations will be written; those of these kinds come first.
+
+    Raises:
+        UserError: there is no annotation, or no such tier, or it has no times.
+    """
+    endings = sorted(READERS, key=lambda ending: ending not in places)
+    found = ((ending, annotation_of(recording, ending, places.get(ending))) for ending in endings)
+    ending, path = next(((ending, path) for ending, path in found if path), ("", None))
+    if path is None:
+        raise UserError(f"{recording}: no annotation of its name beside it", remedy="put an .eaf or a .TextGrid there")
+    try:
+        said = READERS[ending](path, tier)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: {first_line(error)}", remedy="check the file, and the tier's name") from None
+    timed = [item for item in said if item.start_s is not None and item.end_s is not None and not item.fault]
+    faults = [item.fault for item in said if item.fault]
+    if not timed:
+        raise UserError(f"{path}: tier {tier} has no interval with times", remedy="name another tier")
+    if faults:
+        warn(f"{path}: {len(faults)} intervals are passed over: {faults[0]}")
+    return sorted(timed, key=lambda item: (item.start_s or 0.0, item.end_s or 0.0))
+
+
+def tiers_of(transcript: Transcript) -> list[Tier]:
+    """Words, phones and how sure the model is of each, of a whole recording."""
+    phones = [(item.start_s, item.end_s, item.phone) for item in transcript.phones]
+    sure = [(item.start_s, item.end_s, f"{item.posterior:.2f}") for item in transcript.phones]
+    return [
+        Tier(textgrid.WORD_TIER, [(item.start_s, item.end_s, item.word) for item in transcript.words]),
+        Tier(textgrid.TIER, phones),
+        Tier(CONFIDENCE, sure, above=textgrid.TIER, kind=ASSOCIATED),
+    ]
+
+
+def interval_tiers(pairs: Sequence[tuple[Said, Transcript]]) -> list[Tier]:
+    """For each tier of intervals: their transcripts, how sure the model is of them, and the phones in time."""
+    tiers = []
+    for name, group in groupby(sorted(pairs, key=lambda pair: pair[0].tier), key=lambda pair: pair[0].tier):
+        mine = list(group)
+        heard = [(item, found) for item, found in mine if found.phones]
+        phones = [(phone.start_s, phone.end_s, phone.phone) for _, found in mine for phone in found.phones]
+        texts = [(*_times(item), " ".join(phone.phone for phone in found.phones)) for item, found in mine]
+        sure = [(*_times(item), f"{fmean(phone.posterior for phone in found.phones):.2f}") for item, found in heard]
+        above = {"above": mine[0][0].above, "participant": mine[0][0].speaker or ""}
+        hung, inside = (ASSOCIATED, INCLUDED) if above["above"] else ("", "")
+        tiers += [
+            Tier(f"{name} transcript", texts, kind=hung, on=[item.annotation for item, _ in mine], **above),
+            Tier(f"{name} {CONFIDENCE}", sure, kind=hung, on=[item.annotation for item, _ in heard], **above),
+            Tier(f"{name} {textgrid.TIER}", phones, kind=inside, **above),
+        ]
+    return tiers
+
+
+def _times(item: Said) -> tuple[float, float]:
+    assert item.start_s is not None
+    assert item.end_s is not None
+    return item.start_s, item.end_s
+
+
+def write_annotation(place: Path, recording: Path, tiers: Sequence[Tier], duration_s: float) -> None:
+    """Writes an annotation whose kind its ending says: the one that is there with tiers added, or a fresh one.
+
+    Args:
+        duration_s: of a fresh TextGrid, which has no tier `confidence`.
+
+    Raises:
+        UserError: what is there cannot be read, or nothing can be written.
+    """
+    kind = EAF if place.suffix.lower() == EAF else textgrid.ENDING
+    there = annotation_of(recording, kind, place)
+    try:
+        if kind == EAF:
+            document = elan.read_eaf(there.read_bytes()) if there else elan.fresh(recording)
+            content = elan.with_tiers(document, tiers).content()
+        else:
+            spans = {tier.name: tier.spans for tier in tiers}
+            grid = textgrid.read_grid(there.read_bytes()) if there else None
+            known = {name: found for name, found in spans.items() if found or name == textgrid.TIER}
+            known.pop(CONFIDENCE, None)
+            new = textgrid.with_marked(grid, spans) if grid else textgrid.fresh_grid(duration_s, known)
+            content = new.content()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(place, content)
+    except ValueError as error:
+        raise UserError(f"{there}: {first_line(error)}", remedy="mend it, or move it away") from None
+    except OSError as error:
+        raise UserError(f"{place}: cannot be written ({error.strerror})", remedy="choose another folder") from error
