@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import accumulate, count
+from itertools import accumulate, chain, count
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from xml.sax.saxutils import quoteattr
@@ -64,9 +64,9 @@ class Tier:
     Attributes:
         spans: (start, end, label), in seconds.
         participant: who speaks.
-        above: the tier on which it hangs: one of the file, or one that is added before it.
+        above: the tier of the file on which it hangs; where it is associated without `on`, one added before it.
         kind: how it hangs there, `INCLUDED` or `ASSOCIATED`.
-        on: where associated, the annotation above each; without them, those of an added tier, one to one.
+        on: where associated, the annotation above each.
     """
 
     name: str
@@ -112,7 +112,8 @@ def read_eaf(content: bytes) -> Document:
 def with_tiers(document: Document, tiers: Sequence[Tier]) -> Document:
     """The file with tiers added, in the place of those of ours of their names; a name that is taken gets a mark."""
     document = _without_ours(document, [tier.name for tier in tiers])
-    names = _free({item.get("TIER_ID") for item in document.root.iter("TIER")}, [tier.name for tier in tiers])
+    taken = {item.get("TIER_ID") for item in document.root.iter("TIER")}
+    names = {tier.name: _free(taken, tier.name) for tier in tiers}
     written = [tier for tier in tiers if tier.spans]
     types = _types(document, {tier.kind for tier in written})
     ids, slot_ids = _unused(document, "a"), _unused(document, "ts")
@@ -120,13 +121,14 @@ def with_tiers(document: Document, tiers: Sequence[Tier]) -> Document:
     slots: list[Element] = []
     elements: list[Element] = []
     for tier in written:
-        above = names.get(tier.above, tier.above)
+        on_ours = tier.kind == ASSOCIATED and not tier.on
+        above = names[tier.above] if on_ours else tier.above
         head = {"ANNOTATOR": ANNOTATOR, "LINGUISTIC_TYPE_REF": types[tier.kind].get("LINGUISTIC_TYPE_ID", ""),
                 "PARENT_REF": above, "PARTICIPANT": tier.participant, "TIER_ID": names[tier.name]}  # fmt: skip
         element = Element("TIER", {key: value for key, value in head.items() if value})
         annotations[tier.name] = [next(ids) for _ in tier.spans]
         if tier.kind == ASSOCIATED:
-            _associate(element, tier, annotations[tier.name], tier.on or annotations[tier.above])
+            _associate(element, tier, annotations[tier.name], annotations[tier.above] if on_ours else tier.on)
         else:
             slots += _align(element, tier, annotations[tier.name], slot_ids)
         elements.append(element)
@@ -185,10 +187,10 @@ def _identities(tier: Element) -> set[tuple[str, str]]:
     return {("tier", tier.get("TIER_ID", "")), *(("annotation", item.get("ANNOTATION_ID", "")) for item in tier.iter())}
 
 
-def _free(taken: set[str | None], names: Iterable[str]) -> dict[str, str]:
-    """The name that each gets, with a mark where there is a foreign one."""
-    marked = {name: (f"{name}{MARK}{number}" for number in ("", *map(" {}".format, range(2, 99)))) for name in names}
-    return {name: next(own for own in (name, *others) if own not in taken) for name, others in marked.items()}
+def _free(taken: set[str | None], name: str) -> str:
+    """The name, with a mark where a foreign tier has it."""
+    names = (name, f"{name}{MARK}")
+    return next(own for own in chain(names, (f"{names[1]} {number}" for number in count(2))) if own not in taken)
 
 
 def _types(document: Document, kinds: Iterable[str]) -> dict[str, Element]:
