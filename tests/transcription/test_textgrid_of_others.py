@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from praatio import textgrid
 
+from unispeech_ft.data.sources.praat import read_grid
 from unispeech_ft.data.sources.tiers import textgrid_sentences
-from unispeech_ft.transcription.textgrid import fresh_grid, is_fresh, read_grid, with_marked
+from unispeech_ft.transcription.textgrid import fresh_grid, is_fresh, with_marked
 
 LABELS = (
     "", "kin ta", 'he said ""no""', "two\nlines", "שלום",
@@ -73,12 +74,19 @@ def test_nothing_foreign_is_lost_of_a_thousand_labels() -> None:
         before = (b"\xfe\xff" if codec == "utf-16-be" else b"") + text.encode(codec)
         grid = read_grid(before)
         assert grid.content() == before
-        assert [name for name, _ in grid.tiers] == [name.replace('""', '"') for name, _ in tiers]
+        assert [tier.name for tier in grid.tiers] == [name.replace('""', '"') for name, _ in tiers]
         once = with_marked(grid, NEW)
         twice = with_marked(read_grid(once.content()), NEW)
         assert twice.content() == once.content()
         assert once.tiers[: len(tiers)] == grid.tiers
-        assert [name for name, _ in once.tiers[len(tiers) :]] == ["phones (unispeech-ft)", "confidence (unispeech-ft)"]
+        found = [(*tier.intervals,) for tier in grid.tiers if not tier.of_points]
+        assert [
+            [(float(a), float(b), c.replace('""', '"')) for a, b, c in rows] for _, rows in tiers if len(rows[0]) == 3
+        ] == [list(rows) for rows in found]
+        assert [tier.name for tier in once.tiers[len(tiers) :]] == [
+            "phones (unispeech-ft)",
+            "confidence (unispeech-ft)",
+        ]
         assert with_marked(once, dict.fromkeys(NEW, ())).content() == before
         seen += sum(len(rows) for _, rows in tiers)
 
@@ -88,7 +96,7 @@ def test_praat_reads_what_is_added_to_both_forms(tmp_path: Path) -> None:
     for _ in range(30):
         text, tiers = made_up(rng)
         names = [name for name, _ in tiers]
-        odd = any("[" in row[-1] for _, rows in tiers for row in rows) or "! 5" in text
+        odd = any("[" in row[-1] for _, rows in tiers for row in rows) or "\n\nxmin" not in text
         if not tiers or len(set(names)) < len(names) or odd:
             continue  # praatio knows no tiers of one name, no comments, and none of its own words in labels
         path = tmp_path / "a.TextGrid"
@@ -108,7 +116,7 @@ def test_tiers_that_were_moved_are_replaced_and_the_others_numbered() -> None:
         text += "        xmax = 1\n        intervals: size = 1\n        intervals [1]:\n            xmin = 0\n"
         text += '            xmax = 1\n            text = "item [9]:"\n'
     after = with_marked(read_grid(text.encode()), NEW).text()
-    assert [name for name, _ in read_grid(after.encode()).tiers] == [
+    assert [tier.name for tier in read_grid(after.encode()).tiers] == [
         "Mary", "phones (unispeech-ft)", "confidence (unispeech-ft)",
     ]  # fmt: skip
     assert [after.index(f"    item [{number}]:\n") for number in (1, 2, 3)] == sorted(
@@ -119,8 +127,8 @@ def test_tiers_that_were_moved_are_replaced_and_the_others_numbered() -> None:
 
 def test_what_lies_outside_the_file_is_cut() -> None:
     grid = fresh_grid(1.0, {"a": [(0.9, 1.5, "b"), (0.2, 0.5, "a"), (0.4, 0.6, "c"), (2.0, 3.0, "d")]})
-    assert read_grid(grid.content()).tiers == grid.tiers
-    words = [line.strip() for line in grid.tiers[0][1].splitlines() if "text" in line or "xm" in line]
+    assert [tier.text for tier in read_grid(grid.content()).tiers] == [grid.tiers[0].text]
+    words = [line.strip() for line in grid.tiers[0].text.splitlines() if "text" in line or "xm" in line]
     assert words[2:] == [
         "xmin = 0", "xmax = 0.2", 'text = ""', "xmin = 0.2", "xmax = 0.5", 'text = "a"', "xmin = 0.5", "xmax = 0.6",
         'text = "c"', "xmin = 0.6", "xmax = 0.9", 'text = ""', "xmin = 0.9", "xmax = 1", 'text = "b"',
@@ -152,3 +160,17 @@ def test_tiers_by_name_and_number_and_ours_are_not_read(tmp_path: Path) -> None:
     assert [(item.text, item.speaker) for item in textgrid_sentences(path, None)] == [("x", "A"), ("y", "B")]
     with pytest.raises(ValueError, match=r"no tier C; it has A, B, phones \(unispeech-ft\)"):
         textgrid_sentences(path, "C")
+
+
+def test_tiers_of_one_name_are_told_apart_and_points_have_no_sentences(tmp_path: Path) -> None:
+    one = fresh_grid(1.0, {"A": [(0, 0.5, "x")]}).text()
+    tier = one[one.index("    item [1]") :]
+    points = tier.replace("IntervalTier", "TextTier").replace('"A"', '"P"').replace("xmin = 0.5\n", "")
+    points = points.replace("            xmin = 0\n", "").replace("intervals", "points")
+    path = tmp_path / "a.TextGrid"
+    path.write_text(one.replace("size = 1\nitem", "size = 3\nitem") + points + tier.replace('"x"', '"y"'))
+    assert [item.text for item in textgrid_sentences(path, "A")] == ["x"]
+    for wanted in ("A (3)", "3"):
+        assert [item.text for item in textgrid_sentences(path, wanted)] == ["y"]
+    assert textgrid_sentences(path, "P") == []
+    assert [item.text for item in textgrid_sentences(path, None)] == ["x", "y"]

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 
+from unispeech_ft.data.sources.praat import read_grid
 from unispeech_ft.data.sources.tiers import Said, elan_sentences, textgrid_sentences
 from unispeech_ft.errors import UserError, first_line, warn
 from unispeech_ft.files import write_bytes
@@ -112,7 +113,7 @@ def write_annotation(place: Path, recording: Path, tiers: Sequence[Tier], durati
             content = elan.with_tiers(document, tiers).content()
         else:
             spans = {tier.name: tier.spans for tier in tiers}
-            grid = textgrid.read_grid(there.read_bytes()) if there else None
+            grid = read_grid(there.read_bytes()) if there else None
             known = {name: found for name, found in spans.items() if found or name == textgrid.TIER}
             known.pop(CONFIDENCE, None)
             new = textgrid.with_marked(grid, spans) if grid else textgrid.fresh_grid(duration_s, known)

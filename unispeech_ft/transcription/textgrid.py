@@ -3,19 +3,16 @@ to those of others. Our tiers are contiguous, pauses are empty intervals.
 
 In a file of others all that is foreign stays as it was, character by character, in its encoding and its long or short
 form; our tiers are those with a mark behind their names.
-
-Source: "TextGrid file formats" and "Writing text files" in Praat's manual.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from unispeech_ft.data.sources.placed_xml import BOMS
+from unispeech_ft.data.sources.praat import LIST, Grid, GridTier, read_grid
 from unispeech_ft.data.sources.tiers import MARK
 from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.files import write_bytes
@@ -25,11 +22,6 @@ TIER, WORD_TIER = "phones", "words"
 # Praat compares times; digits below the microsecond are noise of binary fractions.
 DIGITS = 6
 ENDING = ".TextGrid"
-# Praat reads strings in quotation marks, flags, and numbers that stand alone, and passes over all else.
-TOKEN = re.compile(r'"(?:[^"]|"")*"|![^\r\n]*|<[^>\s]*>|[^\s"]+')
-VALUE = re.compile(r'".*"|<.*>|[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?', re.DOTALL)
-LIST = re.compile(r"\s*item\s*\[\s*\]\s*:")
-NUMBER = re.compile(r"(\s*item\s*\[)\d+")
 # The space in the third line, which Praat does not keep, tells a file that we wrote and nobody has changed.
 FRESH = 'File type = "ooTextFile"\nObject class = "TextGrid"\n \n'
 Span = tuple[float, float, str]
@@ -90,35 +82,6 @@ def write_tiers(path: Path, duration_s: float, tiers: Mapping[str, Sequence[Span
         raise UserError(f"{path}: cannot be written ({error.strerror})", remedy="choose another folder") from error
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A TextGrid as the texts of its parts, which make the file when they are joined.
-
-    Attributes:
-        head: up to the number of tiers, and what lies between that and the first tier.
-        tiers: the name of each, and its text.
-        tail: behind the last tier.
-        ends_s: first and last second, as they are written.
-    """
-
-    head: tuple[str, str]
-    tiers: list[tuple[str, str]]
-    tail: str
-    ends_s: tuple[str, str]
-    bom: bytes = b""
-    codec: str = "utf-8"
-
-    def text(self) -> str:
-        """The text of the file; tiers of the long form are numbered anew."""
-        tiers = (NUMBER.sub(rf"\g<1>{number}", text, count=1) if NUMBER.match(text) else text
-                 for number, (_, text) in enumerate(self.tiers, start=1))  # fmt: skip
-        return "".join((self.head[0], str(len(self.tiers)), self.head[1], *tiers, self.tail))
-
-    def content(self) -> bytes:
-        """The file."""
-        return self.bom + self.text().encode(self.codec)
-
-
 def fresh_grid(duration_s: float, tiers: Mapping[str, Sequence[Span]]) -> Grid:
     """A TextGrid of ours; see `write_tiers`."""
     text = f"{FRESH}xmin = 0\nxmax = {_seconds(duration_s)}\ntiers? <exists>\nsize = 0\nitem []:\n"
@@ -130,61 +93,24 @@ def is_fresh(content: bytes) -> bool:
     return content.startswith(FRESH.encode())
 
 
-def read_grid(content: bytes) -> Grid:
-    """Reads a TextGrid, long or short, in UTF-8 or UTF-16.
-
-    Raises:
-        ValueError: it is none.
-    """
-    bom, codec = next(((bom, codec) for bom, codec in BOMS if content.startswith(bom)), (b"", "utf-8"))
-    try:
-        text = content[len(bom) :].decode(codec)
-    except UnicodeError:
-        raise ValueError("neither UTF-8 nor UTF-16") from None
-    values = (found for found in TOKEN.finditer(text) if VALUE.fullmatch(found[0]))
-    try:
-        kinds = [next(values)[0] for _ in range(2)]
-        start_s, end_s, exists, size = (next(values) for _ in range(4))
-        if not kinds[0].startswith('"ooTextFile') or kinds[1] != '"TextGrid"' or exists[0] != "<exists>":
-            raise ValueError("not a TextGrid in Praat's text form")
-        listed = LIST.match(text, size.end())
-        first = place = listed.end() if listed else size.end()
-        tiers = []
-        for _ in range(int(size[0])):
-            points, name = next(values)[0] == '"TextTier"', next(values)[0]
-            _, _, count = (next(values) for _ in range(3))
-            last = count
-            for _ in range(int(count[0]) * (2 if points else 3)):
-                last = next(values)
-            tiers.append((name[1:-1].replace('""', '"'), text[place : last.end()]))
-            place = last.end()
-    except StopIteration:
-        raise ValueError("a TextGrid that is cut off") from None
-    head = text[: size.start()], text[size.end() : first]
-    return Grid(head, tiers, text[place:], (start_s[0], end_s[0]), bom, codec)
-
-
 def with_marked(grid: Grid, tiers: Mapping[str, Sequence[Span]]) -> Grid:
     """A TextGrid with tiers added, a mark behind their names, in the place of those that had these.
 
     A tier without intervals only takes an earlier one out.
     """
     ours = {name + MARK: spans for name, spans in tiers.items()}
-    left = [tier for tier in grid.tiers if tier[0] not in ours]
-    kept = Grid(grid.head, left, grid.tail, grid.ends_s, grid.bom, grid.codec)
-    return _with(kept, {name: spans for name, spans in ours.items() if spans})
+    left = [tier for tier in grid.tiers if tier.name not in ours]
+    return _with(replace(grid, tiers=left), {name: spans for name, spans in ours.items() if spans})
 
 
 def _with(grid: Grid, tiers: Mapping[str, Sequence[Span]]) -> Grid:
-    new = []
-    for name, spans in tiers.items():
-        intervals = list(_contiguous(spans, *grid.ends_s))
-        new.append((name, _long(name, intervals, grid.ends_s) if LIST.match(grid.head[1]) else
-                    _short(name, intervals, grid.ends_s)))  # fmt: skip
-    text = grid.text()
+    text, write = grid.text(), _long if LIST.match(grid.head[1]) else _short
     newline = next((end for end in ("\r\n", "\n", "\r") if end in text), "\n")
-    new = [(name, text.replace("\n", newline)) for name, text in new]
-    return Grid(grid.head, [*grid.tiers, *new], grid.tail, grid.ends_s, grid.bom, grid.codec)
+    new = [
+        GridTier(name, write(name, list(_contiguous(spans, *grid.ends_s)), grid.ends_s).replace("\n", newline))
+        for name, spans in tiers.items()
+    ]
+    return replace(grid, tiers=[*grid.tiers, *new])
 
 
 def _contiguous(spans: Sequence[Span], start: str, end: str) -> Iterator[tuple[str, str, str]]:

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from unispeech_ft.data.sources.placed_xml import read_document
+from unispeech_ft.data.sources.praat import GridTier, read_grid
 from unispeech_ft.data.utterances import FILTERED
-from unispeech_ft.errors import first_line
 from unispeech_ft.phonemes.notation import SILENCES
 
 SENTENCE_TIERS = ("utterances", "utterance", "sentences", "sentence", "text", "transcript", "transcription")
@@ -99,25 +98,22 @@ def textgrid_sentences(path: Path, wanted: str | None) -> list[Said]:
     Raises:
         ValueError: the file is none, or does not tell which tier holds the sentences.
     """
-    from praatio import textgrid
-
-    try:
-        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, duplicateNamesMode="rename")
-    except Exception as error:
-        raise ValueError(f"not a TextGrid that is understood: {first_line(error)}") from None
-    names = tuple(name for name in grid.tierNames if isinstance(grid.getTier(name), textgrid.IntervalTier))
-    theirs = tuple(name for name in names if not name.endswith(MARK))
+    tiers: dict[str, GridTier] = {}
+    for number, tier in enumerate(read_grid(path.read_bytes()).tiers, start=1):
+        tiers[f"{tier.name} ({number})" if tier.name in tiers else tier.name] = tier
+    names = tuple(tiers)
+    theirs = tuple(name for name in names if not tiers[name].of_points and not name.endswith(MARK))
     sentences = _wanted(wanted, names) if wanted else _named(theirs, SENTENCE_TIERS, SENTENCE_WORDS)
     words = [] if sentences else _named(theirs, WORD_TIERS, WORD_WORDS)
     if words:
-        return [Said(" ".join(entry.label for entry in _spoken(grid.getTier(words[0]).entries)))]
+        return [Said(" ".join(label.strip() for _, _, label in _spoken(tiers[words[0]].intervals)))]
     speakers, remarks = ([], []) if sentences else _spoken_of(theirs)
     if not sentences and not speakers:
-        raise ValueError(f"no tier of sentences or words; it has {', '.join(grid.tierNames)}")
+        raise ValueError(f"no tier of sentences or words; it has {', '.join(names)}")
     return remarks + [
-        Said(entry.label, float(entry.start), float(entry.end), name if len(speakers) > 1 else None, tier=name)
+        Said(label.strip(), start_s, end_s, name if len(speakers) > 1 else None, tier=name)
         for name in sentences or speakers
-        for entry in _spoken(grid.getTier(name).entries)
+        for start_s, end_s, label in _spoken(tiers[name].intervals)
     ]
 
 
@@ -137,8 +133,8 @@ def _named(names: tuple[str, ...], known: tuple[str, ...], words: re.Pattern[str
     return alike
 
 
-def _spoken(entries: Iterable[Any]) -> list[Any]:
-    return [entry for entry in entries if entry.label.strip().lower() not in SILENCES | {""}]
+def _spoken(intervals: Iterable[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    return [interval for interval in intervals if interval[2].strip().lower() not in SILENCES | {""}]
 
 
 def elan_sentences(path: Path, wanted: str | None) -> list[Said]:
