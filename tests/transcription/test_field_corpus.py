@@ -1,0 +1,244 @@
+"""From long recordings with ELAN files to a model, and back: what it hears is added, and all else stays."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from xml.etree.ElementTree import fromstring
+
+import numpy as np
+import pytest
+import soundfile
+from eaf_rules import faults
+from running import tiny_settings, write_settings
+
+import unispeech_ft
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, read_audio
+from unispeech_ft.data.sources.praat import read_grid
+from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.transcription.spans import transcribe_spans
+from unispeech_ft.transcription.textgrid import write_tiers
+from unispeech_ft.transcription.transcripts import Transcript
+
+Command = Callable[..., tuple[int | str | None, str, str]]
+Spans = list[tuple[float, float, str]]
+PAUSE_S = 0.5
+EAF = """<?xml version="1.0" encoding="UTF-8"?>
+<!-- recorded in the field -->
+<ANNOTATION_DOCUMENT AUTHOR="K. M." DATE="2019-05-01T10:00:00+06:00" FORMAT="3.0" VERSION="3.0">
+  <LICENSE LICENSE_URL="">only for research</LICENSE>
+  <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">
+    <MEDIA_DESCRIPTOR MEDIA_URL="file:///d:/field/{name}.wav" MIME_TYPE="audio/x-wav"\
+ RELATIVE_MEDIA_URL="./{name}.wav"/>
+    <PROPERTY NAME="lastUsedAnnotationId">500</PROPERTY>
+  </HEADER>
+  <TIME_ORDER>
+{slots}  </TIME_ORDER>
+  <TIER LINGUISTIC_TYPE_REF="utt" PARTICIPANT="Aida" TIER_ID="tx@Aida">
+{said}  </TIER>
+  <TIER DEFAULT_LOCALE="ky" LINGUISTIC_TYPE_REF="free" PARENT_REF="tx@Aida" TIER_ID="ft@Aida">
+    <ANNOTATION>
+      <REF_ANNOTATION ANNOTATION_ID="a400" ANNOTATION_REF="a1"><ANNOTATION_VALUE>she &lt;laughs&gt;</ANNOTATION_VALUE>
+      </REF_ANNOTATION>
+    </ANNOTATION>
+  </TIER>
+  <TIER LINGUISTIC_TYPE_REF="todo" PARTICIPANT="Bek" TIER_ID="later">
+{todo}  </TIER>
+  <LINGUISTIC_TYPE GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID="utt" TIME_ALIGNABLE="true"/>
+  <LINGUISTIC_TYPE GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID="todo" TIME_ALIGNABLE="true"/>
+  <LINGUISTIC_TYPE CONSTRAINTS="Symbolic_Association" GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID="free"\
+ TIME_ALIGNABLE="false"/>
+  <LOCALE COUNTRY_CODE="KG" LANGUAGE_CODE="ky"/>
+  <CONSTRAINT DESCRIPTION="1-1 association with a parent annotation" STEREOTYPE="Symbolic_Association"/>
+  <CONTROLLED_VOCABULARY CV_ID="none"/>
+</ANNOTATION_DOCUMENT>
+"""
+SLOT = '    <TIME_SLOT TIME_SLOT_ID="ts{place}" TIME_VALUE="{ms}"/>\n'
+ANNOTATION = (
+    '    <ANNOTATION>\n      <ALIGNABLE_ANNOTATION ANNOTATION_ID="a{number}" TIME_SLOT_REF1="ts{first}"'
+    ' TIME_SLOT_REF2="ts{last}">\n        <ANNOTATION_VALUE>{text}</ANNOTATION_VALUE>\n'
+    "      </ALIGNABLE_ANNOTATION>\n    </ANNOTATION>\n"
+)
+
+
+def write_field_eaf(path: Path, spans: Spans, first_todo: int) -> None:
+    """Sentences before `first_todo` are transcribed, the others only marked, on another tier."""
+    edges = [edge for start_s, end_s, _ in spans for edge in (start_s, end_s)]
+    slots = [SLOT.format(place=place, ms=round(1000 * edge)) for place, edge in enumerate(edges, start=1)]
+    items = [
+        ANNOTATION.format(number=n + 1, first=2 * n + 1, last=2 * n + 2, text=text if n < first_todo else "")
+        for n, (_, _, text) in enumerate(spans)
+    ]
+    parts = {"slots": "".join(slots), "said": "".join(items[:first_todo]), "todo": "".join(items[first_todo:])}
+    path.write_bytes(EAF.format(name=path.stem, **parts).encode())
+
+
+@pytest.fixture(scope="module")
+def field(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of five sentences each, of which four are transcribed."""
+    folder = tmp_path_factory.mktemp("field")
+    with (tiny_speech / "ky" / "train.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rng = np.random.default_rng(0)
+    for number, group in groupby(enumerate(rows[:20]), key=lambda item: item[0] // 5):
+        pieces, spans, place = [], [], 0
+        for _, row in group:
+            clip = read_audio(tiny_speech / "ky" / "clips" / row["path"])
+            pieces += [rng.normal(0, 1e-3, round(PAUSE_S * SAMPLE_RATE_HZ)), clip]
+            start_s = place / SAMPLE_RATE_HZ + PAUSE_S
+            place += len(pieces[-2]) + len(clip)
+            spans.append((start_s, place / SAMPLE_RATE_HZ, row["sentence"]))
+        soundfile.write(folder / f"rec{number}.wav", np.concatenate(pieces), SAMPLE_RATE_HZ)
+        write_field_eaf(folder / f"rec{number}.eaf", spans, first_todo=4)
+    return folder
+
+
+def values(content: bytes, tier: str) -> list[str]:
+    (found,) = (item for item in fromstring(content).iter("TIER") if item.get("TIER_ID") == tier)
+    return [item.text or "" for item in found.iter("ANNOTATION_VALUE")]
+
+
+def lines_without_ours(content: bytes) -> list[str]:
+    """The lines of a file but those of our tiers and types, of their slots, and of the number counted on."""
+    text = content.decode()
+    tiers = re.findall(r'  <TIER ANNOTATOR="unispeech-ft".*?</TIER>\n', text, re.DOTALL)
+    slots = {slot for tier in tiers for slot in re.findall(r'SLOT_REF\d="(\w+)"', tier)}
+    for tier in tiers:
+        text = text.replace(tier, "")
+    ours = re.compile(r'LINGUISTIC_TYPE_ID="unispeech-ft|STEREOTYPE="Included_In"|lastUsedAnnotationId')
+    slot = re.compile(r'SLOT_ID="(\w+)"')
+    lines = text.splitlines(keepends=True)
+    return [
+        line for line in lines if not ours.search(line) and not ((found := slot.search(line)) and found[1] in slots)
+    ]
+
+
+def test_a_field_corpus_trains_and_comes_back(field: Path, command: Command, tmp_path: Path) -> None:
+    settings = tiny_settings(field, tmp_path)
+    settings["data"] |= {"source": "manifest", "train": ".", "text_column": "utt", "hold_out": "sentence"}
+    settings["schedule"]["updates"] = 3
+    run = unispeech_ft.train(write_settings(tmp_path / "field.yaml", settings))
+    before = {path: path.read_bytes() for path in sorted(field.iterdir())}
+    words = ("transcribe", run.model_dir, field, "--tier", "later", "--eaf", field, "--json")
+    status, out, _ = command(*words)
+    assert status == 0
+    heard = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    assert len(heard) == 4
+    for item in heard:
+        path = Path(item["path"]).with_suffix(".eaf")
+        after = path.read_bytes()
+        assert not faults(after)
+        assert lines_without_ours(after) == lines_without_ours(before[path])
+        assert values(after, "later transcript") == [" ".join(phone["phone"] for phone in item["phones"])]
+        times = [round(1000 * phone["start_s"]) for phone in item["phones"]]
+        assert all(1000 * item["start_s"] <= ms <= 1000 * (item["start_s"] + item["duration_s"]) for ms in times)
+        assert item["start_s"] > 5
+    once = {path: path.read_bytes() for path in before}
+    assert command(*words)[0] == 0
+    ids = re.compile(rb'(ANNOTATION_(ID|REF)=)"a\d+"|"lastUsedAnnotationId">\d+')
+    assert {path: ids.sub(b"", path.read_bytes()) for path in before} == {p: ids.sub(b"", b) for p, b in once.items()}
+
+
+@pytest.fixture
+def one(field: Path, tmp_path: Path) -> Path:
+    """A recording of the field alone, with its first state of annotation."""
+    (tmp_path / "rec.wav").write_bytes((field / "rec0.wav").read_bytes())
+    write_field_eaf(tmp_path / "rec.eaf", [(0.5, 2.0, "ал"), (2.5, 4.0, ""), (4.0, 5.25, "")], first_todo=1)
+    return tmp_path / "rec.wav"
+
+
+def test_intervals_are_heard_as_they_are_alone(one: Path, small_model: SavedModel) -> None:
+    spans = [(0.5, 2.0), (0.75, 1.0), (2.5, 4.0)]
+    found = list(transcribe_spans(small_model, one, spans))
+    samples = read_audio(one)
+    for (start_s, end_s), item in zip(spans, found, strict=True):
+        soundfile.write(
+            one.with_name("cut.wav"), samples[round(start_s * 16_000) : round(end_s * 16_000)], 16_000, "FLOAT"
+        )
+        (alone,) = unispeech_ft.transcribe(small_model, one.with_name("cut.wav"))
+        assert isinstance(item, Transcript)
+        assert [phone.phone for phone in item.phones] == [phone.phone for phone in alone.phones]
+        starts = [phone.start_s - start_s for phone in item.phones]
+        assert starts == pytest.approx([phone.start_s for phone in alone.phones])
+        assert (item.start_s, item.duration_s) == (start_s, pytest.approx(end_s - start_s))
+
+
+def test_a_whole_recording_goes_into_the_file_beside_it_or_named(one: Path, small_run, command: Command) -> None:
+    before = one.with_suffix(".eaf").read_bytes()
+    for place in (one.parent / "out", one.parent / "named.eaf"):
+        status, out, _ = command("transcribe", small_run.model_dir, one, "--eaf", place)
+        assert status == 0
+        after = (place if place.suffix else place / "rec.eaf").read_bytes()
+        assert not faults(after)
+        assert lines_without_ours(after) == lines_without_ours(before)
+        assert values(after, "phones") == out.rstrip("\n").split("\t")[1].split()
+        assert len(values(after, "confidence")) == len(values(after, "phones"))
+    assert one.with_suffix(".eaf").read_bytes() == before
+    one.with_suffix(".eaf").unlink()
+    assert command("transcribe", small_run.model_dir, one, "--eaf", one.parent / "fresh")[0] == 0
+    assert not faults((one.parent / "fresh" / "rec.eaf").read_bytes())
+
+
+def test_textgrids_of_others_get_tiers_and_ours_are_written_anew(one: Path, small_run, command: Command) -> None:
+    theirs = one.with_suffix(".TextGrid")
+    write_tiers(theirs, 5.5, {"phones": [(0.5, 2.0, "by hand")], "Bek": [(2.5, 4.0, "sil"), (4.0, 5.25, "kin")]})
+    theirs.write_bytes(theirs.read_text(encoding="utf-8").replace("\n \n", "\n\n", 1).encode("utf-16"))
+    before = read_grid(theirs.read_bytes())
+    words = ("transcribe", small_run.model_dir, one, "--textgrid", one.parent)
+    for _ in range(2):
+        assert command(*words)[0] == 0
+        status, out, _ = command(*words, "--tier", "Bek")
+        assert status == 0
+        assert len(out.splitlines()) == 1
+        assert out.split("\t")[1:3] == ["4.000", "5.250"]
+    after = read_grid(theirs.read_bytes())
+    assert after.codec == before.codec
+    assert after.tiers[:2] == before.tiers
+    mark = " (unispeech-ft)"
+    added = ["phones", "confidence", "Bek transcript", "Bek confidence", "Bek phones"]
+    assert {tier.name for tier in after.tiers[2:]} == {name + mark for name in added}
+    theirs.unlink()
+    for _ in range(2):
+        assert command(*words)[0] == 0
+        assert [tier.name for tier in read_grid(theirs.read_bytes()).tiers] == ["phones"]
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><ANNOTATION_DOCUMENT>&b;</ANNOTATION_DOCUMENT>'
+EXTERNAL = '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/hostname">]><ANNOTATION_DOCUMENT>&a;</ANNOTATION_DOCUMENT>'
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "fault"),
+    [
+        (None, ["--tier", "nobody"], "rec.eaf: no tier nobody; it has tx@Aida, ft@Aida, later: check the file"),
+        (BOMB, ["--tier", "tx"], "rec.eaf: it declares entities, which are not read"),
+        (EXTERNAL, ["--eaf", "out"], "rec.eaf: it declares entities, which are not read: mend it, or move it away"),
+        ("<ANNOTATION_DOCUMENT>", ["--eaf", "out"], "rec.eaf: not XML: no element found"),
+        ("<ANNOTATION_DOCUMENT/>", ["--eaf", "out"], "rec.eaf: not an ELAN file"),
+        ("", ["--tier", "tx", "--eaf", "out"], "rec.eaf: not XML"),
+        (None, ["--tier", "later", "--language", "ky", "--eaf", "out"], "--language goes without --tier"),
+    ],
+)
+def test_faults_are_one_line(
+    text: str | None, words: list[str], fault: str, one: Path, small_run, command: Command, monkeypatch
+) -> None:
+    monkeypatch.chdir(one.parent)
+    if text is not None:
+        one.with_suffix(".eaf").write_text(text)
+    status, _, err = command("transcribe", small_run.model_dir, one, *words)
+    assert status == 2
+    assert fault in err
+    assert len(err.splitlines()) == 1
+    assert not Path("out/rec.eaf").exists()
+
+
+def test_an_interval_behind_the_end_does_not_stop_the_others(one: Path, small_run, command: Command) -> None:
+    write_field_eaf(one.with_suffix(".eaf"), [(0.5, 2.0, ""), (2.5, 4.0, ""), (900.0, 901.0, "")], first_todo=0)
+    status, out, err = command("transcribe", small_run.model_dir, one, "--tier", "todo", "--eaf", one.parent)
+    assert status == 2
+    assert "an interval from 900.000 to 901.000 s cannot be transcribed" in err
+    assert len(out.splitlines()) == len(values(one.with_suffix(".eaf").read_bytes(), "later transcript")) == 2
