@@ -87,7 +87,15 @@ def assert_only_added(before: bytes, after: bytes) -> None:
     rest = iter(new)
     lost = [piece for place, piece in enumerate(old) if place != number and piece not in rest]
     assert not lost
+    assert after.startswith(before[: before.index(b"H")])
+    last = [int(item.text or 0) for item in fromstring(before).iter("PROPERTY") if item.get("NAME") != "URN"]
+    given = [int(name[1:]) for name in {*identities(after)} - {*identities(before)}]
+    assert min(given) > max([*last, *(int(name[1:]) for name in identities(before))])
     assert set(faults(after)) <= set(faults(before))
+
+
+def identities(content: bytes) -> list[str]:
+    return [name for item in fromstring(content).iter() if (name := item.get("ANNOTATION_ID"))]
 
 
 def ours(content: bytes) -> dict[str, list[str]]:
@@ -238,6 +246,19 @@ def test_tiers_on_which_something_hangs_stay() -> None:
     twice = with_tiers(read_eaf(noted), NEW).content()
     assert ours(twice) == ours(once) | {"phones (unispeech-ft)": ours(once)["phones"]}
     assert set(faults(twice)) <= set(faults(noted))
+
+
+def test_time_slots_that_another_tier_uses_stay() -> None:
+    before, _ = made_up(random.Random(1))
+    once = with_tiers(read_eaf(before), NEW).content()
+    first, last = re.findall(r'TIME_SLOT_REF\d="(ts\d+)"', once.decode())[:2]
+    note = f"<TIER LINGUISTIC_TYPE_REF='u' TIER_ID='note'><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID='a88888888'" \
+        f" TIME_SLOT_REF1='{first}' TIME_SLOT_REF2='{last}'><ANNOTATION_VALUE>!</ANNOTATION_VALUE>" \
+        "</ALIGNABLE_ANNOTATION></ANNOTATION></TIER>"  # fmt: skip
+    noted = once.decode().replace("<LINGUISTIC_TYPE ", f"{note}<LINGUISTIC_TYPE ", 1).encode()
+    twice = with_tiers(read_eaf(noted), NEW).content()
+    assert set(faults(twice)) <= set(faults(noted))
+    assert ours(twice) == ours(once)
 
 
 def test_new_slots_stand_in_the_order_of_time_and_an_empty_list_is_opened() -> None:
