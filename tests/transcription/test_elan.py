@@ -98,6 +98,10 @@ def identities(content: bytes) -> list[str]:
     return [name for item in fromstring(content).iter() if (name := item.get("ANNOTATION_ID"))]
 
 
+def numbered(content: bytes) -> str:
+    return re.sub(r'"a\d+"|(?<=lastUsedAnnotationId.>)\d+', "", read_document(content).utf8.decode())
+
+
 def ours(content: bytes) -> dict[str, list[str]]:
     tiers = (tier for tier in fromstring(content).iter("TIER") if tier.get("ANNOTATOR") == "unispeech-ft")
     return {str(tier.get("TIER_ID")): [item.text or "" for item in tier.iter("ANNOTATION_VALUE")] for tier in tiers}
@@ -162,7 +166,10 @@ def made_up(rng: random.Random, encoding: str = "utf-8") -> tuple[bytes, list[st
     for constraint in ("Symbolic_Subdivision", "Symbolic_Association"):
         add(1, f"<CONSTRAINT DESCRIPTION='x' STEREOTYPE='{constraint}'/>")
     add(1, "<CONTROLLED_VOCABULARY CV_ID='POS'><CV_ENTRY_ML CVE_ID='cve1'/></CONTROLLED_VOCABULARY>")
-    add(1, f"<EXTERNAL_REF EXT_REF_ID='a{first + rng.choice([4 * count, 5 * count + 70])}' TYPE='ecv' VALUE='file:/x.ecv'/>")
+    add(
+        1,
+        f"<EXTERNAL_REF EXT_REF_ID='a{first + rng.choice([4 * count, 5 * count + 70])}' TYPE='ecv' VALUE='file:/x.ecv'/>",
+    )
     add(0, "</ANNOTATION_DOCUMENT>")
     body = newline.join(level * step + line for level, line in lines)
     text = f"<?xml version='1.0' encoding='{encoding}'?>{newline}{body}{newline}<!-- behind -->"
@@ -192,7 +199,7 @@ def test_nothing_foreign_is_lost_of_a_thousand_mutated_annotations(encoding: str
         assert ours(once)[phones] == ["a", "<b&>", "t͡ʃ"]
         assert set(ours(once)) == {phones, "confidence", "heard"}
         assert ours(other) == ours(once) | {"heard phones": ["k", "i"]}
-        assert len(once) == len(twice)
+        assert numbered(once) == numbered(twice)
         seen += 3 * len(ids)
 
 

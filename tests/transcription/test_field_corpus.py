@@ -178,6 +178,11 @@ def test_a_whole_recording_goes_into_the_file_beside_it_or_named(one: Path, smal
         assert values(after, "phones") == out.rstrip("\n").split("\t")[1].split()
         assert len(values(after, "confidence")) == len(values(after, "phones"))
     assert one.with_suffix(".eaf").read_bytes() == before
+    named = one.parent / "named.eaf"
+    corrected = named.read_bytes().replace(b'PARTICIPANT="Bek"', b'PARTICIPANT="Bakyt"')
+    named.write_bytes(corrected)
+    assert command("transcribe", small_run.model_dir, one, "--eaf", named)[0] == 0
+    assert lines_without_ours(named.read_bytes()) == lines_without_ours(corrected)
     one.with_suffix(".eaf").unlink()
     assert command("transcribe", small_run.model_dir, one, "--eaf", one.parent / "fresh")[0] == 0
     assert not faults((one.parent / "fresh" / "rec.eaf").read_bytes())
