@@ -166,10 +166,8 @@ def made_up(rng: random.Random, encoding: str = "utf-8") -> tuple[bytes, list[st
     for constraint in ("Symbolic_Subdivision", "Symbolic_Association"):
         add(1, f"<CONSTRAINT DESCRIPTION='x' STEREOTYPE='{constraint}'/>")
     add(1, "<CONTROLLED_VOCABULARY CV_ID='POS'><CV_ENTRY_ML CVE_ID='cve1'/></CONTROLLED_VOCABULARY>")
-    add(
-        1,
-        f"<EXTERNAL_REF EXT_REF_ID='a{first + rng.choice([4 * count, 5 * count + 70])}' TYPE='ecv' VALUE='file:/x.ecv'/>",
-    )
+    other = first + rng.choice([4 * count, 5 * count + 70])
+    add(1, f"<EXTERNAL_REF EXT_REF_ID='a{other}' TYPE='ecv' VALUE='file:/x.ecv'/>")
     add(0, "</ANNOTATION_DOCUMENT>")
     body = newline.join(level * step + line for level, line in lines)
     text = f"<?xml version='1.0' encoding='{encoding}'?>{newline}{body}{newline}<!-- behind -->"

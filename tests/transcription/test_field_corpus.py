@@ -212,6 +212,28 @@ def test_textgrids_of_others_get_tiers_and_ours_are_written_anew(one: Path, smal
         assert [tier.name for tier in read_grid(theirs.read_bytes()).tiers] == ["phones"]
 
 
+def test_media_that_start_before_the_annotation(one: Path, small_run, command: Command) -> None:
+    path = one.with_suffix(".eaf")
+    linked = path.read_text().replace(
+        'MEDIA_URL="file:///d:/field/rec.wav"', 'TIME_ORIGIN="750" MEDIA_URL="x\\rec.wav"', 1
+    )
+    video = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///rec%20.mp4" MIME_TYPE="video/mp4" TIME_ORIGIN="9000"/>'
+    path.write_text(linked.replace("    <PROPERTY", f"    {video}\n    <PROPERTY", 1))
+    words = ("transcribe", small_run.model_dir, one, "--eaf", one.parent)
+    status, out, _ = command(*words, "--tier", "tx@Aida")
+    assert status == 0
+    assert out.split("\t")[1:3] == ["1.250", "2.750"]
+    assert command(*words)[0] == 0
+    (whole,) = unispeech_ft.transcribe(small_run.model_dir, one)
+    after = path.read_bytes()
+    assert not faults(after)
+    later = [phone for phone in whole.phones if phone.start_s >= 0.75]
+    assert 0 < len(later) < len(whole.phones)
+    assert values(after, "phones") == [phone.phone for phone in later]
+    slots = [int(slot.get("TIME_VALUE", 0)) for slot in fromstring(after).iter("TIME_SLOT")]
+    assert round(1000 * (later[-1].start_s - 0.75)) in slots
+
+
 BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><ANNOTATION_DOCUMENT>&b;</ANNOTATION_DOCUMENT>'
 EXTERNAL = '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/hostname">]><ANNOTATION_DOCUMENT>&a;</ANNOTATION_DOCUMENT>'
 

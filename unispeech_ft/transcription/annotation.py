@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 
 from unispeech_ft.data.sources.praat import read_grid
-from unispeech_ft.data.sources.tiers import Said, elan_sentences, textgrid_sentences
+from unispeech_ft.data.sources.tiers import Said, elan_sentences, media_origin_s, textgrid_sentences
 from unispeech_ft.errors import UserError, first_line, warn
 from unispeech_ft.files import write_bytes
 from unispeech_ft.transcription import elan, textgrid
@@ -17,7 +18,6 @@ from unispeech_ft.transcription.elan import ASSOCIATED, INCLUDED, Tier
 from unispeech_ft.transcription.transcripts import Transcript
 
 EAF, CONFIDENCE = ".eaf", "confidence"
-READERS = {EAF: elan_sentences, textgrid.ENDING: textgrid_sentences}
 
 
 def annotation_of(recording: Path, ending: str, place: Path | None = None) -> Path | None:
@@ -42,13 +42,13 @@ def intervals_of(recording: Path, tier: str, places: dict[str, Path]) -> list[Sa
     Raises:
         UserError: there is no annotation, or no such tier, or it has no times.
     """
-    endings = sorted(READERS, key=lambda ending: ending not in places)
+    endings = sorted((EAF, textgrid.ENDING), key=lambda ending: ending not in places)
     found = ((ending, annotation_of(recording, ending, places.get(ending))) for ending in endings)
     ending, path = next(((ending, path) for ending, path in found if path), ("", None))
     if path is None:
         raise UserError(f"{recording}: no annotation of its name beside it", remedy="put an .eaf or a .TextGrid there")
     try:
-        said = READERS[ending](path, tier)
+        said = elan_sentences(path, tier, recording.stem) if ending == EAF else textgrid_sentences(path, tier)
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: {first_line(error)}", remedy="check the file, and the tier's name") from None
     timed = [item for item in said if item.start_s is not None and item.end_s is not None and not item.fault]
@@ -110,7 +110,8 @@ def write_annotation(place: Path, recording: Path, tiers: Sequence[Tier], durati
     try:
         if kind == EAF:
             document = elan.read_eaf(there.read_bytes()) if there else elan.fresh(recording)
-            content = elan.with_tiers(document, tiers).content()
+            origin_s = media_origin_s(document.root, recording.stem)
+            content = elan.with_tiers(document, [_since(origin_s, tier) for tier in tiers]).content()
         else:
             spans = {tier.name: tier.spans for tier in tiers}
             grid = read_grid(there.read_bytes()) if there else None
@@ -124,3 +125,9 @@ def write_annotation(place: Path, recording: Path, tiers: Sequence[Tier], durati
         raise UserError(f"{there}: {first_line(error)}", remedy="mend it, or move it away") from None
     except OSError as error:
         raise UserError(f"{place}: cannot be written ({error.strerror})", remedy="choose another folder") from error
+
+
+def _since(origin_s: float, tier: Tier) -> Tier:
+    """The tier by a clock that starts later; what lies before has no time there."""
+    spans = [(start_s - origin_s, end_s - origin_s, label) for start_s, end_s, label in tier.spans]
+    return replace(tier, spans=[span for span in spans if span[0] >= 0])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from unispeech_ft.data.sources.placed_xml import read_document
@@ -137,12 +139,27 @@ def _spoken(intervals: Iterable[tuple[float, float, str]]) -> list[tuple[float, 
     return [interval for interval in intervals if interval[2].strip().lower() not in SILENCES | {""}]
 
 
-def elan_sentences(path: Path, wanted: str | None) -> list[Said]:
+def media_origin_s(document: ElementTree.Element, recording: str) -> float:
+    """Where in a recording the clock of its annotation starts, which ELAN keeps for media that do not start together.
+
+    Args:
+        recording: its name without the ending; one that is not linked is taken for the only medium, if there is one.
+    """
+    media = list(document.iter("MEDIA_DESCRIPTOR"))
+    names = [PurePosixPath(unquote(item.get("MEDIA_URL", "")).replace("\\", "/")).stem for item in media]
+    wanted = unicodedata.normalize("NFC", recording)
+    named = [item for item, name in zip(media, names, strict=True) if unicodedata.normalize("NFC", name) == wanted]
+    chosen = named or (media if len(media) == 1 else [])
+    return float(chosen[0].get("TIME_ORIGIN") or 0) / 1000 if chosen else 0.0
+
+
+def elan_sentences(path: Path, wanted: str | None, recording: str | None = None) -> list[Said]:
     """Annotations of the tier that is wanted, of those of sentences, or of all that hang on no other; those of one tier
     of words are one sentence.
 
     Args:
         wanted: a tier's name; or the linguistic type or participant of several; or a tier's number, from 1.
+        recording: its name without the ending, where it is not the file's; times are the recording's.
 
     Raises:
         ValueError: the file is none, has no such tier, or the tier holds numbers of sentences.
@@ -161,7 +178,12 @@ def elan_sentences(path: Path, wanted: str | None) -> list[Said]:
             chosen, remarks = _spoken_of(name for name in theirs if not _parent(tiers, name))
     if not chosen:
         raise ValueError(f"no tier of sentences; it has {', '.join(tiers)}")
-    times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in document.iter("TIME_SLOT")}
+    origin_s = media_origin_s(document, recording or path.stem)
+    times = {
+        slot.get("TIME_SLOT_ID"): float(value) / 1000 + origin_s
+        for slot in document.iter("TIME_SLOT")
+        if (value := slot.get("TIME_VALUE")) is not None
+    }
     above = {item.get("ANNOTATION_ID"): item.get("ANNOTATION_REF") for item in document.iter("REF_ANNOTATION")}
     timed = {
         item.get("ANNOTATION_ID"): (item, name) for name in tiers for item in tiers[name].iter("ALIGNABLE_ANNOTATION")
@@ -182,7 +204,7 @@ def _parent(tiers: Mapping[str, ElementTree.Element], name: str) -> str:
     return (tiers[name].get("PARENT_REF") or "") if name in tiers else ""
 
 
-Times = Mapping[str | None, str | None]
+Times = Mapping[str | None, float]
 
 
 def _timed(tier: ElementTree.Element, times: Times) -> Iterator[Said]:
@@ -191,7 +213,10 @@ def _timed(tier: ElementTree.Element, times: Times) -> Iterator[Said]:
 
 
 def _hung(
-    tier: ElementTree.Element, times: Times, above: Times, timed: Mapping[str | None, tuple[ElementTree.Element, str]]
+    tier: ElementTree.Element,
+    times: Times,
+    above: Mapping[str | None, str | None],
+    timed: Mapping[str | None, tuple[ElementTree.Element, str]],
 ) -> Iterator[Said]:
     """Annotations without times, at those of the one on which they hang; several of one are one, in their order."""
     held: dict[str | None, list[str]] = {}
@@ -208,7 +233,7 @@ def _hung(
 def _annotation(text: str, timed: ElementTree.Element, above: str, tier: ElementTree.Element, times: Times) -> Said:
     start, end = times.get(timed.get("TIME_SLOT_REF1")), times.get(timed.get("TIME_SLOT_REF2"))
     name, annotation = tier.get("TIER_ID", ""), timed.get("ANNOTATION_ID", "")
-    if start is None or end is None:
+    if start is None or end is None or start < 0:
         return Said(text, fault=f"annotation {annotation} of tier {name} begins or ends at no known time", tier=name)
     speaker = tier.get("PARTICIPANT") or None
-    return Said(text, float(start) / 1000, float(end) / 1000, speaker, None, name, annotation, above)
+    return Said(text, start, end, speaker, None, name, annotation, above)
