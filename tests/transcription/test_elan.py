@@ -15,7 +15,7 @@ from golden import SHARED
 
 from unispeech_ft.data.sources.placed_xml import read_document
 from unispeech_ft.data.sources.tiers import elan_sentences
-from unispeech_ft.transcription.elan import ASSOCIATED, CONSTRAINTS, INCLUDED, Tier, read_eaf, with_tiers, write_eaf
+from unispeech_ft.transcription.elan import ASSOCIATED, CONSTRAINTS, INCLUDED, Tier, fresh, read_eaf, with_tiers
 
 SAMPLE = SHARED / "data" / "elan" / "sample_3.0.eaf"
 PIECES = re.compile(r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>|[^<\s]+", re.DOTALL)
@@ -223,8 +223,8 @@ def test_the_round_trip_of_a_file_of_elan() -> None:
 
 
 def test_rules_are_broken_by_what_breaks_them(tmp_path: Path) -> None:
-    write_eaf(tmp_path / "a.eaf", tmp_path / "a.wav", {"A": [(0, 1, "x"), (1, 2.5, "y")], "B": [(0.5, 2, "z")]})
-    text = (tmp_path / "a.eaf").read_text()
+    tiers = [Tier("A", [(0, 1, "x"), (1, 2.5, "y")]), Tier("B", [(0.5, 2, "z")])]
+    text = with_tiers(fresh(tmp_path / "a.wav"), tiers).content().decode()
     assert not faults(text.encode())
     for old, new, fault in (
         ('ID="a2"', 'ID="a1"', "the id a1 stands 2 times"),

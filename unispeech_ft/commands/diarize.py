@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 SUMMARY = "Say who speaks when in recordings."
+# More than are told apart in any recording.
+MOST_SPEAKERS = 33
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", metavar="AUDIO", nargs="+", help="audio file, or folder with audio files below it")
     parser.add_argument("--speakers", type=int, metavar="N", help="how many speak in each recording, where it is known")
     parser.add_argument("--rttm", metavar="DIR", type=Path, help="also write RTTM files into DIR")
-    parser.add_argument(
-        "--textgrid", metavar="DIR", type=Path, help="also write Praat TextGrids, a tier for each speaker"
-    )
-    parser.add_argument("--eaf", metavar="DIR", type=Path, help="also write ELAN files, a tier for each speaker")
+    there = "a tier for each speaker; one of its name there, or beside the recording, keeps what it has"
+    parser.add_argument("--textgrid", metavar="DIR", type=Path, help=f"also write Praat TextGrids, {there}")
+    parser.add_argument("--eaf", metavar="DIR", type=Path, help=f"also write ELAN files, {there}")
     channel = "of recordings with several channels, take this one, from 0 (default: the mean of all)"
     parser.add_argument("--channel", type=int, metavar="N", help=channel)
 
@@ -33,8 +34,9 @@ def run(options: argparse.Namespace) -> None:
     from unispeech_ft.models.loader import model_folder
     from unispeech_ft.scoring.diarization import format_rttm
     from unispeech_ft.tasks.speaker_diarization.diarize import diarize, load_diarizer
-    from unispeech_ft.transcription.elan import write_eaf
-    from unispeech_ft.transcription.textgrid import output_paths, write_tiers
+    from unispeech_ft.transcription.annotation import write_annotation
+    from unispeech_ft.transcription.elan import Tier
+    from unispeech_ft.transcription.textgrid import output_paths
     from unispeech_ft.transcription.transcripts import audio_files
 
     if options.speakers is not None and options.speakers < 1:
@@ -53,14 +55,17 @@ def run(options: argparse.Namespace) -> None:
         text = format_rttm({file.stem.replace(" ", "_"): segments})
         print(text, end="", flush=True)
         names = list(dict.fromkeys(item.speaker for item in segments))
-        tiers = {name: [(i.start_s, i.end_s, name) for i in segments if i.speaker == name] for name in names}
-        duration_s = len(samples) / SAMPLE_RATE_HZ
+        spans = {name: [(i.start_s, i.end_s, name) for i in segments if i.speaker == name] for name in names}
+        tiers = [Tier(name, spans[name], participant=name) for name in names]
+        # Those whom an earlier run heard beyond them go.
+        tiers += [Tier(f"S{place}", []) for place in range(len(names) + 1, MOST_SPEAKERS)]
         for ending, paths in places.items():
+            if ending != ".rttm":
+                try:
+                    write_annotation(paths[number], file, tiers, len(samples) / SAMPLE_RATE_HZ)
+                except UserError as fault:
+                    faults.append(fault)
+                continue
             paths[number].parent.mkdir(parents=True, exist_ok=True)
-            if ending == ".rttm":
-                write_text(paths[number], text)
-            elif ending == ".eaf":
-                write_eaf(paths[number], file, tiers)
-            else:
-                write_tiers(paths[number], duration_s, tiers)
+            write_text(paths[number], text)
     raise_all(faults)

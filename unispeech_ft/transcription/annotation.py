@@ -25,10 +25,9 @@ def annotation_of(recording: Path, ending: str, place: Path | None = None) -> Pa
 
     A TextGrid that is as we wrote it is passed over: it is written anew.
     """
-    stem = unicodedata.normalize("NFC", recording.stem)
-    beside = sorted(path for path in recording.parent.iterdir() if path.suffix.lower() == ending.lower())
-    of_name = [path for path in beside if unicodedata.normalize("NFC", path.stem) == stem]
-    there = (path for path in (place, *of_name) if path and path.is_file())
+    stems = dict.fromkeys((recording.stem, *(unicodedata.normalize(form, recording.stem) for form in ("NFC", "NFD"))))
+    beside = (recording.with_name(stem + end) for stem in stems for end in (ending, ending.lower(), ending.upper()))
+    there = (path for path in (place, *beside) if path and path.is_file())
     return next((path for path in there if not textgrid.is_fresh(path.read_bytes())), None)
 
 

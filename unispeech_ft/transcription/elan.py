@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate, chain, count
@@ -21,7 +21,6 @@ from xml.sax.saxutils import quoteattr
 
 from unispeech_ft.data.sources.placed_xml import Document, read_document
 from unispeech_ft.data.sources.tiers import ANNOTATOR, MARK
-from unispeech_ft.files import write_bytes
 
 # What may stand below the root, in this order.
 ORDER = (
@@ -75,19 +74,6 @@ class Tier:
     above: str = ""
     kind: str = ""
     on: Sequence[str] = ()
-
-
-def write_eaf(path: Path, recording: Path, tiers: Mapping[str, Sequence[tuple[float, float, str]]]) -> None:
-    """Writes an ELAN file of a recording, a tier for each speaker.
-
-    Args:
-        tiers: (start, end, label) in seconds, by the name of the tier.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    speakers = [Tier(name, spans, participant=name) for name, spans in tiers.items()]
-    write_bytes(path, with_tiers(fresh(recording), speakers).content())
 
 
 def fresh(recording: Path) -> Document:
