@@ -152,6 +152,13 @@ def test_what_is_no_textgrid(content: bytes, fault: str) -> None:
         read_grid(content)
 
 
+def test_any_part_of_a_textgrid_is_cut_off() -> None:
+    whole = fresh_grid(1.0, {"A": [(0, 0.5, "x")]}).content()
+    for end in range(len(whole.rstrip())):
+        with pytest.raises(ValueError, match="cut off|not a TextGrid"):
+            read_grid(whole[:end])
+
+
 def test_tiers_by_name_and_number_and_ours_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.TextGrid"
     path.write_bytes(with_marked(fresh_grid(1.0, {"A": [(0, 0.5, "x")], "B": [(0.5, 1, "y")]}), NEW).content())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from unispeech_ft.data.sources.placed_xml import BOMS
 
 # Praat reads strings in quotation marks, flags, and numbers that stand alone, and passes over all else.
-TOKEN = re.compile(r'"(?:[^"]|"")*"|![^\r\n]*|<[^>\s]*>|[^\s"]+')
+TOKEN = re.compile(r'"[^"]*(?:""[^"]*)*"|![^\r\n]*|<[^>\s]*>|[^\s"]+')
 VALUE = re.compile(r'".*"|<.*>|[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?', re.DOTALL)
 LIST = re.compile(r"\s*item\s*\[\s*\]\s*:")
 NUMBER = re.compile(r"(\s*item\s*\[)\d+")
@@ -74,7 +74,7 @@ def read_grid(content: bytes) -> Grid:
     values = (found for found in TOKEN.finditer(text) if VALUE.fullmatch(found[0]))
     try:
         kinds = [next(values)[0] for _ in range(2)]
-        start_s, end_s, exists, size = (next(values) for _ in range(4))
+        start_s, end_s, exists, size = [next(values) for _ in range(4)]
         if not kinds[0].startswith('"ooTextFile') or kinds[1] != '"TextGrid"' or exists[0] != "<exists>":
             raise ValueError("not a TextGrid in Praat's text form")
         listed = LIST.match(text, size.end())
@@ -82,10 +82,10 @@ def read_grid(content: bytes) -> Grid:
         tiers = []
         for _ in range(int(size[0])):
             points, name = next(values)[0] == '"TextTier"', _label(next(values)[0])
-            _, _, count = (next(values) for _ in range(3))
+            _, _, count = [next(values) for _ in range(3)]
             found, last = [], count
             for _ in range(int(count[0])):
-                *times, last = (next(values) for _ in range(2 if points else 3))
+                *times, last = [next(values) for _ in range(2 if points else 3)]
                 found.append((float(times[0][0]), float(times[-1][0]), _label(last[0])))
             tiers.append(GridTier(name, text[place : last.end()], () if points else tuple(found), points))
             place = last.end()
