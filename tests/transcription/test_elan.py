@@ -266,6 +266,14 @@ def test_time_slots_that_another_tier_uses_stay() -> None:
     assert ours(twice) == ours(once)
 
 
+def test_only_the_digits_of_the_last_number_change() -> None:
+    frame = "<ANNOTATION_DOCUMENT><HEADER>{}</HEADER><TIME_ORDER/></ANNOTATION_DOCUMENT>"
+    head = "<PROPERTY NAME='lastUsedAnnotationId'>"
+    for before, after in ((" 7\n", " 13\n"), ("<!-- of KM -->7", "<!-- of KM -->7"), ("", ""), ("x", "x")):
+        changed = with_tiers(read_eaf(frame.format(f"{head}{before}</PROPERTY>").encode()), NEW)
+        assert f"{head}{after}</PROPERTY>" in changed.content().decode()
+
+
 def test_new_slots_stand_in_the_order_of_time_and_an_empty_list_is_opened() -> None:
     slot = "<TIME_SLOT TIME_SLOT_ID='s{}'{}/>"
     slots = "".join(slot.format(n, f" TIME_VALUE='{n}'" if n != 1 else "") for n in (0, 1, 900))

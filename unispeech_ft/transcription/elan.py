@@ -215,7 +215,10 @@ def _last_id(document: Document, annotations: Iterable[Sequence[str]]) -> Iterat
     last = [ids[-1].removeprefix("a") for ids in annotations]
     counter = _counter(document)
     if last and counter is not None:
-        yield document.places[counter].opened, document.places[counter].closed, last[-1]
+        place = document.places[counter]
+        digits = re.fullmatch(rb"\s*(\d+)\s*", document.utf8[place.opened : place.closed])
+        if digits:
+            yield place.opened + digits.start(1), place.opened + digits.end(1), last[-1]
 
 
 def _margin(document: Document, start: int) -> str:
