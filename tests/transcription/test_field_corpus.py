@@ -167,6 +167,29 @@ def test_intervals_are_heard_as_they_are_alone(one: Path, small_model: SavedMode
         assert (item.start_s, item.duration_s) == (start_s, pytest.approx(end_s - start_s))
 
 
+def test_known_texts_of_a_tier_are_aligned(one: Path, small_run, small_model: SavedModel, command: Command) -> None:
+    first, second = small_model.tokenizer.phones[:2]
+    one.with_name("lexicon").write_text(f"ба\t{first} {second}\nаб\t{second}\n", encoding="utf-8")
+    write_field_eaf(one.with_suffix(".eaf"), [(0.5, 2.0, "ба аб"), (2.5, 4.0, ""), (4.0, 5.25, "аб")], first_todo=3)
+    before = one.with_suffix(".eaf").read_bytes()
+    words = ("transcribe", small_run.model_dir, one, "--tier", "utt", "--lexicon", one.with_name("lexicon"))
+    status, out, _ = command(*words, "--eaf", one.parent, "--json")
+    assert status == 0
+    assert [len(json.loads(line)["phones"]) for line in out.splitlines()] == [3, 1]
+    after = one.with_suffix(".eaf").read_bytes()
+    assert not faults(after)
+    assert lines_without_ours(after) == lines_without_ours(before)
+    assert values(after, "tx@Aida words") == ["ба", "аб", "аб"]
+    assert values(after, "tx@Aida phones") == [first, second, second, second]
+    assert values(after, "tx@Aida transcript") == [f"{first} {second} {second}", second]
+    starts = [phone["start_s"] for line in out.splitlines() for phone in json.loads(line)["phones"]]
+    assert 0.5 <= starts[0] < starts[2] < 2.0
+    assert 4.0 <= starts[3] < 5.25
+    write_field_eaf(one.with_suffix(".eaf"), [(0.5, 2.0, "йо"), (4.0, 5.25, "аб")], first_todo=2)
+    status, out, err = command(*words)
+    assert (status, len(out.splitlines()), len(err.splitlines())) == (2, 1, 1), err
+
+
 def test_a_whole_recording_goes_into_the_file_beside_it_or_named(one: Path, small_run, command: Command) -> None:
     before = one.with_suffix(".eaf").read_bytes()
     for place in (one.parent / "out", one.parent / "named.eaf"):
@@ -247,7 +270,7 @@ EXTERNAL = '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/hostname">]><ANNOTATION_
         ("<ANNOTATION_DOCUMENT>", ["--eaf", "out"], "rec.eaf: not XML: no element found"),
         ("<ANNOTATION_DOCUMENT/>", ["--eaf", "out"], "rec.eaf: not an ELAN file"),
         ("", ["--tier", "tx", "--eaf", "out"], "rec.eaf: not XML"),
-        (None, ["--tier", "later", "--language", "ky", "--eaf", "out"], "--language goes without --tier"),
+        (None, ["--tier", "later", "--phones", "a b", "--eaf", "out"], "--phones a b and --tier are both given"),
     ],
 )
 def test_faults_are_one_line(

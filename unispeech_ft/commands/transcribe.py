@@ -35,7 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eaf", metavar="DIR", type=Path, help=eaf)
     tier = (
         "transcribe only the intervals of this tier of the .eaf or .TextGrid there or beside, a line for each with its"
-        " start and end: its name, linguistic type, participant or number"
+        " start and end: its name, linguistic type, participant or number; with --language, --lexicon or --phones its"
+        " texts are known, and aligned"
     )
     parser.add_argument("--tier", metavar="NAME", help=tier)
     known = (
@@ -117,26 +118,30 @@ def _transcribe_tiers(
     options: argparse.Namespace,
     faults: list[UserError],
 ) -> None:
-    """Of each recording the intervals of a tier."""
+    """Of each recording the intervals of a tier; where their texts are known, those that have one, aligned."""
+    from unispeech_ft.commands.align import words_reader
     from unispeech_ft.errors import UserError
     from unispeech_ft.transcription.annotation import interval_tiers, intervals_of, write_annotation
-    from unispeech_ft.transcription.spans import transcribe_spans
+    from unispeech_ft.transcription.spans import align_spans, transcribe_spans
 
+    read = words_reader(options.language, options.lexicon) if _of_known_texts(options) else None
     for file, at in zip(files, places, strict=True):
         try:
-            said = intervals_of(file, options.tier, at)
+            said = [item for item in intervals_of(file, options.tier, at) if not read or item.text.strip()]
             spans = [(item.start_s or 0.0, item.end_s or 0.0) for item in said]
+            if read:
+                found = align_spans(saved, file, spans, [item.text for item in said], read, options.channel)
+            else:
+                found = transcribe_spans(saved, file, spans, search=search, channel=options.channel)
             heard = []
-            for item, result in zip(
-                said, transcribe_spans(saved, file, spans, search=search, channel=options.channel), strict=True
-            ):
+            for item, result in zip(said, found, strict=True):
                 if isinstance(result, UserError):
                     faults.append(result)
                     continue
                 _print(result, options)
                 heard.append((item, result))
             for place in at.values():
-                write_annotation(place, file, interval_tiers(heard), max(end_s for _, end_s in spans))
+                write_annotation(place, file, interval_tiers(heard), max((end_s for _, end_s in spans), default=0.0))
         except UserError as fault:
             faults.append(fault)
 
@@ -159,10 +164,10 @@ def _check(options: argparse.Namespace, num_files: int) -> None:
     from unispeech_ft.errors import UserError
 
     given = _of_known_texts(options)
-    if given and not (options.textgrid or options.eaf):
-        raise UserError(f"--{given[0]} goes with --textgrid or --eaf", remedy="name a folder for them, or leave it out")
-    if given and options.tier is not None:
-        raise UserError(f"--{given[0]} goes without --tier", remedy="leave one of them out")
+    if given and not (options.textgrid or options.eaf or options.tier):
+        raise UserError(f"--{given[0]} goes with --textgrid, --eaf or --tier", remedy="give one, or leave it out")
+    if options.phones and options.tier is not None:
+        raise UserError(f"--phones {options.phones} and --tier are both given", remedy="the tier says what was said")
     if options.phones is not None and len(given) > 1:
         raise UserError(f"--{given[0]} and --phones are both given", remedy="say in one way how known texts are read")
     if options.phones and num_files > 1:

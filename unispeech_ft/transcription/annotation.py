@@ -71,12 +71,13 @@ def tiers_of(transcript: Transcript) -> list[Tier]:
 
 
 def interval_tiers(pairs: Sequence[tuple[Said, Transcript]]) -> list[Tier]:
-    """For each tier of intervals: their transcripts, how sure the model is of them, and the phones in time."""
+    """For each tier of intervals: their transcripts, how sure the model is of them, words and phones in time."""
     tiers = []
     for name, group in groupby(sorted(pairs, key=lambda pair: pair[0].tier), key=lambda pair: pair[0].tier):
         mine = list(group)
         heard = [(item, found) for item, found in mine if found.phones]
         phones = [(phone.start_s, phone.end_s, phone.phone) for _, found in mine for phone in found.phones]
+        words = [(word.start_s, word.end_s, word.word) for _, found in mine for word in found.words]
         texts = [(*_times(item), " ".join(phone.phone for phone in found.phones)) for item, found in mine]
         sure = [(*_times(item), f"{fmean(phone.posterior for phone in found.phones):.2f}") for item, found in heard]
         above = {"above": mine[0][0].above, "participant": mine[0][0].speaker or ""}
@@ -84,6 +85,7 @@ def interval_tiers(pairs: Sequence[tuple[Said, Transcript]]) -> list[Tier]:
         tiers += [
             Tier(f"{name} transcript", texts, kind=hung, on=[item.annotation for item, _ in mine], **above),
             Tier(f"{name} {CONFIDENCE}", sure, kind=hung, on=[item.annotation for item, _ in heard], **above),
+            Tier(f"{name} {textgrid.WORD_TIER}", words, kind=inside, **above),
             Tier(f"{name} {textgrid.TIER}", phones, kind=inside, **above),
         ]
     return tiers
