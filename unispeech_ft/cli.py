@@ -19,6 +19,7 @@ from typing import NoReturn
 from unispeech_ft.commands import (
     align,
     audit,
+    boundaries,
     compare,
     convert,
     diarize,
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_options(command("evaluate", evaluate.run, evaluate.SUMMARY))
     ngram.add_options(command("ngram", ngram.run, ngram.SUMMARY))
     audit.add_options(command("audit", audit.run, audit.SUMMARY))
+    boundaries.add_options(command("boundaries", boundaries.run, boundaries.SUMMARY))
     align.add_options(command("align", align.run, align.SUMMARY))
     compare.add_options(command("compare", compare.run, compare.SUMMARY))
     convert.add_options(command("convert", convert.run, convert.SUMMARY))

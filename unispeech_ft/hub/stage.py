@@ -36,6 +36,7 @@ MODEL_FILES = (
     "added_tokens.json",
     "preprocessor_config.json",
     "processor_config.json",
+    "boundaries.safetensors",
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",

@@ -62,10 +62,22 @@ def timed_clips(language: str, split: Split, count: int) -> Iterator[TimedClip]:
     Raises:
         UserError: there are no prompts for the language.
     """
+    return timed_sentences(language, split, distinct_sentences(prompt_book(language), split, SEED, count))
+
+
+def timed_sentences(language: str, split: Split, texts: Sequence[str]) -> Iterator[TimedClip]:
+    """Sentences in the voices of a split, dealt to them in turn.
+
+    Args:
+        language: espeak-ng's name.
+
+    Raises:
+        UserError: espeak-ng does not know the language.
+    """
     import soundfile
 
     speakers = voices(split)
-    sentences = list(enumerate(distinct_sentences(prompt_book(language), split, SEED, count)))
+    sentences = list(enumerate(texts))
     for place, voice in enumerate(speakers):
         with Speaker(language) as speaker:
             for number, sentence in sentences[place :: len(speakers)]:

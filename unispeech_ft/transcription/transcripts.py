@@ -14,11 +14,8 @@ from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, pack, unpack
 from unispeech_ft.data.sources.folders import files_below, passed_over
 from unispeech_ft.errors import UserError, warn
 from unispeech_ft.models.decoding import FrameOutputs, clip_outputs, marks_of
-from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
-from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.beam import Search
-from unispeech_ft.scoring.timing import FrameGrid, phone_times
 from unispeech_ft.transcription.ahead import ahead
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, recording_blocks
 
@@ -137,7 +134,7 @@ def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], search: Search | N
 
     Each chunk is treated as evaluation treats a clip, its 16-bit storage included, so that both find the same phones.
     """
-    front_end, tokenizer = saved.built.front_end, saved.tokenizer
+    front_end = saved.built.front_end
     found = [ChunkPhones([])] * len(chunks)
     heard = [
         place
@@ -146,22 +143,19 @@ def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], search: Search | N
     ]
     if not heard:
         return found
-    grid = frame_grid(saved.built.model.config)
-
     features = [
         values.cpu().numpy() for values in front_end.several([unpack(*pack(chunks[place].waveform)) for place in heard])
     ]
     num_samples = [len(chunks[place].waveform) for place in heard]
     for index, outputs in clip_outputs(saved.built.model, features.__getitem__, num_samples):
-        found[heard[index]] = _chunk_phones(outputs, chunks[heard[index]], tokenizer, grid, search)
+        found[heard[index]] = _chunk_phones(saved, outputs, chunks[heard[index]], search)
     return found
 
 
-def _chunk_phones(
-    outputs: FrameOutputs, chunk: Chunk, tokenizer: PhoneTokenizer, grid: FrameGrid, search: Search | None
-) -> ChunkPhones:
+def _chunk_phones(saved: SavedModel, outputs: FrameOutputs, chunk: Chunk, search: Search | None) -> ChunkPhones:
+    tokenizer = saved.tokenizer
     marks = marks_of(outputs, tokenizer, search)
-    times = phone_times(marks, outputs.log_posteriors, grid, len(chunk.waveform) / SAMPLE_RATE_HZ)
+    times = saved.phone_times(marks, outputs.log_posteriors, len(chunk.waveform) / SAMPLE_RATE_HZ)
     phones = [
         TimedPhone(tokenizer.tokens[mark.label], chunk.start_s + time.start_s, chunk.start_s + time.end_s, time[2])
         for mark, time in zip(marks, times, strict=True)
