@@ -228,7 +228,7 @@ def encode_layers(model: PreTrainedModel, row: Row) -> list[Tensor]:
 def encode_blocks(
     model: PreTrainedModel, row: Row, blocks: Sequence[int], *, layers: Sequence[int] | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """`encode`, and beside its result what leaves some of the encoder's layers, `[N, C]` each, without a norm behind it.
+    """`encode`, and beside its result what leaves some of the encoder's layers, `[N, C]` each, with no norm behind it.
 
     Args:
         blocks: layers counted from 1; one that is left out gives what the layers before it gave.

@@ -21,6 +21,9 @@ from transformers.models.wavlm.modeling_wavlm import WavLMPreTrainedModel
 
 from unispeech_ft.models.ils import IlsHubertConfig, IlsHubertModel, IlsWavLMConfig, IlsWavLMModel
 
+__all__ = ["AutoModelForPreTraining", "Heads", "PredictionHead", "heads_of", "start_heads"]
+__all__ += ["HubertForPreTraining", "IlsHubertForPreTraining", "IlsWavLMForPreTraining", "WavLMForPreTraining"]
+
 PREDICTION = "prediction."
 SAT_HEADS = ("project_hid.", "label_embeddings_concat")
 

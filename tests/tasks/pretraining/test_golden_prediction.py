@@ -172,7 +172,10 @@ def figures(recorded: Recorded, terms: PredictionTerms) -> dict[str, tuple[float
         inside, _, key = name.rpartition(" ")
         expected = said[inside][key] if inside else said[key]
         pairs = zip(value, expected, strict=True) if isinstance(value, list) else [(value, expected)]
-        found |= {f"{name} {place}": (float(torch.as_tensor(one).detach()), float(other)) for place, (one, other) in enumerate(pairs)}
+        found |= {
+            f"{name} {place}": (float(torch.as_tensor(one).detach()), float(other))
+            for place, (one, other) in enumerate(pairs)
+        }
     return found
 
 
@@ -211,7 +214,9 @@ def test_every_recorded_figure(recorded: Recorded) -> None:
 
 def test_recorded_gradients(recorded: Recorded) -> None:
     terms_of(recorded)
-    embeddings = torch.stack([own.grad for own in recorded.embeddings]).view(recorded.tensors["grad.label_embs_concat"].shape)
+    embeddings = torch.stack([own.grad for own in recorded.embeddings]).view(
+        recorded.tensors["grad.label_embs_concat"].shape
+    )
     assert torch.allclose(embeddings, recorded.tensors["grad.label_embs_concat"], rtol=1e-4, atol=1e-4)
     base = getattr(recorded.network, recorded.network.base_model_prefix)
     assert torch.allclose(base.masked_spec_embed.grad, recorded.tensors["grad.mask_emb"], rtol=1e-4, atol=1e-4)
@@ -270,7 +275,9 @@ def test_the_comparison_notices_of_the_utterances(
     weights, changed = weights_of(recorded), {}
     if fault == "instances":
         drawn = recorded.tensors["sampled_instance_indices_drawn"]
-        changed["sampled_instance_indices"] = drawn.view(len(drawn), -1, recorded.sizes["samples_a_frame"]).permute(2, 0, 1)
+        changed["sampled_instance_indices"] = drawn.view(len(drawn), -1, recorded.sizes["samples_a_frame"]).permute(
+            2, 0, 1
+        )
     elif fault == "diversity":
         weights = replace(weights, diversity=0.0)
     elif fault == "layer":

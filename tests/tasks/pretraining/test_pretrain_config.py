@@ -12,7 +12,7 @@ from unispeech_ft.config.reading import read_configs, to_yaml
 from unispeech_ft.errors import UserError
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
 from unispeech_ft.tasks.pretraining.config import FILE, PretrainingConfig, labelled_languages
-from unispeech_ft.tasks.pretraining.task import update_temperature
+from unispeech_ft.tasks.pretraining.unispeech_objective import update_temperature
 from unispeech_ft.training.schedule import lr_scale
 
 CONFIGS = sorted((REPOSITORY / "configs" / "pretrain").glob("*.yaml"))
