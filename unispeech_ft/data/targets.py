@@ -25,6 +25,7 @@ Classes = npt.NDArray[np.uint16]
 INFO, CENTROIDS = "targets.json", "centroids"
 # Windows of 25 ms leave out the end of a recording; more than this says that the classes are another's.
 MISSING_S = 0.1
+MOST_CLASSES = 2**16
 
 
 def hash_of(name: str) -> int:
@@ -86,18 +87,22 @@ class Targets:
     def num_recordings(self) -> int:
         return len(self._index[0])
 
+    def _place(self, name: str) -> int:
+        return int(np.searchsorted(self._index[0], np.uint64(hash_of(name))))
+
+    def __contains__(self, name: str) -> bool:
+        place = self._place(name)
+        return place < self.num_recordings and int(self._index[0][place]) == hash_of(name)
+
     def of(self, name: str) -> Classes:
         """The classes of a recording.
 
         Raises:
             BadClip: there are none.
         """
-        names, places = self._index
-        wanted = np.uint64(hash_of(name))
-        found = int(np.searchsorted(names, wanted))
-        if found == len(names) or names[found] != wanted:
+        if name not in self:
             raise BadClip(f"{self.folder} holds no classes of it")
-        shard, start, end = places[found].tolist()
+        shard, start, end = self._index[1][self._place(name)].tolist()
         found_classes: Classes = self._classes[shard][start:end]
         return found_classes
 
