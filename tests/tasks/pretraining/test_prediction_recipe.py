@@ -159,6 +159,17 @@ def test_auto_classes_load_it_and_other_recipes_start_from_it(
     assert "test PER" in said
 
 
+def test_a_gate_that_is_held_at_1_stays_there(
+    speech: tuple[Path, Path], tmp_path: Path, pretrain: Callable[..., int]
+) -> None:
+    file = write_settings(tmp_path / "run.yaml", settings_of("wavlm", speech, tmp_path))
+    assert pretrain("--config", file, "--model.position_gate", "false", "--schedule.updates", "2") == 0
+    saved = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    gates = {name: tensor for name, tensor in saved.items() if "gru_rel_pos" in name}
+    assert gates
+    assert all((tensor == (-2 if name.endswith("const") else 0)).all() for name, tensor in gates.items())
+
+
 def test_a_pre_training_goes_on_from_its_heads_or_begins_them_anew(
     trial: Trial, tmp_path: Path, pretrain: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,6 +37,7 @@ class PretrainingModelConfig(ModelConfig):
     extractor_grad_scale: NotNegative = Field(
         1.0, description="factor of the conv extractor's gradient; 0 freezes it (a filter bank from random weights)"
     )
+    position_gate: bool = Field(True, description="wavlm: false holds the position bias's gate at 1, as ILS-SSL has it")
 
 
 class LabelledConfig(DataConfig):

@@ -11,7 +11,7 @@ from unispeech_ft.data.targets import open_targets
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import base_folder, new_head, regularise
 from unispeech_ft.models.build import read_model_config as read_config
-from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM, backbone, normalises_input
+from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM, backbone, normalises_input, shares_position_bias
 from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.loader import load_network
 from unispeech_ft.models.prediction import PREDICTION, SAT_HEADS, start_heads
@@ -149,6 +149,19 @@ def _set_trainable(network: Any, config: PretrainingConfig) -> None:
             parameter.requires_grad = False
 
 
+def _hold_position_gates(network: Any) -> None:
+    """Holds WavLM's gates a·(b·const − 1) + 2 at 1 (a = b = sigmoid(0), const = −2), without training them."""
+    for layer in backbone(network).encoder.layers:
+        attention = layer.attention
+        for parameter, value in (
+            (attention.gru_rel_pos_linear.weight, 0.0),
+            (attention.gru_rel_pos_linear.bias, 0.0),
+            (attention.gru_rel_pos_const, -2.0),
+        ):
+            torch.nn.init.constant_(parameter, value)
+            parameter.requires_grad = False
+
+
 def _take_tokenizer(
     network: Any, tokenizer: PhoneTokenizer | None, old: PhoneTokenizer | None, seed: int
 ) -> tuple[PhoneTokenizer | None, list[str]]:
@@ -188,6 +201,8 @@ def build_pretraining_model(config: PretrainingConfig, tokenizer: PhoneTokenizer
         if any(name.startswith((PREDICTION, *SAT_HEADS)) for name in missing):
             start_heads(network)
             notes.append(f"{shape.num_clusters} classes, whose heads start at random")
+    if not config.model.position_gate and shares_position_bias(shape):
+        _hold_position_gates(network)
     _set_trainable(network, config)
     # Layers are left out by name (randomness), not by the stock encoder's own draws.
     network.config.layerdrop = 0.0
