@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from safetensors.numpy import load_file
 from test_golden_prediction import GOLDEN
 
+from unispeech_ft.errors import UserError
 from unispeech_ft.tasks.pretraining.config import MixingConfig
-from unispeech_ft.tasks.pretraining.mixing import Addition, draw_mixing, mix
+from unispeech_ft.tasks.pretraining.mixing import Addition, draw_mixing, drawn_noises, mix, noise_files
 
 FILES = sorted(GOLDEN.glob("utterance_mixing*/*.safetensors"))
 ABSENT = pytest.param(None, marks=pytest.mark.skip(reason=f"no utterance_mixing in {GOLDEN}"), id="absent")
@@ -76,6 +78,22 @@ def test_draws_are_named_and_within_their_bounds() -> None:
     assert not any(draw_mixing([16_000], [], MixingConfig(prob=1.0), (7, 0, 0)))
     alone = draw_mixing([16_000], [], MixingConfig(prob=1.0, with_itself=True), (7, 0, 0))
     assert [item.source for item in alone[0]] == [0]
+
+
+def test_noises_are_drawn_by_name_from_a_folder(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / "deep").mkdir(exist_ok=True)
+        sound = np.full(800 + number, 0.1, dtype=np.float32)
+        soundfile.write(tmp_path / ("deep" if number % 2 else "") / f"{number}.wav", sound, 16_000)
+    mixing = MixingConfig(prob=0.5, noise_prob=0.4, noise_root=str(tmp_path))
+    drawn = [[len(noise) - 800 for noise in drawn_noises(mixing, (7, update, 0))] for update in range(30)]
+    assert drawn[3] == [len(noise) - 800 for noise in drawn_noises(mixing, (7, 3, 0))]
+    assert {number for pair in drawn for number in pair} == set(range(5))
+    assert drawn_noises(MixingConfig(prob=0.5), (7, 0, 0)) == []
+    (tmp_path / "6.wav").write_bytes(b"no sound")
+    noise_files.cache_clear()
+    with pytest.raises(UserError, match="mixing.noise_root: .*6.wav"):
+        [drawn_noises(mixing, (7, update, 0)) for update in range(30)]
 
 
 def test_the_snr_is_what_it_says_and_other_clips_stay() -> None:

@@ -13,12 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from running import PRETRAINING, TINY_MODEL, events, merged, must_run, tiny_pretraining, tiny_settings, write_settings
+from running import (
+    PRETRAINING,
+    REPOSITORY,
+    TINY_MODEL,
+    events,
+    merged,
+    must_run,
+    tiny_pretraining,
+    tiny_settings,
+    write_settings,
+)
 from safetensors.numpy import load_file
 from test_pretrain_recipe import make_shards
 
 from unispeech_ft import cli
+from unispeech_ft.config.reading import read_config
 from unispeech_ft.models.families import ILS_HUBERT
+from unispeech_ft.tasks.audio_classification.config import FILE as CLASSIFIER
+from unispeech_ft.tasks.audio_classification.model import build_classifier
 
 UPDATES, INTERRUPTED, CLASSES = 4, 2, 12
 NO_EVIDENCE = "k_proj.bias"
@@ -152,6 +165,9 @@ def test_auto_classes_load_it_and_other_recipes_start_from_it(
         ModelConfig(base=str(model)), MaskConfig(), DataConfig(), lambda _: torch.nn.Linear(2, 2), {"task": "none"}, 1
     )
     assert torch.equal(next(built.model.upstream.parameters()), next(encoder.parameters()))
+    yaml = REPOSITORY / "configs" / "audio_classification" / "folder.yaml"
+    run = read_config(CLASSIFIER, yaml, {"model.base": str(model), "data.root": "anywhere"})
+    assert build_classifier(run, ["one", "two"]).fresh_rows == 2
     settings = tiny_settings(spoken_corpus, tmp_path)
     settings["model"] = {"base": str(model)}
     settings["schedule"]["updates"] = 1
