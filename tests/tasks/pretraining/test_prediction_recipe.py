@@ -4,6 +4,7 @@ start from the result."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -211,6 +212,28 @@ def test_a_pre_training_goes_on_from_its_heads_or_begins_them_anew(
     after = load_file(tmp_path / "other" / "model" / "model.safetensors")
     assert after[head].shape[-1] == 8
     assert 0 < after[head].min() < after[head].max() < 1.01
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("wavlm_base", 94.7), ("wavlm_large", 316.6), ("ils_base", 94.7), ("sat_base", 95.4)],
+)
+def test_the_published_sizes_are_what_they_are_called(
+    name: str,
+    parameters: float,
+    speech: tuple[Path, Path],
+    tmp_path: Path,
+    pretrain: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = ("--dry_run", "true", "--unlabelled.root", speech[0], "--unlabelled.targets", speech[1])
+    words += ("--unlabelled.source", "tar", "--mixing.noise_prob", "0", "--output_dir", tmp_path / "run")
+    assert pretrain("--config", REPOSITORY / "configs" / "pretrain" / f"{name}.yaml", *words) == 0
+    said = capfd.readouterr().out
+    (counted,) = re.findall(r"([\d.]+) M parameters", said)
+    assert float(counted) == pytest.approx(parameters, abs=0.5), "with 500 classes"
+    assert f"targets: {CLASSES} classes" in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, decode_pieces
-from unispeech_ft.data.row import row_of
+from unispeech_ft.data.row import Row, lay_out
 from unispeech_ft.data.shards import Example, Source, Unit, list_files, read_units, units_of_stream
 from unispeech_ft.data.targets import CENTROIDS, INFO, Classes, Targets, open_targets, shard_folder, write_shard
 from unispeech_ft.errors import UserError
@@ -104,7 +104,7 @@ def layer_features(network: Any, front_end: FrontEnd, layer: int) -> Features:
         frames = front_end(waveform)
         if not len(frames):
             return np.zeros((0, network.config.hidden_size), dtype=np.float32)
-        row = row_of([frames.cpu().numpy()]).to(network.device)
+        row = Row(frames, lay_out([len(frames)]).to(frames.device))
         _, (found,) = encode_blocks(network, row, [layer], layers=range(layer))
         array: Frames = found.float().cpu().numpy()
         return array
