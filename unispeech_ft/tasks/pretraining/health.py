@@ -17,9 +17,9 @@ CODEBOOK = (
     " objective.gumbel_decay fall more slowly"
 )
 PREDICTION = (
-    "the predictions have collapsed: in the last {updates} updates they were worth {worth:.1f} of {count} classes, so"
-    " the network says the same of every masked frame. Lower optimizer.lr, warm up for longer (schedule.warmup), or"
-    " look at the purity of the targets"
+    "the predictions have collapsed: in the last {updates} updates the worth of {worth:.1f} of {count} classes was"
+    " predicted, so the network says much the same of every masked frame. Lower optimizer.lr, warm up for longer"
+    " (schedule.warmup), or look at the purity of the targets"
 )
 
 
@@ -37,7 +37,11 @@ class CollapseWatch:
     def __init__(self, figure: str, groups: int, count: int, start_after: int, told: str) -> None:
         self.figure, self.groups, self.count, self.told = figure, groups, count, told
         self.recent: deque[float] = deque(maxlen=LOOKED_AT)
-        self.quiet = start_after
+        self.start_after = self.quiet = start_after
+
+    def begin(self, first: int) -> None:
+        """The run goes on with an update (from 0)."""
+        self.quiet = max(0, self.start_after - first)
 
     def __call__(self, figures: Mapping[str, float]) -> list[str]:
         """The warnings after one more update."""

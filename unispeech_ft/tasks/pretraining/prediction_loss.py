@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unispeech_ft.tasks.pretraining.objective import products
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -22,13 +24,13 @@ class Prediction:
         loss_sum: Σ over the frames of −log p(class).
         correct: frames whose class has the best score.
         entropy_sum: Σ over the frames of the entropy of the prediction, in nats; without gradient.
-        probabilities: `[V]`, Σ over the frames of the prediction; without gradient.
+        best: `[V]`, frames in which each class has the best score.
     """
 
     loss_sum: Tensor
     correct: Tensor
     entropy_sum: Tensor
-    probabilities: Tensor
+    best: Tensor
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,8 @@ def class_scores(projected: Tensor, embeddings: Tensor, temperature: float) -> T
 
 
 def _cosines(one: Tensor, other: Tensor) -> Tensor:
-    """`[N, D]` and `[V, D]` → `[N, V]`, in 32 bits: in 16, divided by a temperature of 0.1, they are off by 0.04."""
-    with torch.autocast(one.device.type, enabled=False):
-        normed = [nn.functional.normalize(vectors.float(), dim=-1, eps=1e-8) for vectors in (one, other)]
-        return normed[0] @ normed[1].T
+    """`[N, D]` and `[V, D]` → `[N, V]`."""
+    return products(*(nn.functional.normalize(vectors.float(), dim=-1, eps=1e-8) for vectors in (one, other)))
 
 
 def predict(scores: Tensor, classes: Tensor) -> Prediction:
@@ -77,8 +77,14 @@ def predict(scores: Tensor, classes: Tensor) -> Prediction:
         -log_probs.gather(1, classes[:, None]).sum(),
         correct.sum(),
         -(said.exp() * said).sum(),
-        said.exp().sum(dim=0),
+        class_counts(said.argmax(dim=-1), scores.shape[-1]),
     )
+
+
+def class_counts(classes: Tensor, num_classes: int) -> Tensor:
+    """`[N]` classes → `[V]`, how often each comes."""
+    counts = torch.zeros(num_classes, device=classes.device)
+    return counts.index_add_(0, classes, torch.ones_like(classes, dtype=counts.dtype))
 
 
 def utterance_contrast(

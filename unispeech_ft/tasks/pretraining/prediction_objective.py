@@ -21,6 +21,7 @@ from unispeech_ft.tasks.pretraining.health import CODEBOOK, PREDICTION, Collapse
 from unispeech_ft.tasks.pretraining.model import PretrainingModel
 from unispeech_ft.tasks.pretraining.objective import gumbel_noise, perplexity
 from unispeech_ft.tasks.pretraining.prediction import PredictionTerms, PredictionWeights, prediction_terms
+from unispeech_ft.tasks.pretraining.prediction_loss import class_counts
 from unispeech_ft.tasks.pretraining.unispeech_objective import update_temperature
 from unispeech_ft.training.task import SummedLoss
 
@@ -28,6 +29,8 @@ from unispeech_ft.training.task import SummedLoss
 COMMON = ("samples", "masked", "unmasked", "penalty", "entropy")
 OF_HEAD = ("loss", "masked_correct", "unmasked_correct")
 OF_UTTERANCES = ("utterance_loss", "utterance_accuracy", "diversity_loss", "prob_perplexity")
+# A network says the most frequent classes alone before it says others, for so many updates at most.
+FREQUENT_CLASSES_FIRST = 2_000
 
 
 def weights_of(config: PretrainingConfig, num_layers: int) -> PredictionWeights:
@@ -72,12 +75,13 @@ class PredictionObjective:
             self.num_codes = quantiser.num_groups * quantiser.num_vars
             groups, codes = quantiser.num_groups, quantiser.num_vars
             self.watches.append(CollapseWatch("code_perplexity", groups, codes, warmup, CODEBOOK))
-        self.watches.append(CollapseWatch("predicted_classes", 1, self.num_classes, warmup, PREDICTION))
+        start_after = max(warmup, min(config.schedule.updates // 3, FREQUENT_CLASSES_FIRST))
+        self.watches.append(CollapseWatch("predicted_classes", 1, self.num_classes, start_after, PREDICTION))
         self.num_sums = len(self.names) + 2 * self.num_classes + self.num_codes
 
     def begin(self, first: int) -> None:
         for watch in self.watches:
-            watch.quiet = max(0, self.config.schedule.warmup - first)
+            watch.begin(first)
 
     def loss(self, update: int, batch: PretrainingBatch, layers: list[int] | None) -> SummedLoss:
         if batch.classes is None:
@@ -114,8 +118,8 @@ class PredictionObjective:
         values = torch.stack(
             [torch.as_tensor(value, dtype=torch.float64, device=self.device).detach() for value in said]
         )
-        true = torch.zeros(self.num_classes, device=self.device).index_add_(0, wanted, torch.ones_like(wanted).float())
-        return torch.cat([part.float() for part in (values, last.probabilities, true, *codes)])
+        true = class_counts(wanted, self.num_classes)
+        return torch.cat([part.float() for part in (values, last.best, true, *codes)])
 
     def idle(self, update: int) -> list[nn.Module]:
         return []

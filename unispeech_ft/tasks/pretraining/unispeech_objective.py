@@ -75,7 +75,7 @@ class UniSpeechObjective:
         self.watch = CollapseWatch("code_perplexity", quantiser.num_groups, quantiser.num_vars, warmup, CODEBOOK)
 
     def begin(self, first: int) -> None:
-        self.watch.quiet = max(0, self.config.schedule.warmup - first)
+        self.watch.begin(first)
 
     def loss(self, update: int, batch: PretrainingBatch, layers: list[int] | None) -> SummedLoss:
         config = self.config
