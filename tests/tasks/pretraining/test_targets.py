@@ -3,7 +3,6 @@ belong."""
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable
 from itertools import islice
@@ -23,7 +22,7 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.ils import AutoConfig
 from unispeech_ft.scoring.purity import purity
 from unispeech_ft.tasks.pretraining import cluster
-from unispeech_ft.testing.known_times import timed_clips
+from unispeech_ft.testing.known_times import write_timed_clips
 from unispeech_ft.transcription.textgrid import TIER, read_phones, write_tiers
 
 CLASSES = 20
@@ -35,17 +34,15 @@ Command = Callable[..., tuple[int | str | None, str, str]]
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder of eight clips, one of them too long for a single piece, and the times of their phones."""
     folder = tmp_path_factory.mktemp("timed")
-    for number, clip in enumerate(timed_clips("ky", "test", 8)):
-        path = folder / "audio" / ("deep" if number % 2 else "") / f"{clip.name}.mp3"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(clip.encoded)
-        timed = zip(clip.phones, clip.times, strict=True)
-        tiers = {TIER: [(start, end, phone) for phone, (start, end) in timed if end - start > 1e-5]}
-        grid = folder / "grids" / path.relative_to(folder / "audio").with_suffix(".TextGrid")
-        write_tiers(grid, max(clip.duration_s, clip.times[-1][1]), tiers)
-    samples, rate_hz = soundfile.read(io.BytesIO(clip.encoded), dtype="float32")
+    write_timed_clips(folder, "ky", "test", 8)
+    for number, clip in enumerate(sorted((folder / "audio").glob("*.mp3"))):
+        if number % 2:
+            for file in (clip, folder / "phones" / f"{clip.stem}.TextGrid"):
+                (file.parent / "deep").mkdir(exist_ok=True)
+                file.rename(file.parent / "deep" / file.name)
+    samples, rate_hz = soundfile.read(next((folder / "audio").glob("*.mp3")), dtype="float32")
     soundfile.write(folder / "audio" / "long.flac", np.tile(samples, 1 + int(65 * rate_hz / len(samples))), rate_hz)
-    return folder / "audio", folder / "grids"
+    return folder / "audio", folder / "phones"
 
 
 def words(audio: Path, out: Path, *more: object) -> list[object]:
