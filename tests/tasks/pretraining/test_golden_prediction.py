@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unispeech_ft.convert.convert import convert
 from unispeech_ft.convert.reading import open_original
 from unispeech_ft.convert.renaming import BACKBONE, POSITION_BIAS, QUANTISER, SPEAKER, rename_all
-from unispeech_ft.data.row import lay_out
+from unispeech_ft.data.row import Row, lay_out
 from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM
 from unispeech_ft.models.loader import read_config
 from unispeech_ft.tasks.pretraining import prediction
@@ -30,6 +30,7 @@ from unispeech_ft.tasks.pretraining.prediction_loss import Prediction
 GOLDEN = Path(os.environ.get("UNISPEECH_FT_GOLDEN_TASKS", SHARED / "golden_tasks"))
 NAMES = ("masked_prediction", "pretraining", "pretraining_gumbel")
 FILES = [file for name in NAMES for file in sorted(GOLDEN.glob(f"*/{name}.safetensors"))]
+CONTRASTS = [file for file in FILES if file.stem.startswith("pretraining")]
 ABSENT = pytest.param(None, marks=pytest.mark.skip(reason=f"no outputs of pre-training in {GOLDEN}"), id="absent")
 RELATIVE, RELATIVE_GRADIENT, SMALL_NORM = 1e-5, 1e-4, 1.0
 DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
@@ -92,7 +93,11 @@ def network_of(folder: Path, sizes: dict[str, Any], out: Path) -> tuple[nn.Modul
     return network, dict(renamed.names)
 
 
-@pytest.fixture(scope="module", params=FILES or [ABSENT], ids=[f"{f.parent.name}-{f.stem}" for f in FILES] or None)
+def named(file: Path) -> str:
+    return f"{file.parent.name}-{file.stem}"
+
+
+@pytest.fixture(scope="module", params=FILES or [ABSENT], ids=[named(file) for file in FILES] or None)
 def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     file: Path = request.param
     sizes = json.loads((file.parent / "meta.json").read_text(encoding="utf-8"))["sizes"]
@@ -258,22 +263,23 @@ def test_the_comparison_notices(fault: str, recorded: Recorded, monkeypatch: pyt
         weights = replace(weights, extractor_sees_padding=False)
     elif fault == "temperature":
         weights = replace(weights, temperature=1.1 * weights.temperature)
-    elif recorded.sizes.get("predict_layers") is None:
-        pytest.skip("one layer alone")
     else:
         right = prediction.encode_blocks
-        one_early: Callable = lambda model, row, blocks, **how: right(model, row, [b - 1 for b in blocks], **how)  # noqa: E731
+
+        def one_early(model: nn.Module, row: Row, blocks: list[int], **how: Any) -> tuple[Tensor, list[Tensor]]:
+            _, states = right(model, row, [*(block - 1 for block in blocks), recorded.sizes["layers"] - 1], **how)
+            return states[-1], states[:-1]
+
         monkeypatch.setattr(prediction, "encode_blocks", one_early)
     found = differences(recorded, terms_of(recorded, weights, **changed))
     assert max(found.values(), default=0) > 10, "a fault went unnoticed"
 
 
+@pytest.mark.parametrize("recorded", CONTRASTS or [ABSENT], ids=[named(f) for f in CONTRASTS] or None, indirect=True)
 @pytest.mark.parametrize("fault", ["instances", "diversity", "layer", "own_clip"])
 def test_the_comparison_notices_of_the_utterances(
     fault: str, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "sampled_instance_indices" not in recorded.tensors:
-        pytest.skip("no utterance-wise contrastive task")
     weights, changed = weights_of(recorded), {}
     if fault == "instances":
         drawn = recorded.tensors["sampled_instance_indices_drawn"]

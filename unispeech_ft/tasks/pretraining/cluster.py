@@ -149,7 +149,7 @@ def draw_frames(examples: Iterator[Example], features: Features, plan: Clusterin
         except BadClip:
             continue
         held += [(random.random(len(frames)), frames) for frames in found]
-        if sum(len(numbers) for numbers, _ in held) > 2 * plan.fit_frames:
+        if sum(len(numbers) for numbers, _ in held) > 1.25 * plan.fit_frames:
             held = [_smallest(held, plan.fit_frames)]
     return _smallest(held, plan.fit_frames)[1] if held else np.zeros((0, 1), dtype=np.float32)
 
