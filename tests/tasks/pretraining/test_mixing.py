@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from safetensors.numpy import load_file
 from test_golden_prediction import GOLDEN
 
+from unispeech_ft.config.sections import MaskConfig
+from unispeech_ft.data.streaming import Piece
 from unispeech_ft.errors import UserError
-from unispeech_ft.tasks.pretraining.config import MixingConfig
+from unispeech_ft.tasks.pretraining.batches import PretrainingBatch, Shaping
+from unispeech_ft.tasks.pretraining.config import MixingConfig, ObjectiveConfig
 from unispeech_ft.tasks.pretraining.mixing import Addition, draw_mixing, drawn_noises, mix, noise_files
 
 FILES = sorted(GOLDEN.glob("utterance_mixing*/*.safetensors"))
@@ -113,3 +117,35 @@ def test_the_snr_is_what_it_says_and_other_clips_stay() -> None:
     assert normal[2].mean() == pytest.approx(0, abs=1e-6)
     assert normal[2].std() == pytest.approx(1, abs=1e-4)
     assert np.array_equal(normal[1], given[1])
+
+
+def test_a_mixed_micro_batch_keeps_its_classes_and_its_silence(tmp_path: Path) -> None:
+    made = {"num_classes": 9, "rate_hz": 50.0, "num_shards": 0}
+    (tmp_path / "targets.json").write_text(json.dumps(made), encoding="utf-8")
+    pieces = [Piece(clip, (np.arange(len(clip) // 320) % 9).astype(np.uint16)) for clip in clips(4)]
+
+    def batch(**mixing: Any) -> PretrainingBatch:
+        shaping = Shaping(
+            lambda samples: samples // 320,
+            0.02,
+            8,
+            MaskConfig(time_prob=0.5, time_length=2, feature_prob=0.0),
+            1e-5,
+            ObjectiveConfig(kind="masked_prediction", special_classes=True),
+            MixingConfig(**mixing),
+            str(tmp_path),
+            seed=1,
+        )
+        return shaping.batch(0, 0, 0, pieces, None, None)
+
+    plain, mixed = batch(), batch(prob=1.0)
+    assert torch.equal(mixed.classes, plain.classes)
+    assert plain.classes.tolist() == [4 + number for piece in pieces for number in piece.classes.tolist()]
+    assert torch.equal(mixed.time_mask, plain.time_mask)
+    for row, piece in enumerate(pieces):
+        assert not torch.equal(mixed.waveforms[row], plain.waveforms[row])
+        assert not mixed.waveforms[row, len(piece) :].any(), "a clip ends where it ends"
+        assert mixed.waveforms[row, : len(piece)].std(correction=0).item() == pytest.approx(1, abs=1e-3)
+    padded = batch(prob=1.0, over_padding=True)
+    assert padded.waveforms[0, len(pieces[0]) :].any(), "normalised with its padding"
+    assert padded.num_samples == plain.num_samples

@@ -72,11 +72,15 @@ def speech(spoken_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     """Two tar shards, and the classes of their recordings."""
     folder = tmp_path_factory.mktemp("unlabelled")
     shards = make_shards(spoken_corpus, folder / "shards")
-    words = ["targets", shards, "--source", "tar", "--out", folder / "targets", "--classes", CLASSES, "--fit_share", 1]
-    with pytest.raises(SystemExit) as ended:
-        cli.main([str(word) for word in [*words, "--shards", 2]])
-    assert not ended.value.code
+    make_targets(shards, folder / "targets")
     return shards, folder / "targets"
+
+
+def make_targets(shards: Path, out: Path, *more: object) -> None:
+    words = ["targets", shards, "--source", "tar", "--out", out, "--classes", CLASSES, "--fit_share", 1, "--shards", 2]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in [*words, *more]])
+    assert not ended.value.code
 
 
 def settings_of(kind: str, speech: tuple[Path, Path], folder: Path) -> dict[str, Any]:
@@ -174,6 +178,20 @@ def test_auto_classes_load_it_and_other_recipes_start_from_it(
     settings["schedule"]["updates"] = 1
     said = must_run("--config", write_settings(tmp_path / "tune.yaml", settings))
     assert "test PER" in said
+
+
+def test_a_run_with_other_classes_is_not_resumed(
+    trial: Trial,
+    speech: tuple[Path, Path],
+    tmp_path: Path,
+    pretrain: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    make_targets(speech[0], tmp_path / "targets", "--seed", 2)
+    run = interrupted(trial, tmp_path / "copy")
+    words = ("--config", trial.file, "--output_dir", run, "--resume", "true")
+    assert pretrain(*words, "--unlabelled.targets", tmp_path / "targets") == 2
+    assert "made with other" in capfd.readouterr().err
 
 
 def test_a_gate_that_is_held_at_1_stays_there(
