@@ -88,9 +88,12 @@ def _features(model: str | None, layer: int | None) -> tuple[Features, str]:
         return MFCC, "MFCC with differences"
     from transformers import AutoModel
 
-    folder = small_files(model)
-    config = read_config(folder, model)
-    check_family(config, model)
+    try:
+        folder = small_files(model)
+        config = read_config(folder, model)
+        check_family(config, model)
+    except UserError as error:
+        raise UserError(f"--model: {error.what.removeprefix('model.base: ')}", remedy="check the name") from None
     if not 1 <= layer <= config.num_hidden_layers:
         raise UserError(f"{model} has layers 1 to {config.num_hidden_layers}", remedy="name one of them in --layer")
     network, _ = load_network(AutoModel, model, config, heads=())

@@ -124,6 +124,9 @@ def test_a_layer_of_a_model(spoken: tuple[Path, Path], tmp_path: Path, command: 
     assert "layer 2 of" in open_targets(str(tmp_path / "made")).made["features"]
     assert command(*words(spoken[0], tmp_path / "no", "--model", tmp_path / "model", "--layer", 9))[0] == 2
     assert command(*words(spoken[0], tmp_path / "no", "--layer", 2))[0] == 2
+    status, _, fault = command(*words(spoken[0], tmp_path / "no", "--model", tmp_path / "absent", "--layer", 2))
+    assert (status, "--model: " in fault, "model.base" in fault) == (2, True, False)
+    assert not (tmp_path / "no").exists()
 
 
 def test_pieces_have_the_classes_of_their_place(made: Targets, spoken: tuple[Path, Path], tmp_path: Path) -> None:

@@ -130,22 +130,20 @@ def prediction_terms(
     wanted = [*(heads.layers or []), *([] if weights.contrast_layer is None else [weights.contrast_layer])]
     row = Row(features, speech.layout, speech.time_mask, speech.channel_mask)
     last, states = encode_blocks(model, row, wanted, layers=speech.layers)
-    unmasked = (~speech.time_mask).nonzero()[:, 0]
-    num_frames = len(speech.masked) * (weights.masked > 0) + len(unmasked) * (weights.unmasked > 0)
+    # Sorted, since `nonzero` would wait for the device.
+    others = speech.time_mask.byte().argsort(stable=True)[: len(speech.time_mask) - len(speech.masked)]
+    num_frames = len(speech.masked) * (weights.masked > 0) + len(others) * (weights.unmasked > 0)
     loss = weights.penalty * penalty * num_frames
-    found: dict[str, list[Prediction]] = {"masked": [], "unmasked": []}
-    for state, project, embeddings in zip(
-        states[: len(heads.project)] if heads.layers else [last], heads.project, heads.embeddings, strict=True
-    ):
-        for name, frames, weight in (
-            ("masked", speech.masked, weights.masked),
-            ("unmasked", unmasked, weights.unmasked),
-        ):
+    masked: list[Prediction] = []
+    unmasked: list[Prediction] = []
+    seen = states[: len(heads.project)] if heads.layers else [last]
+    for state, project, embeddings in zip(seen, heads.project, heads.embeddings, strict=True):
+        for found, frames, weight in ((masked, speech.masked, weights.masked), (unmasked, others, weights.unmasked)):
             with torch.set_grad_enabled(weight > 0 and torch.is_grad_enabled()):
                 scores = class_scores(project(state[frames]), embeddings, weights.temperature)
-                found[name].append(predict(scores, classes[frames]))
+                found.append(predict(scores, classes[frames]))
             if weight > 0:
-                loss = loss + weight * found[name][-1].loss_sum
+                loss = loss + weight * found[-1].loss_sum
     utterance = None
     if weights.contrast_layer is not None and sampled is not None:
         utterance = _utterance_terms(
@@ -153,4 +151,4 @@ def prediction_terms(
         )
         both = weights.utterance * utterance.contrast.loss + weights.diversity * utterance.diversity
         loss = loss + num_frames * both
-    return PredictionTerms(loss, num_frames, found["masked"], found["unmasked"], penalty, utterance)
+    return PredictionTerms(loss, num_frames, masked, unmasked, penalty, utterance)
