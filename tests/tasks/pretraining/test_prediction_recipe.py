@@ -194,6 +194,17 @@ def test_a_run_with_other_classes_is_not_resumed(
     assert "made with other" in capfd.readouterr().err
 
 
+def test_a_run_whose_predictions_collapse_says_so(
+    speech: tuple[Path, Path], tmp_path: Path, pretrain: Callable[..., int]
+) -> None:
+    settings = merged(settings_of("wavlm", speech, tmp_path), {"optimizer": {"lr": 0.3}, "schedule": {"updates": 60}})
+    settings["batch"]["seconds_per_update"], settings["checkpointing"]["every_updates"] = 6.0, 100
+    assert pretrain("--config", write_settings(tmp_path / "run.yaml", settings)) == 0
+    assert events(tmp_path / "run")[-1]["predicted_classes"] < 2, "these did not collapse; the trial is no trial"
+    (said,) = events(tmp_path / "run", "warning")
+    assert "the predictions have collapsed" in said["text"]
+
+
 def test_a_gate_that_is_held_at_1_stays_there(
     speech: tuple[Path, Path], tmp_path: Path, pretrain: Callable[..., int]
 ) -> None:
