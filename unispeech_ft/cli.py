@@ -32,6 +32,7 @@ from unispeech_ft.commands import (
     push,
     separate,
     superb,
+    targets,
     transcribe,
     verify,
     verify_speakers,
@@ -102,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify_speakers.add_options(command("verify-speakers", verify_speakers.run, verify_speakers.SUMMARY))
     export.add_options(command("export", export.run, export.SUMMARY))
     superb.add_options(command("superb", superb.run, superb.SUMMARY))
+    targets.add_options(command("targets", targets.run, targets.SUMMARY))
     return parser
 
 

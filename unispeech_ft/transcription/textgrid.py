@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.errors import UserError, first_line, raise_all
 from unispeech_ft.transcription.transcripts import Transcript
 
 TIER, WORD_TIER = "phones", "words"
@@ -49,6 +49,24 @@ def write_textgrid(transcript: Transcript, path: Path) -> None:
     if transcript.words:
         tiers = {WORD_TIER: [(item.start_s, item.end_s, item.word) for item in transcript.words]} | tiers
     write_tiers(path, transcript.duration_s, tiers)
+
+
+def read_phones(path: Path) -> list[tuple[float, float, str]]:
+    """(start, end, phone) in seconds of the tier `phones`, pauses as empty phones.
+
+    Raises:
+        UserError: it cannot be read, or has no such tier.
+    """
+    from praatio import textgrid
+    from praatio.utilities.errors import PraatioException
+
+    try:
+        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=True)
+        return [(item.start, item.end, item.label) for item in grid.getTier(TIER).entries]
+    except (OSError, ValueError, KeyError, IndexError, PraatioException) as error:
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)})", remedy=f"give TextGrids with a tier named {TIER}"
+        ) from None
 
 
 def write_tiers(path: Path, duration_s: float, tiers: Mapping[str, Sequence[tuple[float, float, str]]]) -> None:
