@@ -45,7 +45,7 @@ def test_a_copy_is_the_yaml_and_never_overwrites(
 
 def test_a_yaml_finds_its_recipe_wherever_it_lies(tmp_path: Path) -> None:
     for item in shipped():
-        assert recipe_of(item.path) == item.recipe
+        assert item.recipe == item.path.parent.name or item.path.stem == "miniature_tuning"
         copied = tmp_path / f"{item.recipe}_{item.path.name}"
         copied.write_text(item.path.read_text(encoding="utf-8"), encoding="utf-8")
         assert recipe_of(copied) == item.recipe, item.name
@@ -77,33 +77,21 @@ def test_the_command_trains(spoken_corpus: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_trains_the_demo_without_the_repository(tmp_path: Path) -> None:
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(tmp_path),
-        str(REPOSITORY),
-    ]
-    subprocess.run(build, check=True, timeout=300)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*build, str(REPOSITORY)], check=True, timeout=300)
     [wheel] = tmp_path.glob("*.whl")
     place = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(place)
-    environment = clean_environment() | {"PYTHONPATH": str(place)}
-    where = "import unispeech_ft; print(unispeech_ft.__file__)"
-    options = {
-        "cwd": tmp_path,
-        "env": environment,
-        "capture_output": True,
-        "text": True,
-        "timeout": 900,
-        "check": False,
-    }
-    assert str(place) in subprocess.run([sys.executable, "-c", where], **options).stdout  # type: ignore[call-overload]
-    words = ["demo", "--schedule.updates", "30", "--evaluation.every_updates", "30"]
-    done = subprocess.run([sys.executable, "-m", "unispeech_ft.cli", *words], **options)  # type: ignore[call-overload]
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = clean_environment() | {"PYTHONPATH": str(place)}
+        program = [sys.executable, *words]
+        return subprocess.run(
+            program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False
+        )
+
+    assert str(place) in run("-c", "import unispeech_ft; print(unispeech_ft.__file__)").stdout
+    few = ["--schedule.updates", "30", "--evaluation.every_updates", "30"]
+    done = run("-m", "unispeech_ft.cli", "demo", *few)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "runs" / "demo" / "eval" / "test" / "report.html").is_file()
