@@ -1,11 +1,12 @@
-"""Pre-trains a UniSpeech model with the contrastive task, phoneme CTC, or both.
+"""Pre-trains a UniSpeech with the contrastive task and phoneme CTC, or a HuBERT, WavLM, ILS-SSL or UniSpeech-SAT with
+masked prediction.
 
     accelerate launch recipes/pretrain.py --config configs/pretrain/stage_1_en.yaml [--section.key VALUE …]
 
 The stages, each a function to read next: labelled speech is listed, decoded once and labelled; unlabelled speech is
-opened as streams; the phones of the labelled speech become the rows of the CTC head; the task is trained; the model is
-written as Transformers' `UniSpeechForPreTraining`, with its tokenizer, for
-`recipes/ctc_phoneme.py --model.base OUTPUT/model`.
+opened as streams, with the classes of its frames where they are predicted (`unispeech-ft targets`); the phones of the
+labelled speech become the rows of the CTC head; the task is trained; the model is written so that
+`AutoModelForPreTraining` loads it, for `recipes/ctc_phoneme.py --model.base OUTPUT/model`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main() -> None:
 def run(config: PretrainingConfig, *, last: bool = True) -> list[Any]:
     """One run, and whether it is the last; it scores no split."""
     accelerator = launch.start(config.tracking.trackers, config.output_dir)
-    shape = read_pretraining_config(config.model)
+    shape = read_pretraining_config(config)
     labelled = speech.open_labelled(config, partial(num_frames, shape), launch.turns_of(accelerator))
     pieces = speech.pieces_of(config)
     tokenizer = speech.make_tokenizer(labelled, config)

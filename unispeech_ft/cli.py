@@ -19,6 +19,7 @@ from typing import NoReturn
 from unispeech_ft.commands import (
     align,
     audit,
+    boundaries,
     compare,
     convert,
     diarize,
@@ -31,6 +32,8 @@ from unispeech_ft.commands import (
     push,
     separate,
     superb,
+    targets,
+    train,
     transcribe,
     verify,
     verify_speakers,
@@ -41,6 +44,10 @@ from unispeech_ft.launching import before_torch_loads
 from unispeech_ft.version import VERSION
 
 Command = Callable[[argparse.Namespace], int | None]
+TAKES_OVERRIDES: tuple[Command, ...] = (
+    *(align.run, evaluate.run, verify.run, audit.run, ngram.run, superb.run),
+    *(train.train, train.demo),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -89,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_options(command("evaluate", evaluate.run, evaluate.SUMMARY))
     ngram.add_options(command("ngram", ngram.run, ngram.SUMMARY))
     audit.add_options(command("audit", audit.run, audit.SUMMARY))
+    boundaries.add_options(command("boundaries", boundaries.run, boundaries.SUMMARY))
     align.add_options(command("align", align.run, align.SUMMARY))
     compare.add_options(command("compare", compare.run, compare.SUMMARY))
     convert.add_options(command("convert", convert.run, convert.SUMMARY))
@@ -100,6 +108,11 @@ def build_parser() -> argparse.ArgumentParser:
     verify_speakers.add_options(command("verify-speakers", verify_speakers.run, verify_speakers.SUMMARY))
     export.add_options(command("export", export.run, export.SUMMARY))
     superb.add_options(command("superb", superb.run, superb.SUMMARY))
+    targets.add_options(command("targets", targets.run, targets.SUMMARY))
+    command("recipes", train.list_recipes, train.LISTING)
+    train.add_copy_options(command("copy", train.copy, train.COPYING))
+    train.add_train_options(command("train", train.train, train.TRAINING))
+    train.add_launch_options(command("demo", train.demo, train.SHOWING))
     return parser
 
 
@@ -110,7 +123,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             overrides, words, override_faults = parse_overrides(given, dotted=True)
             parser = build_parser()
             options = _parse(parser, words)
-            if overrides and options.run not in (align.run, evaluate.run, verify.run, audit.run, ngram.run, superb.run):
+            if overrides and options.run not in TAKES_OVERRIDES:
                 parser.error(f"unrecognized arguments: {' '.join(f'--{key}' for key in overrides)}")
             raise_all(override_faults)
             options.overrides = overrides

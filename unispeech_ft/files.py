@@ -174,8 +174,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of text as UTF-8."""
-    write_bytes(path, text.encode())
+    """Writes a UTF-8 file as `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

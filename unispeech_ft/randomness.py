@@ -35,6 +35,10 @@ class Stream(IntEnum):
     CROP = 15
     TRIALS = 16
     SIMULATION = 17
+    MIXING = 18
+    NOISE = 19
+    INSTANCES = 20
+    CLUSTERING = 21
 
 
 def generator(seed: int, stream: Stream, *name: int) -> np.random.Generator:

@@ -150,6 +150,23 @@ def test_what_enters_each_layer_is_what_enters_transformers_own(kind: str) -> No
     torch.testing.assert_close(found[-1], forward.encode(model, row), rtol=0, atol=0)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_leaves_a_layer_is_what_enters_the_next(kind: str) -> None:
+    model = network(kind).eval()
+    row = row_of(clips())
+    entered = forward.encode_layers(model, row)
+    last, (first, second, third) = forward.encode_blocks(model, row, [1, 2, 3])
+    torch.testing.assert_close((last, first, second), (entered[3], entered[1], entered[2]), rtol=0, atol=0)
+    norm = getattr(backbone(model).encoder, "layer_norm", None)
+    if model.config.model_type != "wav2vec2-bert":
+        normed = norm(third) if getattr(model.config, "do_stable_layer_norm", False) else third
+        torch.testing.assert_close(normed, last, rtol=0, atol=0)
+    _, (before, missing, after) = forward.encode_blocks(model, row, [1, 2, 3], layers=[0, 2])
+    torch.testing.assert_close((before, missing), (first, first), rtol=0, atol=0)
+    assert not torch.equal(after, third)
+
+
 @pytest.mark.parametrize("kind", ["unispeech-large", "hubert-base", "wavlm-large", "wavlm-base", "wav2vec2-bert"])
 def test_layers_left_out_do_not_run(kind: str) -> None:
     model = network(kind)

@@ -144,8 +144,9 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
             for frame in container.decode(container.streams.audio[0]):
                 _check_rate(frame.sample_rate)
                 num_s += frame.samples / frame.sample_rate
-                planar = av.AudioResampler(format="fltp").resample(frame)
-                held += [np.ascontiguousarray(part.to_ndarray().T) for part in planar]
+                # Packed: PyAV reads beyond its memory where more than eight channels lie in planes of their own.
+                packed = av.AudioResampler(format="flt").resample(frame)
+                held += [np.float32(part.to_ndarray()).reshape(-1, part.layout.nb_channels) for part in packed]
                 rate_hz = frame.sample_rate
                 if sum(map(len, held)) >= block_s * rate_hz:
                     yield np.concatenate(held), rate_hz
@@ -263,11 +264,14 @@ def _segment(held: Waveform, start: int, first: int, last: int) -> Waveform | Ba
     return cut if cut.any() else BadClip("digital silence")
 
 
-def decode_pieces(source: Path | bytes, max_duration_s: float, first_duration_s: float) -> Iterator[Waveform]:
-    """A recording of any length, piece by piece, so that only a piece is ever decoded.
+def decode_pieces(
+    source: Path | bytes, max_duration_s: float, first_duration_s: float
+) -> Iterator[tuple[float, Waveform]]:
+    """A recording of any length, piece by piece, so that only a piece is ever decoded; each with the second at which it
+    begins.
 
     A recording of at most `max_duration_s` comes whole. A longer one is cut: first a piece of `first_duration_s`, then
-    pieces of `max_duration_s`, the last as long as it is. Pieces of digital silence are left out.
+    pieces of `max_duration_s`, the last as long as it is.
 
     Args:
         source: an audio file, or its bytes.
@@ -277,11 +281,13 @@ def decode_pieces(source: Path | bytes, max_duration_s: float, first_duration_s:
     """
     import soxr
 
+    start_s = 0.0
     for mono, rate_hz in _cut(native_blocks(source, block_s=max_duration_s), max_duration_s, first_duration_s):
+        duration_s = len(mono) / rate_hz
         if rate_hz != SAMPLE_RATE_HZ:
             mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-        if mono.any():
-            yield np.ascontiguousarray(mono, dtype=np.float32)
+        yield start_s, np.ascontiguousarray(mono, dtype=np.float32)
+        start_s += duration_s
 
 
 def _cut(

@@ -19,6 +19,7 @@ import numpy as np
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, decode_pieces
 from unispeech_ft.data.shards import Example, Source, list_files, read_units, units_of_stream
+from unispeech_ft.data.targets import Classes, classes_between, open_targets
 from unispeech_ft.errors import UserError
 from unispeech_ft.randomness import Stream, generator
 
@@ -50,6 +51,22 @@ class StreamState:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A piece of a recording; its length is that of its sound.
+
+    Attributes:
+        waveform: `[S]` at 16 kHz.
+        classes: of its frames, at the rate of the targets; None without targets.
+    """
+
+    waveform: Waveform
+    classes: Classes | None = None
+
+    def __len__(self) -> int:
+        return len(self.waveform)
+
+
+@dataclass(frozen=True)
 class Pieces:
     """What the streams read; durations in seconds.
 
@@ -59,6 +76,7 @@ class Pieces:
         min_s, max_s: of a piece.
         window_s: read ahead and sorted by length.
         batch_s: padded seconds of a micro-batch at most.
+        targets: folder with the classes of the recordings' frames; None without.
     """
 
     source: Source
@@ -69,23 +87,29 @@ class Pieces:
     window_s: float
     batch_s: float
     seed: int
+    targets: str | None = None
 
     @cached_property
     def files(self) -> list[str]:
         return list_files(self.source, self.root)
 
-    def of(self, example: Example, epoch: int) -> Iterator[Waveform]:
-        """The pieces `[S]` of a recording; where it is cut changes from epoch to epoch.
+    def of(self, example: Example, epoch: int) -> Iterator[Piece]:
+        """The pieces of a recording, without silent ones; where it is cut changes from epoch to epoch.
 
         Raises:
-            BadClip: see `decode_pieces`.
+            BadClip: see `decode_pieces`; or the targets hold no classes of it.
         """
         named = zlib.crc32(example["name"].encode("utf-8", "surrogateescape"))
         first_s = float(generator(self.seed, Stream.RECORDING_CUT, epoch, named).uniform(self.min_s, self.max_s))
         source = example["audio"] if example["audio"] is not None else Path(example["path"])
-        for piece in decode_pieces(source, self.max_s, first_s):
-            if len(piece) >= self.min_s * SAMPLE_RATE_HZ:
-                yield piece
+        targets = None if self.targets is None else open_targets(self.targets)
+        classes = None if targets is None else targets.of(example["name"])
+        for start_s, waveform in decode_pieces(source, self.max_s, first_s):
+            if len(waveform) >= self.min_s * SAMPLE_RATE_HZ and waveform.any():
+                own = None
+                if targets is not None and classes is not None:
+                    own = classes_between(classes, start_s, len(waveform) / SAMPLE_RATE_HZ, targets.rate_hz)
+                yield Piece(waveform, own)
 
 
 class _Examples:
@@ -114,10 +138,10 @@ class _Examples:
             self.before = self.dataset.state_dict()
 
 
-def _micro_batches(window: list[Waveform], batch_s: float, random: np.random.Generator) -> list[list[Waveform]]:
+def _micro_batches(window: list[Piece], batch_s: float, random: np.random.Generator) -> list[list[Piece]]:
     """A window sorted by length and cut into micro-batches, in random order."""
     limit = batch_s * SAMPLE_RATE_HZ
-    batches: list[list[Waveform]] = []
+    batches: list[list[Piece]] = []
     for piece in sorted(window, key=len):
         if not batches or len(piece) * (len(batches[-1]) + 1) > limit:
             batches.append([])
@@ -127,10 +151,10 @@ def _micro_batches(window: list[Waveform], batch_s: float, random: np.random.Gen
 
 def _windows(
     pieces: Pieces, stream: int, num_streams: int, state: StreamState
-) -> Iterator[tuple[list[Waveform], StreamState, StreamState]]:
+) -> Iterator[tuple[list[Piece], StreamState, StreamState]]:
     """The rest of an epoch: windows of pieces, the state at each one's start, and the state after it."""
     examples = _Examples(pieces, stream, num_streams, state)
-    window: list[Waveform] = []
+    window: list[Piece] = []
     length, start = 0, state
     read, bad, fault, skip = state.read, state.bad, state.fault, state.pieces
     for example in examples:
@@ -157,7 +181,7 @@ def _windows(
 
 def open_stream(
     pieces: Pieces, stream: int, num_streams: int, state: StreamState | None = None
-) -> Iterator[tuple[list[Waveform], StreamState]]:
+) -> Iterator[tuple[list[Piece], StreamState]]:
     """Endless micro-batches of one stream, each with the state that continues after it.
 
     Args:

@@ -36,6 +36,8 @@ MODEL_FILES = (
     "added_tokens.json",
     "preprocessor_config.json",
     "processor_config.json",
+    "boundaries.safetensors",
+    "confidence.json",
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",

@@ -126,7 +126,7 @@ def _layers(
     """Some encoder layers in stock kernels, and the norm behind the last where layers begin with theirs.
 
     Args:
-        inputs: takes what enters each layer.
+        inputs: takes what enters each layer, and what leaves the last before the encoder's own norm.
     """
     encoder: Any = backbone(model).encoder
     norm_first = bool(model.config.do_stable_layer_norm)
@@ -138,6 +138,8 @@ def _layers(
         if inputs is not None:
             inputs.append(hidden)
         hidden = _checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
+    if inputs is not None:
+        inputs.append(hidden)
     return encoder.layer_norm(hidden) if norm_first else hidden
 
 
@@ -158,6 +160,8 @@ def _fused_layers(
         if inputs is not None:
             inputs.append(hidden)
         hidden, normed = _checkpointed(layer, fused_layer, copies, hidden, normed, layout, table, norm)
+    if inputs is not None:
+        inputs.append(hidden)
     return normed
 
 
@@ -193,6 +197,8 @@ def _stock_encoder(
         encoded = base.encoder(padded, attention_mask=mask).last_hidden_state
         for hook in taken:
             hook.remove()
+    if inputs is not None:
+        inputs.append(collect(encoded.flatten(0, 1), places))
     if base.intermediate_ffn is not None:
         encoded = encoded + 0.5 * base.intermediate_ffn(encoded)
     return collect(encoded.flatten(0, 1), places)
@@ -216,7 +222,22 @@ def encode_layers(model: PreTrainedModel, row: Row) -> list[Tensor]:
     """
     inputs: list[Tensor] = []
     last = _encode(model, row, None, inputs)
-    return [*inputs, last]
+    return [*inputs[:-1], last]
+
+
+def encode_blocks(
+    model: PreTrainedModel, row: Row, blocks: Sequence[int], *, layers: Sequence[int] | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """`encode`, and beside its result what leaves some of the encoder's layers, `[N, C]` each, with no norm behind it.
+
+    Args:
+        blocks: layers counted from 1; one that is left out gives what the layers before it gave.
+        layers: indices, from 0, of the encoder layers that run; None for all.
+    """
+    inputs: list[Tensor] = []
+    last = _encode(model, row, layers, inputs)
+    ran = range(len(backbone(model).encoder.layers)) if layers is None else layers
+    return last, [inputs[sum(index < block for index in ran)] for block in blocks]
 
 
 def _encode(model: PreTrainedModel, row: Row, layers: Sequence[int] | None, inputs: list[Tensor] | None) -> Tensor:

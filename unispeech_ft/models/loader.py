@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PACKAGED = "packaged:"
 PACKAGED_FOLDER = Path(__file__).resolve().parents[1] / "testing" / "pretrained"
-SMALL_FILES = ["*.json", "*.txt"]
+SMALL_FILES = ["*.json", "*.txt", "boundaries.safetensors"]
 # Keys of a configuration that name code, kernels or a way to load weights, which are not a model's to choose.
 NOT_OBEYED = (
     "auto_map",

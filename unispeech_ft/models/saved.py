@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -14,11 +16,17 @@ from unispeech_ft.config.sections import DataConfig, ModelConfig, TrainingConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.kernels.install import place
+from unispeech_ft.models.boundaries import load_boundaries
 from unispeech_ft.models.build import BuiltModel, make_front_end
-from unispeech_ft.models.families import check_family, extractor_settings, normalises_input, reads_waveforms
+from unispeech_ft.models.confidence import load_confidence
+from unispeech_ft.models.families import check_family, extractor_settings, frame_grid, normalises_input, reads_waveforms
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.loader import load_network, model_folder, read_config, small_files
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
+from unispeech_ft.scoring.boundaries import BoundaryModel, refined
+from unispeech_ft.scoring.confidence import Confidence
+from unispeech_ft.scoring.greedy import Segment
+from unispeech_ft.scoring.timing import PhoneTime, phone_times
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -35,11 +43,23 @@ class SavedModel:
         name: the folder or Hub id that it was loaded from.
         built: network and front end.
         tokenizer: what the rows of its head stand for.
+        boundaries: places phones more finely than frames do; None where the model has no such network.
+        confidence: what its posteriors mean; None where it does not say.
     """
 
     name: str
     built: BuiltModel
     tokenizer: PhoneTokenizer
+    boundaries: BoundaryModel | None = None
+    confidence: Confidence | None = None
+
+    def phone_times(
+        self, marks: Sequence[Segment], log_posteriors: npt.NDArray[np.floating], duration_s: float
+    ) -> list[PhoneTime]:
+        """When the phones of a path were said; arguments as of `scoring.timing.phone_times`."""
+        grid = frame_grid(self.built.model.config)
+        times = phone_times(marks, log_posteriors, grid, duration_s)
+        return times if self.boundaries is None else refined(self.boundaries, marks, times, grid, duration_s)
 
 
 def _small_files(name: str, revision: str | None) -> Path:
@@ -187,4 +207,5 @@ def load_saved(
     else:
         place(network, torch.device(device), ModelConfig(), TrainingConfig())
     built = BuiltModel(network, saved_front_end(name, folder, network, eps), num_rows, 0)
-    return SavedModel(name, built, _for_head(name, found, num_rows))
+    boundaries, confidence = load_boundaries(folder, num_rows), load_confidence(folder)
+    return SavedModel(name, built, _for_head(name, found, num_rows), boundaries, confidence)

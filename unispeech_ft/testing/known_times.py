@@ -10,6 +10,7 @@ import copy
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,11 @@ from unispeech_ft.testing.prompts import Split, distinct_sentences, prompt_book
 from unispeech_ft.testing.recording import CLIP_SAMPLE_RATE_HZ, as_recorded, silences
 from unispeech_ft.testing.speech import Speaker, Speech
 from unispeech_ft.testing.voices import voices
+from unispeech_ft.transcription.textgrid import ENDING, TIER, write_tiers
 
 SEED = 7
 STRESS_MARKS = "ˈˌ"
+SHORTEST_S = 1e-5
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,22 @@ def timed_clips(language: str, split: Split, count: int) -> Iterator[TimedClip]:
     Raises:
         UserError: there are no prompts for the language.
     """
+    return timed_sentences(language, split, distinct_sentences(prompt_book(language), split, SEED, count))
+
+
+def timed_sentences(language: str, split: Split, texts: Sequence[str]) -> Iterator[TimedClip]:
+    """Sentences in the voices of a split, dealt to them in turn.
+
+    Args:
+        language: espeak-ng's name.
+
+    Raises:
+        UserError: espeak-ng does not know the language.
+    """
     import soundfile
 
     speakers = voices(split)
-    sentences = list(enumerate(distinct_sentences(prompt_book(language), split, SEED, count)))
+    sentences = list(enumerate(texts))
     for place, voice in enumerate(speakers):
         with Speaker(language) as speaker:
             for number, sentence in sentences[place :: len(speakers)]:
@@ -78,6 +93,21 @@ def timed_clips(language: str, split: Split, count: int) -> Iterator[TimedClip]:
                 phones, times = true_times(speech, before / speech.sample_rate_hz)
                 duration_s = len(waveform) / CLIP_SAMPLE_RATE_HZ
                 yield TimedClip(f"{language}_{number:04d}", file.getvalue(), duration_s, phones, times)
+
+
+def write_timed_clips(folder: Path, language: str, split: Split, count: int) -> None:
+    """Writes `timed_clips` as `audio/NAME.mp3` with `phones/NAME.TextGrid`; phones of no length are left out.
+
+    Raises:
+        UserError: there are no prompts for the language, or a file cannot be written.
+    """
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    for clip in timed_clips(language, split, count):
+        (folder / "audio" / f"{clip.name}.mp3").write_bytes(clip.encoded)
+        timed = zip(clip.phones, clip.times, strict=True)
+        spans = [(start_s, end_s, phone) for phone, (start_s, end_s) in timed if end_s - start_s > SHORTEST_S]
+        duration_s = max(clip.duration_s, clip.times[-1][1])
+        write_tiers(folder / "phones" / f"{clip.name}{ENDING}", duration_s, {TIER: spans})
 
 
 def evenly(count: int, duration_s: float) -> list[tuple[float, float]]:

@@ -13,11 +13,9 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, pack, rea
 from unispeech_ft.data.labels import minimum_frames
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.decoding import frame_outputs
-from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.forced import forced_segments
 from unispeech_ft.scoring.greedy import Segment
-from unispeech_ft.scoring.timing import phone_times
 from unispeech_ft.transcription.transcripts import TimedPhone, TimedWord, Transcript
 
 
@@ -128,7 +126,7 @@ def _aligned(
 ) -> list[TimedPhone]:
     phones = [phone for word in words for phone in word]
     marks = _marks(saved, path, phones, frames)
-    times = phone_times(marks, frames, frame_grid(saved.built.model.config), duration_s)
+    times = saved.phone_times(marks, frames, duration_s)
     return [TimedPhone(phone, *time) for phone, time in zip(phones, times, strict=True)]
 
 

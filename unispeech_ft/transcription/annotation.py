@@ -79,7 +79,7 @@ def interval_tiers(pairs: Sequence[tuple[Said, Transcript]]) -> list[Tier]:
         phones = [(phone.start_s, phone.end_s, phone.phone) for _, found in mine for phone in found.phones]
         words = [(word.start_s, word.end_s, word.word) for _, found in mine for word in found.words]
         texts = [(*_times(item), " ".join(phone.phone for phone in found.phones)) for item, found in mine]
-        sure = [(*_times(item), f"{fmean(phone.posterior for phone in found.phones):.2f}") for item, found in heard]
+        sure = [(*_times(item), f"{_confidence(found):.2f}") for item, found in heard]
         above = {"above": mine[0][0].above, "participant": mine[0][0].speaker or ""}
         hung, inside = (ASSOCIATED, INCLUDED) if above["above"] else ("", "")
         tiers += [
@@ -89,6 +89,11 @@ def interval_tiers(pairs: Sequence[tuple[Said, Transcript]]) -> list[Tier]:
             Tier(f"{name} {textgrid.TIER}", phones, kind=inside, **above),
         ]
     return tiers
+
+
+def _confidence(found: Transcript) -> float:
+    """How sure the model is of it: the share of phones that is probably right, or else their mean posterior."""
+    return fmean(phone.posterior for phone in found.phones) if found.confidence is None else found.confidence
 
 
 def _times(item: Said) -> tuple[float, float]:

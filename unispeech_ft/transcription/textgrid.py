@@ -14,7 +14,7 @@ from pathlib import Path
 
 from unispeech_ft.data.sources.praat import LIST, Grid, GridTier, read_grid
 from unispeech_ft.data.sources.tiers import MARK
-from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.errors import UserError, first_line, raise_all
 from unispeech_ft.files import write_bytes
 from unispeech_ft.transcription.transcripts import Transcript
 
@@ -64,6 +64,21 @@ def write_textgrid(transcript: Transcript, path: Path) -> None:
     if transcript.words:
         tiers = {WORD_TIER: [(item.start_s, item.end_s, item.word) for item in transcript.words]} | tiers
     write_tiers(path, transcript.duration_s, tiers)
+
+
+def read_phones(path: Path) -> list[Span]:
+    """(start, end, phone) in seconds of the tier `phones`, pauses as empty phones.
+
+    Raises:
+        UserError: it cannot be read, or has no such tier.
+    """
+    try:
+        tiers = {tier.name: list(tier.intervals) for tier in read_grid(path.read_bytes()).tiers}
+        return tiers[TIER]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)})", remedy=f"give TextGrids with a tier named {TIER}"
+        ) from None
 
 
 def write_tiers(path: Path, duration_s: float, tiers: Mapping[str, Sequence[Span]]) -> None:

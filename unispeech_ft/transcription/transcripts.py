@@ -14,11 +14,9 @@ from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, pack, unpack
 from unispeech_ft.data.sources.folders import files_below, passed_over
 from unispeech_ft.errors import UserError, warn
 from unispeech_ft.models.decoding import FrameOutputs, clip_outputs, marks_of
-from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
-from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.beam import Search
-from unispeech_ft.scoring.timing import FrameGrid, phone_times
+from unispeech_ft.scoring.confidence import mean_posterior
 from unispeech_ft.transcription.ahead import ahead
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, recording_blocks
 
@@ -65,6 +63,9 @@ class Transcript:
         phones: in the order of time.
         words: where they are known, as in an alignment of a sentence.
         start_s: in the recording, where a stretch of it is transcribed, which lasts `duration_s`.
+        confidence: 0 to 1, the share of the phones that is probably right; None where the model does not say, or
+            nothing was heard.
+        unlike: whether it is unlike the speech that the model was validated on: another language, music, a noise.
     """
 
     path: str
@@ -72,6 +73,8 @@ class Transcript:
     phones: list[TimedPhone]
     words: list[TimedWord] = field(default_factory=list)
     start_s: float | None = None
+    confidence: float | None = None
+    unlike: bool = False
 
 
 def as_json(transcript: Transcript) -> str:
@@ -88,6 +91,8 @@ def as_json(transcript: Transcript) -> str:
     line: dict[str, object] = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
     if transcript.start_s is not None:
         line["start_s"] = round(transcript.start_s, 3)
+    if transcript.confidence is not None:
+        line |= {"confidence": round(transcript.confidence, 4), "unlike": transcript.unlike}
     if transcript.words:
         line["words"] = [
             {"word": item.word, "start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3)}
@@ -148,7 +153,7 @@ def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], search: Search | N
 
     Each chunk is treated as evaluation treats a clip, its 16-bit storage included, so that both find the same phones.
     """
-    front_end, tokenizer = saved.built.front_end, saved.tokenizer
+    front_end = saved.built.front_end
     found = [ChunkPhones([])] * len(chunks)
     heard = [
         place
@@ -157,22 +162,19 @@ def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], search: Search | N
     ]
     if not heard:
         return found
-    grid = frame_grid(saved.built.model.config)
-
     features = [
         values.cpu().numpy() for values in front_end.several([unpack(*pack(chunks[place].waveform)) for place in heard])
     ]
     num_samples = [len(chunks[place].waveform) for place in heard]
     for index, outputs in clip_outputs(saved.built.model, features.__getitem__, num_samples):
-        found[heard[index]] = _chunk_phones(outputs, chunks[heard[index]], tokenizer, grid, search)
+        found[heard[index]] = _chunk_phones(saved, outputs, chunks[heard[index]], search)
     return found
 
 
-def _chunk_phones(
-    outputs: FrameOutputs, chunk: Chunk, tokenizer: PhoneTokenizer, grid: FrameGrid, search: Search | None
-) -> ChunkPhones:
+def _chunk_phones(saved: SavedModel, outputs: FrameOutputs, chunk: Chunk, search: Search | None) -> ChunkPhones:
+    tokenizer = saved.tokenizer
     marks = marks_of(outputs, tokenizer, search)
-    times = phone_times(marks, outputs.log_posteriors, grid, len(chunk.waveform) / SAMPLE_RATE_HZ)
+    times = saved.phone_times(marks, outputs.log_posteriors, len(chunk.waveform) / SAMPLE_RATE_HZ)
     phones = [
         TimedPhone(tokenizer.tokens[mark.label], chunk.start_s + time.start_s, chunk.start_s + time.end_s, time[2])
         for mark, time in zip(marks, times, strict=True)
@@ -228,6 +230,16 @@ def _pools(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield pool
 
 
+def _transcript(saved: SavedModel, end: End, phones: list[TimedPhone]) -> Transcript:
+    duration_s = end.num_samples / SAMPLE_RATE_HZ
+    found = mean_posterior([item.posterior for item in phones])
+    if saved.confidence is None or found is None:
+        return Transcript(end.path, duration_s, phones, start_s=end.start_s)
+    unlike = found < saved.confidence.unlike_below
+    sure = saved.confidence.of(found)
+    return Transcript(end.path, duration_s, phones, start_s=end.start_s, confidence=sure, unlike=unlike)
+
+
 def transcribe_files(
     saved: SavedModel,
     paths: Iterable[Path],
@@ -268,5 +280,5 @@ def transcripts_of(saved: SavedModel, items: Iterable[Item], search: Search | No
             if isinstance(item, UserError):
                 yield item
             else:
-                yield Transcript(item.path, item.num_samples / SAMPLE_RATE_HZ, heard.phones, start_s=item.start_s)
+                yield _transcript(saved, item, heard.phones)
             heard = ChunkPhones([])

@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 from running import events, tiny_pretraining, write_settings
 
-from unispeech_ft.tasks.pretraining.health import LOOKED_AT, QUIET_UPDATES, CodebookWatch
+from unispeech_ft.tasks.pretraining.health import CODEBOOK, LOOKED_AT, PREDICTION, QUIET_UPDATES, CollapseWatch
 
 
-def warnings(watch: CodebookWatch, perplexity: float, updates: int) -> list[str]:
+def codebook(codes: int = 320, start_after: int = 0) -> CollapseWatch:
+    return CollapseWatch("code_perplexity", 2, codes, start_after, CODEBOOK)
+
+
+def warnings(watch: CollapseWatch, perplexity: float, updates: int) -> list[str]:
     return [text for _ in range(updates) for text in watch({"code_perplexity": perplexity})]
 
 
 def test_a_collapsed_codebook_is_told_once_in_a_while() -> None:
-    watch = CodebookWatch(2, 320, start_after=0)
+    watch = codebook()
     said = warnings(watch, 2.4, LOOKED_AT + QUIET_UPDATES)
     assert len(said) == 1
     assert "the codebook has collapsed" in said[0]
@@ -27,17 +31,25 @@ def test_a_collapsed_codebook_is_told_once_in_a_while() -> None:
 
 @pytest.mark.parametrize(("perplexity", "codes"), [(20.0, 320), (5.0, 64), (30.0, 320)])
 def test_a_living_codebook_is_left_alone(perplexity: float, codes: int) -> None:
-    assert warnings(CodebookWatch(2, codes, start_after=0), perplexity, 100) == []
+    assert warnings(codebook(codes), perplexity, 100) == []
+
+
+def test_predictions_of_one_class_are_told() -> None:
+    watch = CollapseWatch("predicted_classes", 1, 500, 0, PREDICTION)
+    assert not [text for _ in range(LOOKED_AT) for text in watch({"predicted_classes": 40.0})]
+    said = [text for _ in range(LOOKED_AT) for text in watch({"predicted_classes": 1.5})]
+    assert len(said) == 1
+    assert "the predictions have collapsed" in said[0]
 
 
 def test_the_warm_up_is_left_alone() -> None:
-    watch = CodebookWatch(2, 320, start_after=60)
+    watch = codebook(start_after=60)
     assert warnings(watch, 2.0, 60) == []
     assert len(warnings(watch, 2.0, 30)) == 1
 
 
 def test_without_the_contrastive_task_there_is_nothing_to_watch() -> None:
-    assert CodebookWatch(2, 320, 0)({"ctc_loss": 1.0}) == []
+    assert codebook()({"ctc_loss": 1.0}) == []
 
 
 def test_a_run_says_so(

@@ -91,6 +91,11 @@ def test_contrastive_loss_against_a_loop() -> None:
     )
     assert found.loss_sum.item() == pytest.approx(expected.item(), rel=1e-5)
     assert found.correct.item() == correct
+    with torch.autocast("cpu", torch.bfloat16):
+        again = contrastive_loss(
+            predictions, targets, candidates, negatives, same, 0.1, num_frames=(6, 6), num_masked=(3, 2)
+        )
+    assert again.loss_sum.item() == pytest.approx(expected.item(), rel=1e-5), "16 bits are too few here"
 
 
 def test_equal_codes_are_found_by_their_numbers() -> None:

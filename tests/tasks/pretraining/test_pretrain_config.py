@@ -12,14 +12,20 @@ from unispeech_ft.config.reading import read_configs, to_yaml
 from unispeech_ft.errors import UserError
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
 from unispeech_ft.tasks.pretraining.config import FILE, PretrainingConfig, labelled_languages
-from unispeech_ft.tasks.pretraining.task import update_temperature
+from unispeech_ft.tasks.pretraining.unispeech_objective import update_temperature
 from unispeech_ft.training.schedule import lr_scale
 
 CONFIGS = sorted((REPOSITORY / "configs" / "pretrain").glob("*.yaml"))
+PREDICTS = ("--unlabelled.root", "speech", "--unlabelled.targets", "targets")
 SPEECH = {
     "stage_2_ky": ("--unlabelled.root", "speech"),
     "one_gpu": ("--data.root", "cv-corpus/{language}", "--unlabelled.root", "speech"),
     "miniature_stage_2": (),
+    "small_masked_prediction": (),
+    "wavlm_base": (*PREDICTS, "--mixing.noise_root", "noise"),
+    "wavlm_large": (*PREDICTS, "--mixing.noise_root", "noise"),
+    "ils_base": PREDICTS,
+    "sat_base": PREDICTS,
 }
 MINIMAL = {"model": {"base": "somewhere"}, "data": {"root": "speech", "language": "en"}}
 
@@ -43,7 +49,7 @@ def test_every_yaml_is_valid(path: Path) -> None:
     head = "\n".join(lines[: lines.index("")])
     assert all(line.startswith("# ") for line in head.splitlines())
     assert "recipes/pretrain.py --config configs/pretrain/" + path.name in head or "miniature.py" in head
-    assert config.optimizer.max_grad_norm in (0.0, 5.0)
+    assert config.optimizer.max_grad_norm in (0.0, 1.0, 5.0, 10.0)
     assert config.mask.feature_prob == 0
 
 
@@ -72,6 +78,21 @@ def test_the_ablations_differ_in_the_objective_alone() -> None:
         assert (config.objective.alpha, config.objective.replacement) == (alpha, replacement)
         same = {"objective": whole.objective, "output_dir": whole.output_dir}
         assert config.model_copy(update=same) == whole
+
+
+def test_masked_prediction_is_as_published() -> None:
+    for name in ("wavlm_base", "wavlm_large", "ils_base", "sat_base"):
+        config = load(name, *SPEECH[name])
+        assert (config.mask.time_prob, config.mask.time_length, config.mask.sampling) == (0.8, 10, "original")
+        assert config.optimizer.betas == (0.9, 0.98)
+        assert (config.optimizer.eps, config.optimizer.weight_decay) == (1e-6, 0.01)
+        assert config.schedule.warmup + config.schedule.decay == config.schedule.updates
+        assert (config.objective.penalty_weight, config.objective.special_classes) == (10, True)
+        assert config.data.normalize == (name == "wavlm_large")
+    ils, sat = load("ils_base", *PREDICTS), load("sat_base", *PREDICTS)
+    assert (ils.objective.layers, ils.mixing.prob, ils.model.position_gate) == ([4, 12], 0, False)
+    assert (sat.objective.utterance_layer, sat.objective.negatives, sat.mixing.prob) == (6, 100, 0.5)
+    assert ils.micro_batches_per_update == sat.micro_batches_per_update == 32
 
 
 @pytest.mark.parametrize(

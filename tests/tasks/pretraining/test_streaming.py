@@ -22,9 +22,10 @@ from warm import clean_environment
 
 from unispeech_ft.config.sections import MaskConfig
 from unispeech_ft.data.audio import BadClip, decode_pieces
-from unispeech_ft.data.streaming import Pieces, StreamState, open_stream
+from unispeech_ft.data.streaming import Piece, Pieces, StreamState, open_stream
 from unispeech_ft.errors import UserError
 from unispeech_ft.tasks.pretraining.batches import PretrainingStream, Shaping, loader
+from unispeech_ft.tasks.pretraining.config import MixingConfig, ObjectiveConfig
 from unispeech_ft.tasks.pretraining.layout import UpdateLayout, workers_for
 
 CLIPS, RATE_HZ = 24, 8_000
@@ -39,8 +40,8 @@ def spoken(number: int, duration_s: float) -> bytes:
     return file.getvalue()
 
 
-def number_of(piece: np.ndarray) -> int:
-    return round(float(np.median(piece)) * 100) - 1
+def number_of(piece: Piece) -> int:
+    return round(float(np.median(piece.waveform)) * 100) - 1
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def pieces_of(roots: dict[str, Path], source: str, **changes: object) -> Pieces:
     return replace(pieces, **changes)  # type: ignore[arg-type]
 
 
-def an_epoch(pieces: Pieces, stream: int, num_streams: int) -> list[np.ndarray]:
+def an_epoch(pieces: Pieces, stream: int, num_streams: int) -> list[Piece]:
     """The pieces of a stream's first epoch."""
     found = []
     for batch, state in open_stream(pieces, stream, num_streams):
@@ -105,7 +106,7 @@ def test_a_stream_goes_on_where_it_stopped(source: str, roots: dict[str, Path]) 
         again = list(islice(open_stream(pieces, 1, 2, state), 29 - stopped))
         for (found, after), (expected, expected_after) in zip(again, whole[stopped + 1 :], strict=True):
             assert after == expected_after
-            assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+            assert all(np.array_equal(one.waveform, other.waveform) for one, other in zip(found, expected, strict=True))
 
 
 def test_long_recordings_are_cut_and_lose_nothing(roots: dict[str, Path]) -> None:
@@ -176,7 +177,8 @@ def test_a_truncated_wave_is_bad(tmp_path: Path) -> None:
 
 def shaping() -> Shaping:
     mask = MaskConfig(time_prob=0.5, time_length=5, feature_prob=0.0)
-    return Shaping(partial(_frames), 8, mask, None, 5, 0.5, seed=1)
+    objective = ObjectiveConfig(negatives=5)
+    return Shaping(partial(_frames), 0.02, 8, mask, None, objective, MixingConfig(), None, seed=1)
 
 
 def _frames(num_samples: int) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -19,10 +20,14 @@ from unispeech_ft.data.audio import Waveform, normalise_waveform
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.masking import sample_masks
 from unispeech_ft.data.row import Layout, lay_out
-from unispeech_ft.data.streaming import Pieces, StreamState, open_stream
+from unispeech_ft.data.streaming import Piece, Pieces, StreamState, open_stream
+from unispeech_ft.data.targets import at_frames, open_targets
 from unispeech_ft.errors import UserError
-from unispeech_ft.tasks.pretraining.draws import draw_negatives, draw_replacement
+from unispeech_ft.tasks.pretraining.config import MixingConfig, ObjectiveConfig
+from unispeech_ft.tasks.pretraining.draws import draw_instances, draw_negatives, draw_replacement
+from unispeech_ft.tasks.pretraining.forward import Speech
 from unispeech_ft.tasks.pretraining.layout import LabelledOrder, UpdateLayout
+from unispeech_ft.tasks.pretraining.mixing import draw_mixing, drawn_noises, mix
 
 CLIPS_A_MICRO_BATCH = 100_000
 
@@ -35,13 +40,16 @@ class PretrainingBatch:
         index: its place in the update.
         epoch: pass over the labelled speech, or of the stream over its part.
         waveforms: `[B, S]`, zero beyond a clip's end.
+        num_samples: of each clip, on the host.
         layout: of the row of the clips' frames.
         time_mask: `[N]`.
         channel_mask: `[B, C]` or None.
         masked: `[M]`, the masked frames of the row.
         num_masked: of each clip, on the host.
-        negatives: `[M, K]`, frames of the row.
+        sampled: `[M, K]`, what each masked frame is compared with: frames of the row, or of the utterance-wise
+            contrastive task places among the masked ones.
         replace: `[N]`.
+        classes: `[N]`, to be predicted; None without targets.
         labels: label ids one after another; None without labels.
         num_labels: of each clip, on the host.
         state: of the stream that it came from, to continue after it; None for labelled speech.
@@ -50,13 +58,15 @@ class PretrainingBatch:
     index: int
     epoch: int
     waveforms: Tensor
+    num_samples: tuple[int, ...]
     layout: Layout
     time_mask: Tensor
     channel_mask: Tensor | None
     masked: Tensor
     num_masked: tuple[int, ...]
-    negatives: Tensor
+    sampled: Tensor
     replace: Tensor
+    classes: Tensor | None
     labels: Tensor | None
     num_labels: tuple[int, ...] | None
     state: StreamState | None
@@ -70,6 +80,19 @@ class PretrainingBatch:
 
     def pin_memory(self) -> PretrainingBatch:
         return replace(self, layout=self.layout.pin_memory(), **self._each(Tensor.pin_memory))
+
+    @property
+    def speech(self) -> Speech:
+        """What the model reads."""
+        return Speech(
+            self.waveforms,
+            self.layout,
+            self.time_mask,
+            self.masked,
+            self.num_masked,
+            self.channel_mask,
+            num_samples=self.num_samples,
+        )
 
     @property
     def padded_samples(self) -> int:
@@ -86,22 +109,24 @@ def pad_waveforms(clips: Sequence[Waveform]) -> Tensor:
 
 @dataclass(frozen=True)
 class Shaping:
-    """How waveforms become micro-batches.
+    """How pieces of recordings become micro-batches.
 
     Attributes:
         frames_of: samples → frames of the model.
+        frame_s: seconds from one frame to the next.
         num_channels: `C`.
         normalize_eps: of the normalisation of each clip; None where the model reads raw waveforms.
-        num_negatives: `K`.
-        replacement: share of frames whose quantised latent the CTC branch sees.
+        targets: their folder; None without.
     """
 
     frames_of: Callable[[int], int]
+    frame_s: float
     num_channels: int
     mask: MaskConfig
     normalize_eps: float | None
-    num_negatives: int
-    replacement: float
+    objective: ObjectiveConfig
+    mixing: MixingConfig
+    targets: str | None
     seed: int
 
     def batch(
@@ -109,43 +134,75 @@ class Shaping:
         update: int,
         index: int,
         epoch: int,
-        clips: Sequence[Waveform],
+        pieces: Sequence[Piece],
         labels: Sequence[Sequence[int]] | None,
         state: StreamState | None,
     ) -> PretrainingBatch:
         """The tensors of one micro-batch; what is drawn for it depends on seed, update and index alone.
 
         Args:
-            clips: `[S_i]` each.
             labels: label ids of each clip.
         """
-        if self.normalize_eps is not None:
-            clips = [normalise_waveform(clip, self.normalize_eps) for clip in clips]
-        num_frames = [self.frames_of(len(clip)) for clip in clips]
+        name = (self.seed, update, index)
+        classes = self._classes(pieces)
+        num_frames = [self.frames_of(len(piece)) for piece in pieces] if classes is None else [*map(len, classes)]
         first = index * CLIPS_A_MICRO_BATCH
-        rows = range(first, first + len(clips))
+        rows = range(first, first + len(pieces))
         masks = sample_masks(
             num_frames, self.num_channels, self.mask, seed=self.seed, epoch=update, micro_batch=index, clips=rows
         )
         if masks.time is None:
             raise ValueError("pre-training needs a time mask")
-        name = (self.seed, update, index)
         time_mask = np.concatenate([mask[:count] for mask, count in zip(masks.time, num_frames, strict=True)])
         return PretrainingBatch(
             index,
             epoch,
-            pad_waveforms(clips),
+            self._waveforms([piece.waveform for piece in pieces], name),
+            tuple(map(len, pieces)),
             lay_out(num_frames),
             torch.from_numpy(time_mask),
             None if masks.channels is None else torch.from_numpy(masks.channels),
             torch.from_numpy(np.flatnonzero(time_mask)),
             tuple(masks.time.sum(axis=1).tolist()),
-            torch.from_numpy(draw_negatives(num_frames, time_mask, self.num_negatives, name)),
-            torch.from_numpy(draw_replacement(len(time_mask), self.replacement, name)),
+            torch.from_numpy(self._sampled(num_frames, time_mask, name)),
+            torch.from_numpy(draw_replacement(len(time_mask), self.objective.replacement, name)),
+            None if classes is None else torch.from_numpy(np.concatenate(classes) + self.objective.first_class),
             None if labels is None else torch.tensor([label for line in labels for label in line], dtype=torch.long),
             None if labels is None else tuple(len(line) for line in labels),
             state,
         )
+
+    def _classes(self, pieces: Sequence[Piece]) -> list[npt.NDArray[np.int64]] | None:
+        """Of the frames of each piece; a piece ends where its classes do."""
+        if self.targets is None:
+            return None
+        rate_hz = open_targets(self.targets).rate_hz
+        return [
+            at_frames(piece.classes, self.frames_of(len(piece)), self.frame_s, rate_hz).astype(np.int64)
+            for piece in pieces
+            if piece.classes is not None
+        ]
+
+    def _waveforms(self, clips: Sequence[Waveform], name: Sequence[int]) -> Tensor:
+        """`[B, S]`, normalised and mixed where they are to be."""
+        if self.normalize_eps is not None:
+            clips = [normalise_waveform(clip, self.normalize_eps) for clip in clips]
+        if self.mixing.prob > 0:
+            if self.mixing.over_padding:
+                clips = list(pad_waveforms(clips).numpy())
+            noises = drawn_noises(self.mixing, name)
+            additions = draw_mixing([*map(len, clips)], [*map(len, noises)], self.mixing, name)
+            clips = mix(clips, noises, additions, normalize_eps=self.normalize_eps, in_place=self.mixing.in_place)
+        return pad_waveforms(clips)
+
+    def _sampled(
+        self, num_frames: Sequence[int], time_mask: npt.NDArray[np.bool_], name: Sequence[int]
+    ) -> npt.NDArray[np.int64]:
+        objective, num_masked = self.objective, int(time_mask.sum())
+        if objective.kind == "unispeech":
+            return draw_negatives(num_frames, time_mask, objective.negatives, name)
+        count = objective.negatives if objective.kind == "sat" else 0
+        return draw_instances(num_masked, count, name, with_itself=objective.samples_itself)
 
 
 @dataclass(frozen=True)
@@ -193,7 +250,7 @@ class PretrainingStream(IterableDataset[Any]):
         turn, turns = (worker.id, worker.num_workers) if worker else (0, 1)
         mine = self.layout.share(self.rank, self.world)[turn::turns]
         order = LabelledOrder(self.labelled.plan) if self.labelled else None
-        streams: dict[int, Iterator[tuple[list[Waveform], StreamState]]] = {}
+        streams: dict[int, Iterator[tuple[list[Piece], StreamState]]] = {}
         try:
             for update in range(self.first, self.last):
                 for index in mine:
@@ -208,7 +265,7 @@ class PretrainingStream(IterableDataset[Any]):
             # A loader's worker would turn it into an error of another class.
             yield error
 
-    def _stream(self, index: int) -> Iterator[tuple[list[Waveform], StreamState]]:
+    def _stream(self, index: int) -> Iterator[tuple[list[Piece], StreamState]]:
         if self.pieces is None:
             raise ValueError("an unlabelled micro-batch without unlabelled speech")
         return open_stream(self.pieces, index, self.layout.num_streams, self.states.get(index))
@@ -217,7 +274,7 @@ class PretrainingStream(IterableDataset[Any]):
         if order is None or self.labelled is None:
             raise ValueError("a labelled micro-batch without labelled speech")
         planned = order.at(self.layout.labelled_position(update, index))
-        clips = [self.labelled.waveform(clip) for clip in planned.clips]
+        clips = [Piece(self.labelled.waveform(clip)) for clip in planned.clips]
         labels = self.labelled.labels
         chosen = None if labels is None else [labels[clip] for clip in planned.clips]
         return self.shaping.batch(update, index, planned.epoch, clips, chosen, None)

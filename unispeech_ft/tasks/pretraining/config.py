@@ -1,7 +1,8 @@
 """The configuration of a pre-training: the sections of `config` where they exist, and those of its own.
 
 Values are the published stage 1 (UniSpeech, Wang et al. 2021, section 4, and its pre-training script) unless a YAML
-says otherwise. Reading is strict (`config.reading`).
+says otherwise; those of the other objectives are HuBERT's, WavLM's and UniSpeech-SAT's. Reading is strict
+(`config.reading`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from unispeech_ft.config.sections import (
 )
 
 LANGUAGE = "{language}"
+Kind = Literal["unispeech", "masked_prediction", "sat"]
 
 
 class PretrainingModelConfig(ModelConfig):
@@ -35,6 +37,7 @@ class PretrainingModelConfig(ModelConfig):
     extractor_grad_scale: NotNegative = Field(
         1.0, description="factor of the conv extractor's gradient; 0 freezes it (a filter bank from random weights)"
     )
+    position_gate: bool = Field(True, description="wavlm: false holds the position bias's gate at 1, as ILS-SSL has it")
 
 
 class LabelledConfig(DataConfig):
@@ -55,15 +58,77 @@ class UnlabelledConfig(Section):
     min_duration_s: float = Field(1.0, ge=0.1, description="shorter recordings and ends of recordings are left out")
     max_duration_s: Positive = Field(15.6, description="longer recordings are cut into pieces of this length")
     window_s: Positive = Field(300.0, description="seconds that a stream reads ahead and sorts by length")
+    targets: str | None = Field(
+        None, description="folder of `unispeech-ft targets` with the classes of these recordings, to be predicted"
+    )
+
+
+class MixingConfig(Section):
+    """Pieces of other speech or noise within unlabelled clips, whose classes stay their own (WavLM, UniSpeech-SAT)."""
+
+    prob: Probability = Field(0.0, description="share of the clips that are mixed; 0 for none")
+    noise_prob: Probability = Field(0.0, description="share of the mixed clips that get noise and not speech")
+    noise_root: str | None = Field(None, description="folder of recordings of noise")
+    most_pieces: PositiveCount = Field(1, description="pieces in a mixed clip")
+    longest_share: Probability = Field(0.5, description="of the clip that a piece covers at most")
+    snr_db: list[float] = Field(
+        [-5.0, 5.0], min_length=2, max_length=2, description="the clip above the other speech, uniform"
+    )
+    noise_snr_db: list[float] = Field(
+        [-5.0, 20.0], min_length=2, max_length=2, description="the clip above the noise, uniform"
+    )
+    in_place: bool = Field(False, description="the original's way: mix in clips that are mixtures already")
+    with_itself: bool = Field(False, description="the original's way: a clip may be mixed with itself")
+    over_padding: bool = Field(
+        False, description="the original's way: clips are padded before they are mixed, padding counts as their silence"
+    )
+
+    def checks(self) -> list[Check]:
+        ordered = all(low <= high for low, high in (self.snr_db, self.noise_snr_db))
+        return [
+            (
+                self.noise_prob > 0 and self.noise_root is None,
+                f"mixing.noise_prob is {self.noise_prob:g}, but mixing.noise_root is missing",
+                "name a folder of noise, or set mixing.noise_prob 0",
+            ),
+            (
+                not ordered,
+                f"mixing.snr_db is {list(self.snr_db)}, mixing.noise_snr_db {list(self.noise_snr_db)}",
+                "give the lower bound first",
+            ),
+        ]
 
 
 class ObjectiveConfig(Section):
-    """The loss: α·CTC + (1 − α)·(contrastive + weight · diversity). α 1 is CTC alone, 0 contrastive alone."""
+    """The loss: `unispeech` is α·CTC + (1 − α)·(contrastive + weight · diversity), α 1 is CTC alone, 0 contrastive
+    alone; `masked_prediction` is a cross-entropy over classes + a penalty; `sat` is that + utterance-wise contrastive +
+    weight · diversity."""
 
+    kind: Kind = "unispeech"
+    layers: list[PositiveCount] | None = Field(
+        None, description="masked_prediction: encoder layers, from 1, that predict, each with a head; null: the last"
+    )
+    masked_weight: NotNegative = 1.0
+    unmasked_weight: NotNegative = 0.0
+    penalty_weight: NotNegative = Field(10.0, description="of the mean square of the conv extractor's output")
+    utterance_weight: NotNegative = Field(1.0, description="sat: of the utterance-wise contrastive task")
+    utterance_layer: PositiveCount | None = Field(
+        None, description="sat: encoder layer, from 1, of that task; null: half of them"
+    )
+    projection_dim: PositiveCount = Field(256, description="channels in which frames and classes are compared")
+    special_classes: bool = Field(
+        False, description="the original's way: four more classes, fairseq's <s> <pad> </s> <unk>, which no frame has"
+    )
+    samples_itself: bool = Field(
+        False, description="sat, the original's way: a frame may be drawn as an instance to compare it with"
+    )
+    extractor_sees_padding: bool = Field(
+        False, description="the original's way: padding counts in group norms and in the penalty"
+    )
     alpha: Probability = 0.5
     replacement: Probability = Field(0.5, description="share of frames whose quantised latent the CTC branch sees (r)")
-    negatives: PositiveCount = 100
-    contrastive_temperature: Positive = 0.1
+    negatives: PositiveCount = Field(100, description="frames that each masked frame is compared with")
+    contrastive_temperature: Positive = Field(0.1, description="divides cosine similarities, of classes as well")
     diversity_weight: NotNegative = 0.1
     gumbel_start: Positive = 2.0
     gumbel_end: Positive = 0.1
@@ -71,6 +136,11 @@ class ObjectiveConfig(Section):
     inventory: Literal["shared", "separate"] = Field(
         "shared", description="one row a phone for all languages, or rows of its own for each language (`fr:a`)"
     )
+
+    @property
+    def first_class(self) -> int:
+        """What the first class of the targets is called by the network."""
+        return 4 if self.special_classes else 0
 
 
 class PretrainingConfig(RunConfig):
@@ -100,6 +170,7 @@ class PretrainingConfig(RunConfig):
     unlabelled: UnlabelledConfig = UnlabelledConfig()
     phonemes: PhonemesConfig = PhonemesConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    mixing: MixingConfig = MixingConfig()
 
     @property
     def micro_batches_per_update(self) -> int:
@@ -113,6 +184,47 @@ class PretrainingConfig(RunConfig):
             return 0.0
         return 1.0 if self.data.root is None else self.unlabelled.share
 
+    def _checks_of_kind(self) -> list[Check]:
+        objective, unlabelled, predicts = self.objective, self.unlabelled, self.objective.kind != "unispeech"
+        kind = f"objective.kind is {objective.kind}"
+        return [
+            (
+                predicts and self.data.root is not None,
+                f"{kind}, which reads unlabelled speech alone, but data.root is given",
+                "name the recordings in unlabelled.root",
+            ),
+            (
+                predicts and unlabelled.root is not None and unlabelled.targets is None,
+                f"{kind}, but unlabelled.targets is missing",
+                "make them with `unispeech-ft targets`, and name their folder",
+            ),
+            (
+                not predicts and unlabelled.targets is not None,
+                f"{kind}, which predicts no classes, but unlabelled.targets is given",
+                "leave it out, or set objective.kind masked_prediction",
+            ),
+            (
+                not predicts and self.mixing.prob > 0,
+                f"{kind}, but mixing.prob is {self.mixing.prob:g}",
+                "set it 0: mixing goes with masked_prediction and sat",
+            ),
+            (
+                objective.layers is not None and objective.kind != "masked_prediction",
+                f"{kind}, but objective.layers is given",
+                "leave it out: only masked_prediction predicts at several layers",
+            ),
+            (
+                objective.layers is not None and sorted(set(objective.layers)) != objective.layers,
+                f"objective.layers is {objective.layers}",
+                "name one or more layers from the lowest to the highest, each once",
+            ),
+            (
+                predicts and objective.masked_weight == 0,
+                "objective.masked_weight is 0",
+                "give a weight above 0: the loss is divided by the masked frames",
+            ),
+        ]
+
     def checks(self) -> list[Check]:
         data, unlabelled, objective, batch = self.data, self.unlabelled, self.objective, self.batch
         named = bool(data.language or data.languages)
@@ -120,18 +232,20 @@ class PretrainingConfig(RunConfig):
         longest += [unlabelled.max_duration_s] * (unlabelled.root is not None)
         return [
             *super().checks(),
+            *self._checks_of_kind(),
+            *self.mixing.checks(),
             (
                 data.root is None and unlabelled.root is None,
                 "data.root and unlabelled.root are missing",
                 "name labelled speech (data.root), unlabelled speech (unlabelled.root), or both",
             ),
             (
-                data.root is None and objective.alpha > 0,
+                objective.kind == "unispeech" and data.root is None and objective.alpha > 0,
                 f"objective.alpha is {objective.alpha:g}, but there is no labelled speech",
                 "name it in data.root, or set objective.alpha 0 for the contrastive task alone",
             ),
             (
-                objective.alpha == 1 and unlabelled.root is not None,
+                objective.kind == "unispeech" and objective.alpha == 1 and unlabelled.root is not None,
                 "objective.alpha is 1, so unlabelled speech has no loss",
                 "lower objective.alpha, or leave out unlabelled.root",
             ),

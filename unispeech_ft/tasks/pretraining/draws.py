@@ -38,6 +38,24 @@ def draw_negatives(
     return np.concatenate(drawn)
 
 
+def draw_instances(num_masked: int, count: int, name: Sequence[int], *, with_itself: bool) -> npt.NDArray[np.int64]:
+    """Places, among the masked frames of the row, of those that each masked frame is compared with, `[M, K]`.
+
+    They are drawn with replacement from the masked frames of all clips. (A frame that is alone has itself.)
+
+    Args:
+        num_masked: `M`.
+        count: `K`.
+        name: seed, update and micro-batch.
+        with_itself: a frame may be drawn for itself.
+    """
+    random = generator(name[0], Stream.INSTANCES, *name[1:])
+    if with_itself or num_masked < 2:
+        return random.integers(0, max(1, num_masked), size=(num_masked, count))
+    drawn = random.integers(0, num_masked - 1, size=(num_masked, count))
+    return drawn + (drawn >= np.arange(num_masked)[:, None])
+
+
 def draw_replacement(num_frames: int, share: float, name: Sequence[int]) -> npt.NDArray[np.bool_]:
     """`[N]`, frames of which the CTC branch sees the quantised latent, each with probability `share`."""
     random = generator(name[0], Stream.REPLACEMENT, *name[1:])

@@ -19,7 +19,7 @@ from unispeech_ft.models.forward import encode
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split
 from unispeech_ft.tasks.pretraining.batches import pad_waveforms
-from unispeech_ft.tasks.pretraining.forward import ctc_branch, extract, project_up, quantise
+from unispeech_ft.tasks.pretraining.forward import convolve, ctc_branch, end_to_end, project_up, quantise
 from unispeech_ft.tasks.pretraining.model import PretrainingModel
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def ctc_outputs(share: float, seed: int) -> OutputsOf:
         frames = [num_frames(model.config, len(clip)) for clip in clips]
         with autocast():
             layout = lay_out(frames).to(model.device)
-            features = extract(model, pad_waveforms(clips).to(model.device), layout, 0.0)
+            features = end_to_end(convolve(model, pad_waveforms(clips).to(model.device), 0.0), layout)
             hidden = encode(model, Row(features, layout))
             random = generator(seed, Stream.EVALUATION_REPLACEMENT, len(clips), sum(frames))
             replaced = torch.from_numpy(random.random(len(hidden)) < share).to(model.device)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,14 @@ from unispeech_ft.tasks.pretraining.objective import (
     code_counts,
     contrastive_loss,
     diversity_loss,
-    gumbel_noise,
     perplexity,
     replace_frames,
     same_codes,
     total_loss,
 )
+
+# Shape → Gumbel noise; None chooses the best codes.
+Noise = Callable[[tuple[int, ...]], Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Speech:
         num_masked: of each clip.
         channel_mask: `[B, C]` or None.
         layers: indices of the encoder layers that run; None for all.
+        num_samples: of each clip; only an extractor that normalises over time needs it.
     """
 
     waveforms: Tensor
@@ -51,6 +54,7 @@ class Speech:
     num_masked: Sequence[int]
     channel_mask: Tensor | None = None
     layers: Sequence[int] | None = None
+    num_samples: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,13 @@ class Draws:
     Attributes:
         negatives: `[M, K]`, frames of the row.
         replace: `[N]`, frames whose latent the CTC branch sees.
-        gumbel: seeded for the two draws of codes (masked frames, then all frames); None chooses the best codes.
+        gumbel: for the two draws of codes (masked frames, then all frames).
         temperature: of the Gumbel softmax.
     """
 
     negatives: Tensor
     replace: Tensor
-    gumbel: torch.Generator | None
+    gumbel: Noise
     temperature: float
 
 
@@ -112,20 +116,31 @@ def scale_gradient(values: Tensor, factor: float) -> Tensor:
     return values if factor == 1 else values.detach() + factor * (values - values.detach())
 
 
-def extract(model: Any, waveforms: Tensor, layout: Layout, grad_scale: float) -> Tensor:
-    """`[B, S]` → the row of conv features `[N, F]`; with `grad_scale` 0 nothing is kept for a backward pass."""
+def convolve(model: Any, waveforms: Tensor, grad_scale: float) -> Tensor:
+    """`[B, S]` → conv features `[B, T, F]`; with `grad_scale` 0 nothing is kept for a backward pass."""
     with torch.set_grad_enabled(grad_scale > 0 and torch.is_grad_enabled()):
-        padded = scale_gradient(backbone(model).feature_extractor(waveforms), grad_scale).transpose(1, 2)
-        clips = [clip[:count] for clip, count in zip(padded, layout.num_frames, strict=True)]
-        return torch.cat(clips)
+        return scale_gradient(backbone(model).feature_extractor(waveforms), grad_scale).transpose(1, 2)
 
 
-def quantise(model: Any, latents: Tensor, gumbel: torch.Generator | None, temperature: float) -> Quantised:
+def end_to_end(padded: Sequence[Tensor] | Tensor, layout: Layout) -> Tensor:
+    """Features `[T, F]` of each clip, with more behind them → the row `[N, F]`."""
+    return torch.cat([clip[:count] for clip, count in zip(padded, layout.num_frames, strict=True)])
+
+
+def extract(model: Any, speech: Speech, grad_scale: float) -> Tensor:
+    """The row of conv features `[N, F]`; clips pass alone where the extractor normalises over time."""
+    if model.config.feat_extract_norm == "layer":
+        return end_to_end(convolve(model, speech.waveforms, grad_scale), speech.layout)
+    clips = [clip[:count] for clip, count in zip(speech.waveforms, speech.num_samples, strict=True)]
+    return end_to_end([convolve(model, clip[None], grad_scale)[0] for clip in clips], speech.layout)
+
+
+def quantise(model: Any, latents: Tensor, gumbel: Noise, temperature: float) -> Quantised:
     """Latents `[N, F]` → codes and codevectors, with the stock quantiser's weights."""
     quantiser = model.quantizer
     groups, codes = quantiser.num_groups, quantiser.num_vars
     logits = quantiser.weight_proj(latents).view(len(latents), groups, codes)
-    noise = None if gumbel is None else gumbel_noise(tuple(logits.shape), gumbel)
+    noise = None if gumbel is None else gumbel(tuple(logits.shape))
     return choose_codes(logits, quantiser.codevectors.view(groups, codes, -1), noise, temperature)
 
 
@@ -155,7 +170,7 @@ def pretraining_terms(
         labels: all label ids one after another, and how many each clip has; None for speech without labels.
     """
     layout = speech.layout
-    features = extract(model, speech.waveforms, layout, weights.extractor_grad_scale)
+    features = extract(model, speech, weights.extractor_grad_scale)
     latents = model.dropout_features(backbone(model).feature_projection.layer_norm(features))
     row = Row(features, layout, speech.time_mask, speech.channel_mask)
     hidden = encode(model, row, layers=speech.layers)

@@ -128,6 +128,7 @@ def pieces_of(config: PretrainingConfig) -> Pieces | None:
         unlabelled.window_s,
         config.batch.seconds_per_micro_batch,
         config.seed,
+        unlabelled.targets,
     )
     return pieces if pieces.files else None
 
