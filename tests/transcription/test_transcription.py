@@ -13,14 +13,17 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unispeech_ft.cli import main
 from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, read_audio, waveform_blocks
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import build_model
+from unispeech_ft.models.confidence import save_confidence
 from unispeech_ft.models.saved import STOCK_EPS, load_saved
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import read_hypotheses
+from unispeech_ft.scoring.confidence import Confidence
 from unispeech_ft.transcription.chunks import cut_chunks, quietest_sample
 from unispeech_ft.transcription.transcripts import Transcript, audio_files, transcribe_files
 
@@ -272,3 +275,19 @@ def test_filter_bank_models(tmp_path, long_recording):
     waveform = read_audio(long_recording)[:40_000]
     assert saved.built.front_end(waveform).equal(built.front_end(waveform))
     assert {item.phone for item in transcribe_one(saved, long_recording).phones} <= {"a", "b", "tʃ"}
+
+
+def test_what_is_unlike_the_models_speech_is_said(small_run, spoken_corpus, tmp_path, capfd):
+    folder = Path(shutil.copytree(small_run.model_dir, tmp_path / "model"))
+    clip = sorted((spoken_corpus / "ky" / "clips").glob("*.mp3"))[0]
+    for threshold, unlike in ((0.0, False), (1.0, True)):
+        save_confidence(folder, Confidence(1.0, 0.0, threshold, 30))
+        with pytest.raises(SystemExit) as ended:
+            main(["transcribe", str(folder), str(clip), "--json"])
+        said = capfd.readouterr()
+        assert ended.value.code == 0
+        found = json.loads(said.out)
+        assert found["phones"]
+        assert found["unlike"] is unlike
+        assert 0 <= found["confidence"] <= 1
+        assert ("unlike the speech" in said.err) is unlike

@@ -147,11 +147,15 @@ def _transcribe_tiers(
 
 
 def _print(result: Transcript, options: argparse.Namespace) -> None:
+    from unispeech_ft.errors import warn
     from unispeech_ft.transcription.transcripts import as_json
 
     times = "" if result.start_s is None else f"{result.start_s:.3f}\t{result.start_s + result.duration_s:.3f}\t"
     line = f"{result.path}\t{times}{' '.join(item.phone for item in result.phones)}"
     print(as_json(result) if options.json else line, flush=True)
+    if result.unlike:
+        where = "" if result.start_s is None else f" from {result.start_s:.3f} s"
+        warn(f"{result.path}{where}: unlike the speech that the model was validated on; its phones mean little")
 
 
 def _of_known_texts(options: argparse.Namespace) -> list[str]:
