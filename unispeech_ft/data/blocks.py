@@ -1,0 +1,240 @@
+"""Work in blocks: numbered parts, each made whole or not at all, by whoever is there.
+
+A block is a sealed folder (`files.keep`) that a job fills from the block's number alone, in one thread. So the bytes do
+not depend on who makes it, nor on how many do, and what is there already is not made again. A worker that dies costs
+the block that it had, which is tried again: here by another process, in a cluster by Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.files import keep, parse_json, write_text
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+Say = Callable[[str], None]
+# A block that ends so many workers would end the next one too.
+ATTEMPTS = 3
+CONNECT_S = 10.0
+
+
+def block_folder(out: Path, name: str, number: int) -> Path:
+    return out / f"{name}-{number:05d}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be made.
+
+    Attributes:
+        out: folder of the blocks; workers on other machines see it under the same name.
+        name: of a block, before its number.
+        fill: number of a block and an empty folder → a line for people. It passes from process to process.
+    """
+
+    out: Path
+    name: str
+    num_blocks: int
+    fill: Callable[[int, Path], str]
+
+    def folder(self, number: int) -> Path:
+        return block_folder(self.out, self.name, number)
+
+    def clear(self, number: int) -> None:
+        """Removes what dead workers have left of a block."""
+        for left in self.out.glob(f".{self.folder(number).name}.*-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who makes the blocks: this process, several of this machine, or those of a Ray cluster.
+
+    Attributes:
+        ray: address of the cluster, `auto` for the one that this machine belongs to; None for none.
+    """
+
+    processes: int = 1
+    ray: str | None = None
+
+
+def settle(file: Path, made: Mapping[str, Any]) -> None:
+    """Writes what a folder is to hold, or finds the same there.
+
+    Raises:
+        UserError: it holds something else.
+        OSError: it cannot be written.
+    """
+    said = json.dumps(made, indent=2)
+    if file.is_file() and parse_json(file.read_text(encoding="utf-8")) != parse_json(said):
+        raise UserError(
+            f"{file.parent} was made with other settings or of other files ({file.name})",
+            remedy="name another folder, or remove it",
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, said + "\n")
+
+
+def make_blocks(work: Work, workers: Workers, say: Say) -> None:
+    """Makes the blocks that are missing or damaged.
+
+    Args:
+        say: takes the lines of those that were made, in the order in which they are finished.
+
+    Raises:
+        UserError: of a block; or workers that had it died time and again, or there is no such cluster.
+        OSError: a block cannot be written.
+    """
+    if workers.ray is not None:
+        answers = _by_ray(work, workers.ray)
+    elif workers.processes > 1:
+        answers = _by_processes(work, min(workers.processes, work.num_blocks))
+    else:
+        answers = (_attempt(work, number) for number in range(work.num_blocks))
+    with contextlib.closing(answers):
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+            if answer:
+                say(answer)
+    missing = [work.folder(number).name for number in range(work.num_blocks) if not work.folder(number).is_dir()]
+    if missing:
+        raise UserError(
+            f"{work.out}: {missing[0]} and {len(missing) - 1} more were made, but are not here",
+            remedy="name a folder that all machines of the cluster share, under the same name",
+        )
+
+
+def _attempt(work: Work, number: int) -> str | Exception:
+    """Makes a block; its line, empty where it was there; or what was raised, with where it came from."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    lines: list[str] = []
+    threads = torch.get_num_threads()
+    try:
+        with threadpool_limits(1):
+            torch.set_num_threads(1)
+            keep(work.folder(number), lambda folder: lines.append(work.fill(number, folder)))
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return error
+    finally:
+        torch.set_num_threads(threads)
+    return "".join(lines)
+
+
+def _serve(orders: Connection, work: Work) -> None:
+    """A worker: takes numbers of blocks until nobody gives any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it is told, and ends it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # half a block is removed
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            orders.send(_attempt(work, orders.recv()))
+
+
+def _start(work: Work) -> tuple[Connection, BaseProcess]:
+    # A forked process may hang in the libraries' threads.
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _by_processes(work: Work, processes: int) -> Iterator[str | Exception]:
+    waiting, tries = list(reversed(range(work.num_blocks))), Counter[int]()
+    started = dict(_start(work) for _ in range(processes))
+    busy: dict[Connection, int] = {}
+    try:
+        while waiting or busy:
+            for orders in [orders for orders in started if orders not in busy][: len(waiting)]:
+                busy[orders] = waiting.pop()
+                with contextlib.suppress(BrokenPipeError):  # a dead one is found below
+                    orders.send(busy[orders])
+            for orders in [ready for ready in wait(busy) if isinstance(ready, Connection)]:
+                number = busy.pop(orders)
+                try:
+                    yield orders.recv()
+                except (EOFError, ConnectionResetError):
+                    tries[number] += 1
+                    process = started.pop(orders)
+                    _lost(work, number, process, tries[number])
+                    waiting.append(number)
+                    started |= [_start(work)]
+    finally:
+        for process in started.values():
+            process.terminate()
+        for process in started.values():
+            process.join()
+
+
+def _lost(work: Work, number: int, process: BaseProcess, times: int) -> None:
+    """Raises UserError where a block has ended too many workers."""
+    process.join()
+    work.clear(number)
+    if times == ATTEMPTS:
+        raise UserError(
+            f"{work.folder(number)}: {times} workers died over it (the last with status {process.exitcode})",
+            remedy="look at the memory that is free; the same command goes on with what is missing",
+        )
+
+
+def _by_ray(work: Work, address: str) -> Iterator[str | Exception]:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--ray needs Ray", remedy="pip install 'unispeech-ft[ray]'") from None
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdecimal():  # Ray itself asks an address for minutes
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--ray {address}: there is no such cluster ({first_line(error)})", remedy="start it with `ray start`"
+        ) from None
+    try:
+        task = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_attempt_in)
+        pending = [task.remote(os.getcwd(), work, number) for number in range(work.num_blocks)]
+        while pending:
+            ready, pending = ray.wait(pending)
+            try:
+                yield ray.get(ready[0])
+            except ray.exceptions.RayError as error:
+                yield UserError(
+                    f"{work.out}: the cluster gave a block up ({str(error).strip().splitlines()[-1]})",
+                    remedy="look at its machines; the same command goes on with what is missing",
+                )
+        for number in range(work.num_blocks):
+            work.clear(number)
+    finally:
+        ray.shutdown()
+
+
+def _attempt_in(folder: str, work: Work, number: int) -> str | Exception:
+    """The same on another machine, which reads relative names as the first one does."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        remedy = "start from a folder that all machines of the cluster share, under the same name"
+        return UserError(f"{folder} is not on a machine of the cluster ({error.strerror})", remedy=remedy)
+    return _attempt(work, number)
