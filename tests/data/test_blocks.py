@@ -16,7 +16,7 @@ import pytest
 import torch
 from warm import clean_environment
 
-from unispeech_ft.data.blocks import ATTEMPTS, Work, Workers, make_blocks, settle
+from unispeech_ft.data.blocks import ATTEMPTS, Work, Workers, deal, make_blocks, settle
 from unispeech_ft.errors import UserError
 
 NUM_BLOCKS = 5
@@ -184,3 +184,10 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
     settle(tmp_path / "out" / "made.json", {"files": ["a", "b"]})
     with pytest.raises(UserError, match="other settings"):
         settle(tmp_path / "out" / "made.json", {"files": ["a"]})
+
+
+def test_items_are_dealt_in_their_order_by_weight() -> None:
+    assert deal("abcdef", [1.0] * 6, 2.0) == [["a", "b"], ["c", "d"], ["e", "f"]]
+    assert deal("abcdef", [1.0] * 6, 4.0) == [["a", "b", "c"], ["d", "e", "f"]], "groups are even, none is a rest"
+    assert deal("abcd", [1.0, 9.0, 1.0, 1.0], 3.0) == [["a", "b"], ["c", "d"]], "nothing is cut, and no group is empty"
+    assert deal("ab", [0.0, 0.0], 3.0) == [["a", "b"]]

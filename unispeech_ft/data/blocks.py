@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,12 +17,15 @@ import socket
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import keep, parse_json, write_text
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 Say = Callable[[str], None]
+Item = TypeVar("Item")
 # A block that ends so many workers would end the next one too.
 ATTEMPTS = 3
 CONNECT_S = 10.0
@@ -73,6 +78,15 @@ class Workers:
 
     processes: int = 1
     ray: str | None = None
+
+
+def deal(items: Sequence[Item], weights: Sequence[float], weight: float) -> list[list[Item]]:
+    """Items in their order as groups of about equal weight, no more of them than are needed for `weight` each."""
+    num_groups = max(1, math.ceil(sum(weights) / weight))
+    ends = np.cumsum(weights, dtype=np.float64)
+    groups = np.minimum((ends - weights) * num_groups / max(ends[-1], 1e-9), num_groups - 1).astype(np.int64)
+    starts = np.flatnonzero(np.diff(groups, prepend=-1)).tolist()
+    return [list(items[start:end]) for start, end in pairwise([*starts, len(items)])]
 
 
 def settle(file: Path, made: Mapping[str, Any]) -> None:
