@@ -63,11 +63,11 @@ def test_processes_make_the_same_and_a_stopped_command_goes_on(
     with monkeypatch.context() as patched:
         right, calls = cut_shards._fill_shard, []
 
-        def fails_at_the_third(plan: Path, number: int, folder: Path) -> str:
+        def fails_at_the_third(out: Path, number: int, folder: Path) -> str:
             calls.append(number)
             if number == 2:
                 raise OSError(28, "No space left on device")
-            return right(plan, number, folder)
+            return right(out, number, folder)
 
         patched.setattr(cut_shards, "_fill_shard", fails_at_the_third)
         assert command(*words(root, tmp_path / "two"))[0] == 2

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Item = TypeVar("Item")
+PLAN = "plan"
 # A block that ends so many workers would end the next one too.
 ATTEMPTS = 3
 CONNECT_S = 10.0
@@ -87,6 +88,29 @@ def deal(items: Sequence[Item], weights: Sequence[float], weight: float) -> list
     groups = np.minimum((ends - weights) * num_groups / max(ends[-1], 1e-9), num_groups - 1).astype(np.int64)
     starts = np.flatnonzero(np.diff(groups, prepend=-1)).tolist()
     return [list(items[start:end]) for start, end in pairwise([*starts, len(items)])]
+
+
+def plan_once(out: Path, plan: Callable[[], list[list[Any]]]) -> int:
+    """Keeps what each block is made of in `out/plan`, listed once, so that what comes later changes no block.
+
+    Args:
+        plan: the items of every block, as JSON can hold them.
+
+    Returns:
+        How many blocks there are.
+    """
+
+    def fill(folder: Path) -> None:
+        for number, items in enumerate(plan()):
+            (folder / f"{number:05d}.json").write_text(json.dumps(items), encoding="utf-8")
+
+    keep(out / PLAN, fill)
+    return len(list((out / PLAN).glob("[0-9]*.json")))
+
+
+def planned(out: Path, number: int) -> Any:
+    """The items of a block."""
+    return json.loads((out / PLAN / f"{number:05d}.json").read_text(encoding="utf-8"))
 
 
 def settle(file: Path, made: Mapping[str, Any]) -> None:

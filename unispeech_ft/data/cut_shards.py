@@ -8,19 +8,17 @@ blocks `shard-NNNNN` (`data.blocks`), each with a tar file of that name.
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from unispeech_ft.data.blocks import Say, Work, Workers, deal, make_blocks, settle
+from unispeech_ft.data.blocks import Say, Work, Workers, deal, make_blocks, plan_once, planned, settle
 from unispeech_ft.data.shards import Example, Source, is_audio, list_files, read_units
 from unispeech_ft.data.targets import SHARD, hash_of
 from unispeech_ft.errors import UserError
-from unispeech_ft.files import keep
 
-INFO, PLAN = "shards.json", "plan"
+INFO = "shards.json"
 # Of a recording whose header soundfile cannot read, such as m4a.
 GUESSED_BYTES_A_SECOND = 16_000
 
@@ -49,8 +47,8 @@ def _usable(example: Example) -> bool:
     return is_audio(example["name"]) and Path(example["path"]).is_file()
 
 
-def _fill_plan(cutting: Cutting, say: Say, folder: Path) -> None:
-    """Writes the names and paths of each shard's recordings."""
+def _plan(cutting: Cutting, say: Say) -> list[list[tuple[str, str]]]:
+    """The names and paths of each shard's recordings."""
     files = list_files(cutting.source, cutting.root)
     listed = list(read_units([(file, 0, 1) for file in files], cutting.source, cutting.column))
     left_out = [example["name"] for example in listed if not _usable(example)]
@@ -60,14 +58,13 @@ def _fill_plan(cutting: Cutting, say: Say, folder: Path) -> None:
     places.sort(key=lambda place: (hash_of(place[0]), place))
     durations_s = [_duration_s(path) for _, path in places]
     shards = deal(places, durations_s, cutting.hours_per_shard * 3600)
-    for number, shard in enumerate(shards):
-        (folder / f"{number:05d}.json").write_text(json.dumps(shard), encoding="utf-8")
     said = f", {len(left_out)} left out, for example {left_out[0]}" if left_out else ""
     say(f"{len(places)} recordings, {sum(durations_s) / 3600:.2f} h, for {len(shards)} shards{said}")
+    return shards
 
 
-def _fill_shard(plan: Path, number: int, folder: Path) -> str:
-    places = json.loads((plan / f"{number:05d}.json").read_text(encoding="utf-8"))
+def _fill_shard(out: Path, number: int, folder: Path) -> str:
+    places = planned(out, number)
     file = folder / f"{SHARD}-{number:05d}.tar"
     with tarfile.open(file, "w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape") as archive:
         for name, path in places:
@@ -98,7 +95,6 @@ def cut_shards(cutting: Cutting, out: Path, workers: Workers, say: Say) -> int:
         OSError: it cannot be written.
     """
     settle(out / INFO, asdict(cutting))
-    keep(out / PLAN, partial(_fill_plan, cutting, say))
-    num_shards = len(list((out / PLAN).glob("[0-9]*.json")))
-    make_blocks(Work(out, SHARD, num_shards, partial(_fill_shard, out / PLAN)), workers, say)
+    num_shards = plan_once(out, partial(_plan, cutting, say))
+    make_blocks(Work(out, SHARD, num_shards, partial(_fill_shard, out)), workers, say)
     return num_shards

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from unispeech_ft.config.sections import ModelConfig, TrainingConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
@@ -24,7 +23,7 @@ from unispeech_ft.models.families import check_family, frame_s
 from unispeech_ft.models.forward import encode_blocks
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.loader import load_network, read_config, small_files
-from unispeech_ft.models.saved import STOCK_EPS, saved_front_end
+from unispeech_ft.models.saved import STOCK_EPS, saved_front_end, weights_digest
 
 Frames = npt.NDArray[np.float32]
 MFCC_RATE_HZ, NUM_CEPSTRA = 50.0, 13
@@ -75,16 +74,6 @@ def layer_features(network: Any, front_end: FrontEnd, layer: int) -> Features:
         return array
 
     return Features(of, 1 / frame_s(network.config))
-
-
-def weights_digest(network: nn.Module) -> str:
-    """Tells a network from others of the same name."""
-    import xxhash
-
-    digest = xxhash.xxh3_64()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 @lru_cache(maxsize=1)
