@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -67,21 +66,6 @@ def serial(notes: Path, tmp_path: Path) -> dict[str, bytes]:
     for file in notes.iterdir():
         file.unlink()
     return made(tmp_path / "serial")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster on this machine: a head that takes no work, and two workers."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
-        running = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        for _ in range(2):
-            running.add_node(num_cpus=1)
-    yield running.address
-    running.shutdown()
 
 
 def test_processes_make_what_one_makes_and_a_killed_one_costs_its_block(
