@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate import Accelerator
@@ -113,8 +114,8 @@ def small_model(small_run: unispeech_ft.RunResult) -> SavedModel:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[str]:
-    """A Ray cluster on this machine: a head that takes no work, and two workers; its address."""
+def cluster() -> Iterator[Any]:
+    """A Ray cluster on this machine: a head that takes no work, and two workers."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
@@ -124,7 +125,7 @@ def cluster() -> Iterator[str]:
         running = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(2):
             running.add_node(num_cpus=1)
-    yield running.address
+    yield running
     running.shutdown()
 
 

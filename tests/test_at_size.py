@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", ["targets", "shards", "transcribe"])
 def test_a_cluster_makes_what_one_process_makes(
     name: str,
-    cluster: str,
+    cluster: Any,
     spoken_corpus: Path,
     small_run: unispeech_ft.RunResult,
     tmp_path: Path,
@@ -37,7 +38,7 @@ def test_a_cluster_makes_what_one_process_makes(
         "shards": ["shards", clips, "--hours_per_shard", 0.004],
         "transcribe": ["transcribe", small_run.model_dir, clips],
     }
-    for folder, more in (("one", ()), ("many", ("--ray", cluster))):
+    for folder, more in (("one", ()), ("many", ("--ray", cluster.address))):
         status, _, fault = command(*words[name], "--out", tmp_path / folder, *more)
         assert status == 0, fault
     assert len(list((tmp_path / "one").glob("*-00003"))) == 1, "there are several blocks"

@@ -53,12 +53,14 @@ class Work:
         out: folder of the blocks; workers on other machines see it under the same name.
         name: of a block, before its number.
         fill: number of a block and an empty folder → a line for people. It passes from process to process.
+        gpu: it computes on one where there is one; a cluster that has any gives each block one to itself.
     """
 
     out: Path
     name: str
     num_blocks: int
     fill: Callable[[int, Path], str]
+    gpu: bool = False
 
     def folder(self, number: int) -> Path:
         return block_folder(self.out, self.name, number)
@@ -251,8 +253,10 @@ def _by_ray(work: Work, address: str) -> Iterator[str | Exception]:
             f"--ray {address}: there is no such cluster ({first_line(error)})", remedy="start it with `ray start`"
         ) from None
     try:
-        task = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_attempt_in)
-        pending = [task.remote(os.getcwd(), work, number) for number in range(work.num_blocks)]
+        gpus = 1 if work.gpu and ray.cluster_resources().get("GPU") else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=ATTEMPTS - 1)(_attempt_in)
+        shared = ray.put(work)
+        pending = [task.remote(os.getcwd(), shared, number) for number in range(work.num_blocks)]
         while pending:
             ready, pending = ray.wait(pending)
             try:

@@ -91,7 +91,7 @@ def transcribe_in_blocks(asked: Transcribing, out: Path, workers: Workers, say: 
     weights = _opened(asked.model, asked.revision, asked.beam)[2]
     settle(out / INFO, asdict(asked) | {"weights": weights})
     num_parts = plan_once(out, partial(_plan, asked.audio))
-    work = Work(out, PART, num_parts, partial(_fill_part, asked, weights, out))
+    work = Work(out, PART, num_parts, partial(_fill_part, asked, weights, out), gpu=True)
     make_blocks(work, workers, say)
     parts = list(map(work.folder, range(num_parts)))
     partial_file = out / f".{TRANSCRIPTS}"

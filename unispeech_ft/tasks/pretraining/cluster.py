@@ -146,6 +146,10 @@ class Job:
     model: str | None
     layer: int | None
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.model is not None
+
     def features(self) -> Features:
         features, said = named_features(self.model, self.layer)
         if said != self.plan.features:
@@ -171,7 +175,7 @@ def _drawn(job: Job, out: Path, workers: Workers, say: Say) -> Frames:
     plan = job.plan
     most = -(-2 * plan.fit_frames // plan.num_shards)
     while True:
-        work = Work(out, f"{DRAWN}-{most}", plan.num_shards, partial(_fill_drawn, job, most))
+        work = Work(out, f"{DRAWN}-{most}", plan.num_shards, partial(_fill_drawn, job, most), job.on_gpu)
         make_blocks(work, workers, say)
         held, left_out = _smallest([], 0), np.inf
         for folder in map(work.folder, range(plan.num_shards)):
@@ -217,8 +221,8 @@ def make_targets(job: Job, out: Path, workers: Workers, say: Say) -> Targets:
     keep(out / CENTROIDS, partial(_fill_centroids, job, out, workers, say))
     for drawn in out.glob(f"{DRAWN}-*"):
         shutil.rmtree(drawn)
-    work = Work(out, SHARD, job.plan.num_shards, partial(_fill_shard, job, out / CENTROIDS / "centroids.npy"))
-    make_blocks(work, workers, say)
+    fill = partial(_fill_shard, job, out / CENTROIDS / "centroids.npy")
+    make_blocks(Work(out, SHARD, job.plan.num_shards, fill, job.on_gpu), workers, say)
     targets = open_targets(str(out))
     targets.check()
     return targets
