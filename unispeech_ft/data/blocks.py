@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -17,7 +18,7 @@ import socket
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing import get_context
@@ -142,6 +143,7 @@ def make_blocks(work: Work, workers: Workers, say: Say) -> None:
         UserError: of a block; or workers that had it died time and again, or there is no such cluster.
         OSError: a block cannot be written.
     """
+    answers: Generator[str | Exception]
     if workers.ray is not None:
         answers = _by_ray(work, workers.ray)
     elif workers.processes > 1:
@@ -200,7 +202,7 @@ def _start(work: Work) -> tuple[Connection, BaseProcess]:
     return ours, process
 
 
-def _by_processes(work: Work, processes: int) -> Iterator[str | Exception]:
+def _by_processes(work: Work, processes: int) -> Generator[str | Exception]:
     waiting, tries = list(reversed(range(work.num_blocks))), Counter[int]()
     started = dict(_start(work) for _ in range(processes))
     busy: dict[Connection, int] = {}
@@ -238,7 +240,7 @@ def _lost(work: Work, number: int, process: BaseProcess, times: int) -> None:
         )
 
 
-def _by_ray(work: Work, address: str) -> Iterator[str | Exception]:
+def _by_ray(work: Work, address: str) -> Generator[str | Exception]:
     try:
         import ray
     except ImportError:
@@ -247,7 +249,7 @@ def _by_ray(work: Work, address: str) -> Iterator[str | Exception]:
     try:
         if port.isdecimal():  # Ray itself asks an address for minutes
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"--ray {address}: there is no such cluster ({first_line(error)})", remedy="start it with `ray start`"
