@@ -17,7 +17,7 @@ import pytest
 import torch
 from warm import clean_environment
 
-from unispeech_ft.data.blocks import ATTEMPTS, Work, Workers, deal, make_blocks, settle
+from unispeech_ft.data.blocks import ATTEMPTS, Work, Workers, deal, hire, make_blocks, settle
 from unispeech_ft.errors import UserError
 
 NUM_BLOCKS = 5
@@ -51,6 +51,11 @@ def slow(notes: Path, num_together: int, number: int, folder: Path) -> str:
     return ""
 
 
+def make(work: Work, workers: Workers, say: Any = print) -> None:
+    with hire(workers) as crew:
+        make_blocks(work, crew, say)
+
+
 def attempts(notes: Path, number: int) -> list[str]:
     file = notes / f"{number}.txt"
     return file.read_text().split() if file.is_file() else []
@@ -73,7 +78,7 @@ def notes(tmp_path: Path) -> Path:
 @pytest.fixture
 def serial(notes: Path, tmp_path: Path) -> dict[str, bytes]:
     """What one process makes; its notes are gone."""
-    make_blocks(Work(tmp_path / "serial", "part", NUM_BLOCKS, partial(fill, notes, {})), Workers(), print)
+    make(Work(tmp_path / "serial", "part", NUM_BLOCKS, partial(fill, notes, {})), Workers())
     for file in notes.iterdir():
         file.unlink()
     return made(tmp_path / "serial")
@@ -84,7 +89,7 @@ def test_processes_make_what_one_makes_and_a_killed_one_costs_its_block(
 ) -> None:
     lines: list[str] = []
     work = Work(tmp_path / "made", "part", NUM_BLOCKS, partial(fill, notes, {1: 1, 3: 2}))
-    make_blocks(work, Workers(2), lines.append)
+    make(work, Workers(2), lines.append)
     assert made(tmp_path / "made") == serial
     assert sorted(lines) == [f"block {number}" for number in range(NUM_BLOCKS)]
     assert [len(attempts(notes, number)) for number in range(NUM_BLOCKS)] == [1, 2, 1, 3, 1]
@@ -98,7 +103,7 @@ def test_what_is_there_stays_and_what_is_damaged_is_made_anew(
 ) -> None:
     work = Work(tmp_path / "serial", "part", NUM_BLOCKS, partial(fill, notes, {}))
     (work.folder(2) / "product.npy").write_bytes(b"broken")
-    make_blocks(work, Workers(2), print)
+    make(work, Workers(2))
     assert made(tmp_path / "serial") == serial
     assert [len(attempts(notes, number)) for number in range(NUM_BLOCKS)] == [0, 0, 1, 0, 0]
 
@@ -106,7 +111,7 @@ def test_what_is_there_stays_and_what_is_damaged_is_made_anew(
 def test_a_block_that_ends_every_worker_is_a_fault(notes: Path, tmp_path: Path) -> None:
     work = Work(tmp_path / "made", "part", 2, partial(fill, notes, {1: 99}))
     with pytest.raises(UserError, match=rf"part-00001: {ATTEMPTS} workers died over it \(the last with status -9\)"):
-        make_blocks(work, Workers(2), print)
+        make(work, Workers(2))
     assert len(attempts(notes, 1)) == ATTEMPTS
     assert [path.name for path in work.out.iterdir()] == ["part-00000"], "nothing is left of the other"
 
@@ -114,7 +119,7 @@ def test_a_block_that_ends_every_worker_is_a_fault(notes: Path, tmp_path: Path) 
 @pytest.mark.parametrize("workers", [Workers(), Workers(2)])
 def test_a_fault_of_a_block_is_the_works(tmp_path: Path, workers: Workers) -> None:
     with pytest.raises(UserError, match="cannot be made: mend it"):
-        make_blocks(Work(tmp_path / "made", "part", 2, fault), workers, print)
+        make(Work(tmp_path / "made", "part", 2, fault), workers)
     assert not list(tmp_path.rglob("*part*"))
 
 
@@ -123,7 +128,7 @@ def test_workers_end_when_who_started_them_is_killed(serial: dict[str, bytes], n
     program = (
         "from functools import partial; from pathlib import Path; from test_blocks import *\n"
         f"if __name__ == '__main__':\n  work = Work(Path({str(tmp_path / 'made')!r}), 'part', {NUM_BLOCKS},"
-        f" partial(slow, Path({str(notes)!r}), 2))\n  make_blocks(work, Workers(2), print)\n"
+        f" partial(slow, Path({str(notes)!r}), 2))\n  make(work, Workers(2))\n"
     )
     (tmp_path / "program.py").write_text(program)
     running = subprocess.Popen(
@@ -141,7 +146,7 @@ def test_workers_end_when_who_started_them_is_killed(serial: dict[str, bytes], n
     done = [number for number in range(NUM_BLOCKS) if f"part-{number:05d}/product.npy" in there]
     assert done
     assert len(done) < NUM_BLOCKS
-    make_blocks(Work(tmp_path / "made", "part", NUM_BLOCKS, partial(fill, notes, {})), Workers(), print)
+    make(Work(tmp_path / "made", "part", NUM_BLOCKS, partial(fill, notes, {})), Workers())
     assert made(tmp_path / "made") == serial
     assert all(len(attempts(notes, number)) == 1 for number in done)
 
@@ -152,10 +157,10 @@ def test_a_cluster_of_two_workers_makes_the_same(
 ) -> None:
     lines: list[str] = []
     work = Work(tmp_path / "made", "part", NUM_BLOCKS, partial(fill, notes, {1: 1}))
-    make_blocks(work, Workers(ray=cluster.address), lines.append)
+    make(work, Workers(ray=cluster.address), lines.append)
     assert made(tmp_path / "made") == serial
     assert [len(attempts(notes, number)) for number in range(NUM_BLOCKS)] == [1, 2, 1, 1, 1]
-    make_blocks(work, Workers(ray=cluster.address), lines.append)
+    make(work, Workers(ray=cluster.address), lines.append)
     assert sorted(lines) == [f"block {number}" for number in range(NUM_BLOCKS)], (
         "the second time there is nothing to do"
     )
@@ -176,9 +181,7 @@ def test_a_machine_that_is_lost_costs_its_block(
 
     thread = threading.Thread(target=remove_one, daemon=True)
     thread.start()
-    make_blocks(
-        Work(tmp_path / "made", "part", NUM_BLOCKS, partial(slow, notes, 3)), Workers(ray=cluster.address), print
-    )
+    make(Work(tmp_path / "made", "part", NUM_BLOCKS, partial(slow, notes, 3)), Workers(ray=cluster.address), print)
     thread.join()
     assert made(tmp_path / "made") == serial
     assert sorted(len(attempts(notes, number)) for number in range(NUM_BLOCKS)) == [1, 1, 1, 1, 2]
@@ -198,7 +201,7 @@ def test_a_cluster_with_gpus_gives_blocks_of_a_model_one_each(
     node = cluster.add_node(num_cpus=1, num_gpus=1)
     lines: list[str] = []
     for gpu in (True, False):
-        make_blocks(Work(tmp_path / str(gpu), "part", 1, with_gpu, gpu), Workers(ray=cluster.address), lines.append)
+        make(Work(tmp_path / str(gpu), "part", 1, with_gpu, gpu), Workers(ray=cluster.address), lines.append)
     assert lines == ["[0]", "[]"]
     cluster.remove_node(node)
 
@@ -206,19 +209,17 @@ def test_a_cluster_with_gpus_gives_blocks_of_a_model_one_each(
 @pytest.mark.long
 def test_faults_of_a_cluster_are_one_line(cluster: Any, notes: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="block 0 cannot be made: mend it"):
-        make_blocks(Work(tmp_path / "made", "part", 1, fault), Workers(ray=cluster.address), print)
+        make(Work(tmp_path / "made", "part", 1, fault), Workers(ray=cluster.address))
     with pytest.raises(UserError, match="the cluster gave a block up"):
-        make_blocks(
-            Work(tmp_path / "deadly", "part", 1, partial(fill, notes, {0: 99})), Workers(ray=cluster.address), print
-        )
+        make(Work(tmp_path / "deadly", "part", 1, partial(fill, notes, {0: 99})), Workers(ray=cluster.address), print)
     with pytest.raises(UserError, match="there is no such cluster"):
-        make_blocks(Work(tmp_path / "made", "part", 1, fault), Workers(ray="127.0.0.1:1"), print)
+        make(Work(tmp_path / "made", "part", 1, fault), Workers(ray="127.0.0.1:1"))
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'unispeech-ft\[ray\]'"):
-        make_blocks(Work(tmp_path / "made", "part", 1, fault), Workers(ray="auto"), print)
+        make(Work(tmp_path / "made", "part", 1, fault), Workers(ray="auto"))
 
 
 def test_a_folder_holds_one_thing(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Makes what is missing, and prints what there is."""
+    from unispeech_ft.data.blocks import hire
     from unispeech_ft.data.cut_shards import Cutting, cut_shards
     from unispeech_ft.errors import UserError
 
@@ -36,7 +37,8 @@ def run(options: argparse.Namespace) -> None:
     cutting = Cutting(options.source, root, options.column, options.hours_per_shard)
     workers = workers_of(options)
     try:
-        num_shards = cut_shards(cutting, options.out, workers, lambda line: print(line, flush=True))
+        with hire(workers) as crew:
+            num_shards = cut_shards(cutting, options.out, crew, lambda line: print(line, flush=True))
     except OSError as error:
         raise UserError(f"{options.out} cannot be written ({error.strerror})", remedy="name another folder") from None
     print(f"{options.out}: {num_shards} shards")

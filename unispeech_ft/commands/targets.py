@@ -42,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Makes what is missing, and prints what there is."""
+    from unispeech_ft.data.blocks import hire
     from unispeech_ft.data.shards import list_files
     from unispeech_ft.data.targets import MOST_CLASSES
     from unispeech_ft.errors import UserError, raise_all
@@ -71,7 +72,8 @@ def run(options: argparse.Namespace) -> None:
     )
     job = Job(plan, list_files(plan.source, plan.root), options.model, options.layer)
     try:
-        targets = make_targets(job, options.out, workers, lambda line: print(line, flush=True))
+        with hire(workers) as crew:
+            targets = make_targets(job, options.out, crew, lambda line: print(line, flush=True))
     except OSError as error:
         raise UserError(f"{options.out} cannot be written ({error.strerror})", remedy="name another folder") from None
     print(f"{options.out}: {targets.num_classes} classes of {targets.num_recordings} recordings, {said}")

@@ -117,6 +117,7 @@ def _aligned(
 
 def _in_blocks(options: argparse.Namespace) -> None:
     """Transcribes a corpus into a folder."""
+    from unispeech_ft.data.blocks import hire
     from unispeech_ft.errors import UserError, raise_all
     from unispeech_ft.transcription.in_blocks import TRANSCRIPTS, Transcribing, transcribe_in_blocks
 
@@ -127,7 +128,8 @@ def _in_blocks(options: argparse.Namespace) -> None:
     beam = str(options.beam) if options.beam else None
     asked = Transcribing(options.audio, options.model, options.revision, beam, options.channel)
     try:
-        faults = transcribe_in_blocks(asked, options.out, workers_of(options), lambda line: print(line, flush=True))
+        with hire(workers_of(options)) as crew:
+            faults = transcribe_in_blocks(asked, options.out, crew, lambda line: print(line, flush=True))
     except OSError as error:
         raise UserError(f"{options.out} cannot be written ({error.strerror})", remedy="name another folder") from None
     print(options.out / TRANSCRIPTS)

@@ -18,8 +18,9 @@ import socket
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -84,6 +85,9 @@ class Workers:
     ray: str | None = None
 
 
+Crew = Callable[[Work], Iterator[str | Exception]]
+
+
 def deal(items: Sequence[Item], weights: Sequence[float], weight: float) -> list[list[Item]]:
     """Items in their order as groups of about equal weight, no more of them than are needed for `weight` each."""
     num_groups = max(1, math.ceil(sum(weights) / weight))
@@ -133,29 +137,45 @@ def settle(file: Path, made: Mapping[str, Any]) -> None:
     write_text(file, said + "\n")
 
 
-def make_blocks(work: Work, workers: Workers, say: Say) -> None:
+@contextlib.contextmanager
+def hire(workers: Workers) -> Iterator[Crew]:
+    """Workers for one work after another; what they still do is ended with the block.
+
+    Raises:
+        UserError: there is no such cluster, or Ray is not installed.
+    """
+    if workers.ray is not None:
+        with _cluster(workers.ray) as ray:
+            yield partial(_by_ray, ray)
+    elif workers.processes > 1:
+        started: dict[Connection, BaseProcess] = {}
+        try:
+            yield partial(_by_processes, started, workers.processes)
+        finally:
+            for process in started.values():
+                process.terminate()
+            for process in started.values():
+                process.join()
+    else:
+        yield lambda work: (_attempt(work, number) for number in range(work.num_blocks))
+
+
+def make_blocks(work: Work, crew: Crew, say: Say) -> None:
     """Makes the blocks that are missing or damaged.
 
     Args:
+        crew: of `hire`.
         say: takes the lines of those that were made, in the order in which they are finished.
 
     Raises:
-        UserError: of a block; or workers that had it died time and again, or there is no such cluster.
+        UserError: of a block; or workers that had it died time and again.
         OSError: a block cannot be written.
     """
-    answers: Generator[str | Exception]
-    if workers.ray is not None:
-        answers = _by_ray(work, workers.ray)
-    elif workers.processes > 1:
-        answers = _by_processes(work, min(workers.processes, work.num_blocks))
-    else:
-        answers = (_attempt(work, number) for number in range(work.num_blocks))
-    with contextlib.closing(answers):
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-            if answer:
-                say(answer)
+    for answer in crew(work):
+        if isinstance(answer, Exception):
+            raise answer
+        if answer:
+            say(answer)
     missing = [work.folder(number).name for number in range(work.num_blocks) if not work.folder(number).is_dir()]
     if missing:
         raise UserError(
@@ -183,50 +203,44 @@ def _attempt(work: Work, number: int) -> str | Exception:
     return "".join(lines)
 
 
-def _serve(orders: Connection, work: Work) -> None:
-    """A worker: takes numbers of blocks until nobody gives any more."""
+def _serve(orders: Connection) -> None:
+    """A worker: makes blocks until nobody asks for any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it is told, and ends it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # half a block is removed
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            orders.send(_attempt(work, orders.recv()))
+            orders.send(_attempt(*orders.recv()))
 
 
-def _start(work: Work) -> tuple[Connection, BaseProcess]:
+def _start() -> tuple[Connection, BaseProcess]:
     # A forked process may hang in the libraries' threads.
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
     theirs.close()
     return ours, process
 
 
-def _by_processes(work: Work, processes: int) -> Generator[str | Exception]:
+def _by_processes(started: dict[Connection, BaseProcess], processes: int, work: Work) -> Iterator[str | Exception]:
+    """Each process has one block at a time; one that died is replaced."""
     waiting, tries = list(reversed(range(work.num_blocks))), Counter[int]()
-    started = dict(_start(work) for _ in range(processes))
     busy: dict[Connection, int] = {}
-    try:
-        while waiting or busy:
-            for orders in [orders for orders in started if orders not in busy][: len(waiting)]:
-                busy[orders] = waiting.pop()
-                with contextlib.suppress(BrokenPipeError):  # a dead one is found below
-                    orders.send(busy[orders])
-            for orders in [ready for ready in wait(busy) if isinstance(ready, Connection)]:
-                number = busy.pop(orders)
-                try:
-                    yield orders.recv()
-                except (EOFError, ConnectionResetError):
-                    tries[number] += 1
-                    process = started.pop(orders)
-                    _lost(work, number, process, tries[number])
-                    waiting.append(number)
-                    started |= [_start(work)]
-    finally:
-        for process in started.values():
-            process.terminate()
-        for process in started.values():
-            process.join()
+    while waiting or busy:
+        while len(started) < min(processes, len(waiting) + len(busy)):
+            started |= [_start()]
+        for orders in [orders for orders in started if orders not in busy][: len(waiting)]:
+            busy[orders] = waiting.pop()
+            with contextlib.suppress(BrokenPipeError):  # a dead one is found below
+                orders.send((work, busy[orders]))
+        for orders in [ready for ready in wait(busy) if isinstance(ready, Connection)]:
+            number = busy.pop(orders)
+            try:
+                yield orders.recv()
+            except (EOFError, ConnectionResetError):
+                tries[number] += 1
+                _lost(work, number, started.pop(orders), tries[number])
+                waiting.append(number)
 
 
 def _lost(work: Work, number: int, process: BaseProcess, times: int) -> None:
@@ -240,7 +254,8 @@ def _lost(work: Work, number: int, process: BaseProcess, times: int) -> None:
         )
 
 
-def _by_ray(work: Work, address: str) -> Generator[str | Exception]:
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[Any]:
     try:
         import ray
     except ImportError:
@@ -255,23 +270,27 @@ def _by_ray(work: Work, address: str) -> Generator[str | Exception]:
             f"--ray {address}: there is no such cluster ({first_line(error)})", remedy="start it with `ray start`"
         ) from None
     try:
-        gpus = 1 if work.gpu and ray.cluster_resources().get("GPU") else 0
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=ATTEMPTS - 1)(_attempt_in)
-        shared = ray.put(work)
-        pending = [task.remote(os.getcwd(), shared, number) for number in range(work.num_blocks)]
-        while pending:
-            ready, pending = ray.wait(pending)
-            try:
-                yield ray.get(ready[0])
-            except ray.exceptions.RayError as error:
-                yield UserError(
-                    f"{work.out}: the cluster gave a block up ({str(error).strip().splitlines()[-1]})",
-                    remedy="look at its machines; the same command goes on with what is missing",
-                )
-        for number in range(work.num_blocks):
-            work.clear(number)
+        yield ray
     finally:
         ray.shutdown()
+
+
+def _by_ray(ray: Any, work: Work) -> Iterator[str | Exception]:
+    gpus = 1 if work.gpu and ray.cluster_resources().get("GPU") else 0
+    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=ATTEMPTS - 1)(_attempt_in)
+    shared = ray.put(work)
+    pending = [task.remote(os.getcwd(), shared, number) for number in range(work.num_blocks)]
+    while pending:
+        ready, pending = ray.wait(pending)
+        try:
+            yield ray.get(ready[0])
+        except ray.exceptions.RayError as error:
+            yield UserError(
+                f"{work.out}: the cluster gave a block up ({str(error).strip().splitlines()[-1]})",
+                remedy="look at its machines; the same command goes on with what is missing",
+            )
+    for number in range(work.num_blocks):
+        work.clear(number)
 
 
 def _attempt_in(folder: str, work: Work, number: int) -> str | Exception:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from unispeech_ft.data.blocks import Say, Work, Workers, deal, make_blocks, plan_once, planned, settle
+from unispeech_ft.data.blocks import Crew, Say, Work, deal, make_blocks, plan_once, planned, settle
 from unispeech_ft.data.shards import Example, Source, is_audio, list_files, read_units
 from unispeech_ft.data.targets import SHARD, hash_of
 from unispeech_ft.errors import UserError
@@ -81,7 +81,7 @@ def _fill_shard(out: Path, number: int, folder: Path) -> str:
     return f"{file.name}: {len(places)} recordings, {file.stat().st_size / 2**20:.1f} MiB"
 
 
-def cut_shards(cutting: Cutting, out: Path, workers: Workers, say: Say) -> int:
+def cut_shards(cutting: Cutting, out: Path, crew: Crew, say: Say) -> int:
     """Makes what is missing of a folder of shards.
 
     Args:
@@ -96,5 +96,5 @@ def cut_shards(cutting: Cutting, out: Path, workers: Workers, say: Say) -> int:
     """
     settle(out / INFO, asdict(cutting))
     num_shards = plan_once(out, partial(_plan, cutting, say))
-    make_blocks(Work(out, SHARD, num_shards, partial(_fill_shard, out)), workers, say)
+    make_blocks(Work(out, SHARD, num_shards, partial(_fill_shard, out)), crew, say)
     return num_shards

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from unispeech_ft.data.blocks import Say, Work, Workers, deal, make_blocks, plan_once, planned, settle
+from unispeech_ft.data.blocks import Crew, Say, Work, deal, make_blocks, plan_once, planned, settle
 from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.models.saved import SavedModel, load_saved, weights_digest
 from unispeech_ft.scoring.beam import Search, load_search
@@ -75,7 +75,7 @@ def _fill_part(asked: Transcribing, weights: str, out: Path, number: int, folder
     return f"part {number + 1}: {len(files) - len(faults)} recordings"
 
 
-def transcribe_in_blocks(asked: Transcribing, out: Path, workers: Workers, say: Say) -> list[UserError]:
+def transcribe_in_blocks(asked: Transcribing, out: Path, crew: Crew, say: Say) -> list[UserError]:
     """Makes what is missing of a folder of transcripts.
 
     Args:
@@ -92,7 +92,7 @@ def transcribe_in_blocks(asked: Transcribing, out: Path, workers: Workers, say: 
     settle(out / INFO, asdict(asked) | {"weights": weights})
     num_parts = plan_once(out, partial(_plan, asked.audio))
     work = Work(out, PART, num_parts, partial(_fill_part, asked, weights, out), gpu=True)
-    make_blocks(work, workers, say)
+    make_blocks(work, crew, say)
     parts = list(map(work.folder, range(num_parts)))
     partial_file = out / f".{TRANSCRIPTS}"
     with partial_file.open("wb") as whole:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.data.audio import BadClip, decode_pieces
-from unispeech_ft.data.blocks import Say, Work, Workers, make_blocks, settle
+from unispeech_ft.data.blocks import Crew, Say, Work, make_blocks, settle
 from unispeech_ft.data.shards import Example, Source, list_files, read_units, units_of_stream
 from unispeech_ft.data.targets import CENTROIDS, INFO, SHARD, Classes, Targets, open_targets, write_shard
 from unispeech_ft.errors import UserError
@@ -170,13 +170,13 @@ def _fill_drawn(job: Job, most: int, number: int, folder: Path) -> str:
     return f"{len(numbers)} frames drawn from part {number + 1} of {job.plan.num_shards}"
 
 
-def _drawn(job: Job, out: Path, workers: Workers, say: Say) -> Frames:
+def _drawn(job: Job, out: Path, crew: Crew, say: Say) -> Frames:
     """The frames that k-means sees, of all parts together; a part keeps no more than it is likely to be asked for."""
     plan = job.plan
     most = -(-2 * plan.fit_frames // plan.num_shards)
     while True:
         work = Work(out, f"{DRAWN}-{most}", plan.num_shards, partial(_fill_drawn, job, most), job.on_gpu)
-        make_blocks(work, workers, say)
+        make_blocks(work, crew, say)
         held, left_out = _smallest([], 0), np.inf
         for folder in map(work.folder, range(plan.num_shards)):
             numbers = np.load(folder / "numbers.npy")
@@ -187,8 +187,8 @@ def _drawn(job: Job, out: Path, workers: Workers, say: Say) -> Frames:
         most *= 2
 
 
-def _fill_centroids(job: Job, out: Path, workers: Workers, say: Say, folder: Path) -> None:
-    frames = _drawn(job, out, workers, say)
+def _fill_centroids(job: Job, out: Path, crew: Crew, say: Say, folder: Path) -> None:
+    frames = _drawn(job, out, crew, say)
     np.save(folder / "centroids.npy", fit(frames, job.plan.num_classes, job.plan.seed))
     say(f"{job.plan.num_classes} centroids of {len(frames)} frames")
 
@@ -207,7 +207,7 @@ def _fill_shard(job: Job, centroids_file: Path, number: int, folder: Path) -> st
     return f"shard {number + 1} of {job.plan.num_shards}: {len(classes)} recordings, {hours:.2f} h{left_out}"
 
 
-def make_targets(job: Job, out: Path, workers: Workers, say: Say) -> Targets:
+def make_targets(job: Job, out: Path, crew: Crew, say: Say) -> Targets:
     """Makes what is missing of a folder of targets.
 
     Args:
@@ -218,11 +218,11 @@ def make_targets(job: Job, out: Path, workers: Workers, say: Say) -> Targets:
         OSError: it cannot be written.
     """
     settle(out / INFO, asdict(job.plan))
-    keep(out / CENTROIDS, partial(_fill_centroids, job, out, workers, say))
+    keep(out / CENTROIDS, partial(_fill_centroids, job, out, crew, say))
     for drawn in out.glob(f"{DRAWN}-*"):
         shutil.rmtree(drawn)
     fill = partial(_fill_shard, job, out / CENTROIDS / "centroids.npy")
-    make_blocks(Work(out, SHARD, job.plan.num_shards, fill, job.on_gpu), workers, say)
+    make_blocks(Work(out, SHARD, job.plan.num_shards, fill, job.on_gpu), crew, say)
     targets = open_targets(str(out))
     targets.check()
     return targets
