@@ -42,6 +42,15 @@ def fault(number: int, folder: Path) -> str:
     raise UserError(f"block {number} cannot be made", remedy="mend it")
 
 
+def fault_beside_another(number: int, folder: Path) -> str:
+    """The first fails once the second is at work."""
+    if number:
+        time.sleep(60)
+    while not list(folder.parent.glob(".part-00001*")):
+        time.sleep(0.02)
+    return fault(number, folder)
+
+
 def slow(notes: Path, num_together: int, number: int, folder: Path) -> str:
     """Is not done before so many blocks are begun."""
     fill(notes, {}, number, folder)
@@ -120,6 +129,12 @@ def test_a_block_that_ends_every_worker_is_a_fault(notes: Path, tmp_path: Path) 
 def test_a_fault_of_a_block_is_the_works(tmp_path: Path, workers: Workers) -> None:
     with pytest.raises(UserError, match="cannot be made: mend it"):
         make(Work(tmp_path / "made", "part", 2, fault), workers)
+    assert not list(tmp_path.rglob("*part*"))
+
+
+def test_a_fault_ends_the_others_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="block 0 cannot be made"):
+        make(Work(tmp_path / "made", "part", 2, fault_beside_another), Workers(2))
     assert not list(tmp_path.rglob("*part*"))
 
 
