@@ -85,6 +85,7 @@ def test_no_command_is_forgotten():
             "unispeech-ft evaluate",
             "unispeech-ft score",
             "unispeech-ft align",
+            "unispeech-ft pronounce",
             "unispeech-ft ngram",
             "python scripts/boundary_error.py",
         ),
@@ -215,6 +216,8 @@ def test_commands_on_numbers(here, spoken_corpus, small_run):
     aligned = run(command("unispeech-ft align"), here).splitlines()
     assert [line.split("\t")[3] for line in aligned] == ["b", "ɑ", "l", "ɑ"]
     assert (here / "runs" / "textgrids" / "clip.TextGrid").is_file()
+    spoken = run(command("unispeech-ft pronounce"), here).splitlines()
+    assert [line.split("\t")[3] for line in spoken if line.split("\t")[0]] == ["b", "ɑ", "l", "ɑ"]
     assert "chosen: the first; runs/demo/ngram" in run(command("unispeech-ft ngram"), here)
     assert "clip.wav\t" in run(command("unispeech-ft transcribe runs/demo"), here)
     assert "phones spread evenly" in run([*command("python scripts/boundary_error.py"), "--clips", "24"], here)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unispeech_ft.models.saved import SavedModel
     from unispeech_ft.scoring import Summary
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+    from unispeech_ft.transcription.pronunciation import Pronunciation
     from unispeech_ft.transcription.transcripts import Transcript
 
     ConfigSource = CtcPhonemeConfig | str | Path
@@ -152,6 +153,21 @@ def transcribe(
             transcripts.append(result)
     raise_all(faults)
     return transcripts
+
+
+def pronounce(
+    model: SavedModel | str | Path, path: str | Path, phones: Sequence[str], channel: int | None = None
+) -> Pronunciation:
+    """How well each of the given phones was said in a recording, and what was said instead or besides.
+
+    Raises:
+        UserError: the model or the recording cannot be used, or the phones do not fit them.
+    """
+    from unispeech_ft.models.saved import SavedModel, load_saved
+    from unispeech_ft.transcription.pronunciation import pronounce_file
+
+    saved = model if isinstance(model, SavedModel) else load_saved(model)
+    return pronounce_file(saved, path, [("", [phones])], channel)
 
 
 def align(

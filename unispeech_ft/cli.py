@@ -34,6 +34,7 @@ from unispeech_ft.commands import (
     shards,
     superb,
     targets,
+    train,
     transcribe,
     verify,
     verify_speakers,
@@ -44,6 +45,10 @@ from unispeech_ft.launching import before_torch_loads
 from unispeech_ft.version import VERSION
 
 Command = Callable[[argparse.Namespace], int | None]
+TAKES_OVERRIDES: tuple[Command, ...] = (
+    *(align.run, evaluate.run, verify.run, audit.run, ngram.run, superb.run),
+    *(train.train, train.demo),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -106,6 +111,10 @@ def build_parser() -> argparse.ArgumentParser:
     superb.add_options(command("superb", superb.run, superb.SUMMARY))
     shards.add_options(command("shards", shards.run, shards.SUMMARY))
     targets.add_options(command("targets", targets.run, targets.SUMMARY))
+    command("recipes", train.list_recipes, train.LISTING)
+    train.add_copy_options(command("copy", train.copy, train.COPYING))
+    train.add_train_options(command("train", train.train, train.TRAINING))
+    train.add_launch_options(command("demo", train.demo, train.SHOWING))
     return parser
 
 
@@ -116,7 +125,7 @@ def _run(arguments: Sequence[str] | None) -> int | None:
             overrides, words, override_faults = parse_overrides(given, dotted=True)
             parser = build_parser()
             options = _parse(parser, words)
-            if overrides and options.run not in (align.run, evaluate.run, verify.run, audit.run, ngram.run, superb.run):
+            if overrides and options.run not in TAKES_OVERRIDES:
                 parser.error(f"unrecognized arguments: {' '.join(f'--{key}' for key in overrides)}")
             raise_all(override_faults)
             options.overrides = overrides

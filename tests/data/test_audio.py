@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 from pathlib import Path
 
 import librosa
@@ -175,3 +178,17 @@ def test_normalising_as_the_original_recipe() -> None:
         assert normal.dtype == np.float32
         assert normal.mean() == pytest.approx(0, abs=1e-4)
         assert normal.std() == pytest.approx(deviation, abs=0.005)
+
+
+def test_more_channels_than_there_are_planes_do_not_end_the_process():
+    pytest.importorskip("av")
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, np.random.default_rng(0).normal(0, 0.1, 63 * 400).clip(-1, 1), 16_000, "FLOAT", format="WAV"
+    )
+    content = bytearray(buffer.getvalue())
+    place = content.index(b"fmt ") + 10
+    content[place : place + 2] = (63).to_bytes(2, "little")  # the size of a frame still says one channel
+    script = "import sys; from unispeech_ft.data.audio import *; decode_audio(sys.stdin.buffer.read())"
+    done = subprocess.run([sys.executable, "-c", script], input=bytes(content), capture_output=True, check=False)
+    assert done.returncode >= 0, "it ended by a signal"

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from unispeech_ft.data.audio import BadClip, decode_audio, decode_pieces, read_audio, waveform_blocks
+from unispeech_ft.data.flac import flac_stream
 
 
 def tone(seconds: float, rate_hz: int, channels: int = 1) -> np.ndarray:
@@ -388,3 +389,23 @@ def adpcm(level: float) -> bytes:
 def test_joined_files_that_need_ffmpeg_are_each_read_once() -> None:
     joined = np.concatenate((decode_audio(adpcm(1.0)), decode_audio(adpcm(0.1))))
     np.testing.assert_array_equal(decode_audio(adpcm(1.0) + adpcm(0.1)), joined)
+
+
+def test_whole_flacs_are_left_as_they_are_and_lengths_that_are_missing_are_found():
+    for seed in range(150):
+        random = np.random.default_rng(seed)
+        buffer = io.BytesIO()
+        samples = random.normal(0, 0.2, int(random.integers(3_000, 20_000))).clip(-1, 1)
+        soundfile.write(buffer, samples, 16_000, format="FLAC", subtype=("PCM_16", "PCM_24")[seed % 2])
+        whole = buffer.getvalue()
+        assert flac_stream(whole, 0, len(whole)) is None, seed
+        unknown = whole[:21] + bytes([whole[21] & 0xF0, 0, 0, 0, 0]) + whole[26:]
+        mended = flac_stream(unknown, 0, len(unknown))
+        assert mended is not None, seed
+        assert b"".join(map(bytes, mended.pieces)) == whole, seed
+
+
+def test_bytes_that_only_look_like_the_header_of_a_flac_frame_are_none():
+    looks_like_one = b"\xff\xf9\x7d\x08" + b"\xff" * 12
+    content = b"fLaC" + bytes(38) + looks_like_one
+    assert flac_stream(content, 0, len(content)) is None

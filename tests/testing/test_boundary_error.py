@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,11 @@ from warm import clean_environment, run_warm
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.decoding import FrameOutputs
 from unispeech_ft.models.families import frame_grid, num_frames
-from unispeech_ft.testing import boundary_error
+from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
+from unispeech_ft.scoring import timing
+from unispeech_ft.scoring.boundaries import refined
+from unispeech_ft.scoring.forced import forced_segments
+from unispeech_ft.testing import boundary_error, learn_boundaries
 from unispeech_ft.testing.known_times import TimedClip, boundary_errors_ms, evenly, timed_clips
 from unispeech_ft.transcription import alignment, transcripts
 
@@ -92,3 +97,37 @@ def test_the_script_prints_the_table(small_run):
     assert done.returncode == 0, done.stderr
     rows = [line[:28].strip() for line in done.stdout.splitlines()]
     assert rows[1:4] == [boundary_error.FORCED, boundary_error.GREEDY, boundary_error.GUESS]
+
+
+def test_a_late_model_learns_to_be_on_time(small_model, clips, monkeypatch):
+    by_content = {clip.encoded: clip for clip in clips}
+    phones = sorted({phone for clip in clips for phone in clip.phones})
+    model = replace(small_model, tokenizer=PhoneTokenizer(("<pad>", *phones), "<pad>"))
+
+    def late_marks(saved, path, phones):
+        clip = by_content[Path(path).read_bytes()]
+        frames = knowing(saved, clip, 0.06)
+        return (
+            forced_segments(frames, saved.tokenizer.encode(phones), saved.tokenizer.blank_id),
+            frames,
+            clip.duration_s,
+        )
+
+    monkeypatch.setattr(learn_boundaries, "forced_marks", late_marks)
+    network = learn_boundaries.learn_boundaries(model, clips[:-4])
+    grid, errors = frame_grid(model.built.model.config), {"before": [], "after": []}
+    for clip in clips[-4:]:
+        frames = knowing(model, clip, 0.06)
+        marks = forced_segments(frames, model.tokenizer.encode(clip.phones), model.tokenizer.blank_id)
+        times = timing.phone_times(marks, frames, grid, clip.duration_s)
+        better = refined(network, marks, times, grid, clip.duration_s)
+        for name, found in (("before", times), ("after", better)):
+            errors[name].append(boundary_errors_ms([(time.start_s, time.end_s) for time in found], clip.times))
+    before, after = (np.concatenate(found).mean() for found in errors.values())
+    assert before > 40
+    assert after < 12
+
+
+def test_too_little_to_learn_from_is_said(small_model, clips):
+    with pytest.raises(UserError, match="boundaries of the synthetic speech could be placed"):
+        learn_boundaries.learn_boundaries(small_model, clips[:1])

@@ -80,9 +80,9 @@ def run(options: argparse.Namespace) -> None:
 def _config(task: str, place: str, overrides: Mapping[str, object], output: Path) -> RunConfig:
     from importlib import import_module
 
-    from unispeech_ft import recipes
     from unispeech_ft.config.reading import read_config
     from unispeech_ft.errors import UserError
+    from unispeech_ft.runs.shipped import FOLDER
 
     path = Path(place).expanduser()
     yaml = path
@@ -91,7 +91,7 @@ def _config(task: str, place: str, overrides: Mapping[str, object], output: Path
             raise UserError(
                 f"--data {task}={place}: no such file or folder", remedy="name a YAML, a manifest or a folder"
             )
-        yaml = Path(str(recipes.__file__)).resolve().parents[1] / "configs" / TASKS[task].recipe / TASKS[task].yaml
+        yaml = FOLDER / TASKS[task].recipe / TASKS[task].yaml
         data = {"data.root": str(path)} if path.is_dir() else {"data.root": str(path.parent), "data.train": str(path)}
         overrides = data | dict(overrides)
     file = import_module(f"unispeech_ft.tasks.{TASKS[task].recipe}.config").FILE

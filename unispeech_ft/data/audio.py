@@ -144,8 +144,9 @@ def _by_av(source: Path | bytes | Joined, reason: str, block_s: float) -> Iterat
             for frame in container.decode(container.streams.audio[0]):
                 _check_rate(frame.sample_rate)
                 num_s += frame.samples / frame.sample_rate
-                planar = av.AudioResampler(format="fltp").resample(frame)
-                held += [np.ascontiguousarray(part.to_ndarray().T) for part in planar]
+                # Packed: PyAV reads beyond its memory where more than eight channels lie in planes of their own.
+                packed = av.AudioResampler(format="flt").resample(frame)
+                held += [np.float32(part.to_ndarray()).reshape(-1, part.layout.nb_channels) for part in packed]
                 rate_hz = frame.sample_rate
                 if sum(map(len, held)) >= block_s * rate_hz:
                     yield np.concatenate(held), rate_hz

@@ -12,8 +12,10 @@ LENGTH, LENGTH_MASK = slice(21, 26), (1 << 36) - 1
 BLOCK_SIZE = slice(10, 12)
 HEADER_BYTES = 42
 SYNC = b"\xff\xf8", b"\xff\xf9"  # frames are numbered, or their first samples are
-LONGEST_HEADER = 16
+LONGEST_HEADER = 17
 LAST_BYTES = 1 << 20  # more than any frame has
+# A frame may be followed by the beginning of another, of which so many are looked at.
+MOST_ENDS = 4
 EXTRA_BYTES_OF_SIZE = {6: 1, 7: 2}
 EXTRA_BYTES_OF_RATE = {12: 1, 13: 2, 14: 2}
 
@@ -32,13 +34,22 @@ def flac_stream(content: Content, start: int, end: int) -> Stream | None:
 
 
 def _samples(frames: bytes, block_size: int) -> int:
-    """Samples up to the end of the last of these frames; 0 where there is none."""
-    place = len(frames)
-    while (place := max(frames.rfind(sync, 0, place) for sync in SYNC)) >= 0:
+    """Samples up to the end of the last of these frames that is whole; 0 where there is none."""
+    place, ends = len(frames), [len(frames)]
+    while (place := max(frames.rfind(sync, 0, place) for sync in SYNC)) >= 0 and len(ends) <= MOST_ENDS:
         last = _end_of_frame(frames[place : place + LONGEST_HEADER].ljust(LONGEST_HEADER, b"\0"), block_size)
-        if last:
+        if last and any(_is_whole(frames[place:end]) for end in ends):
             return last
+        ends += [place] if last else []
     return 0
+
+
+def _is_whole(frame: bytes) -> bool:
+    """Whether these bytes are a frame from its first to its last: they end in the checksum of the others."""
+    checksum = 0
+    for byte in frame[:-2]:
+        checksum = (checksum << 8 ^ CHECKSUMS_16[checksum >> 8 ^ byte]) & 0xFFFF
+    return checksum == int.from_bytes(frame[-2:], "big")
 
 
 def _end_of_frame(header: bytes, block_size: int) -> int:
@@ -65,7 +76,15 @@ def _end_of_frame(header: bytes, block_size: int) -> int:
 def _checksum(header: bytes) -> int:
     checksum = 0
     for byte in header:
-        checksum ^= byte
-        for _ in range(8):
-            checksum = (checksum << 1 ^ (0x07 if checksum & 0x80 else 0)) & 0xFF
+        checksum = _divided(checksum ^ byte, 8, 0x07)
     return checksum
+
+
+def _divided(value: int, bits: int, polynomial: int) -> int:
+    """The remainder of eight more zero bits."""
+    for _ in range(8):
+        value = (value << 1 ^ (polynomial if value >> (bits - 1) & 1 else 0)) & ((1 << bits) - 1)
+    return value
+
+
+CHECKSUMS_16 = [_divided(byte << 8, 16, 0x8005) for byte in range(256)]

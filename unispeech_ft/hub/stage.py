@@ -37,6 +37,7 @@ MODEL_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
     "boundaries.safetensors",
+    "confidence.json",
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",

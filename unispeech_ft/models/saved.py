@@ -18,11 +18,13 @@ from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.boundaries import load_boundaries
 from unispeech_ft.models.build import BuiltModel, make_front_end
+from unispeech_ft.models.confidence import load_confidence
 from unispeech_ft.models.families import check_family, extractor_settings, frame_grid, normalises_input, reads_waveforms
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.loader import load_network, model_folder, read_config, small_files
 from unispeech_ft.phonemes.tokenizer import UNUSED, PhoneTokenizer, load_tokenizer
 from unispeech_ft.scoring.boundaries import BoundaryModel, refined
+from unispeech_ft.scoring.confidence import Confidence
 from unispeech_ft.scoring.greedy import Segment
 from unispeech_ft.scoring.timing import PhoneTime, phone_times
 
@@ -42,12 +44,14 @@ class SavedModel:
         built: network and front end.
         tokenizer: what the rows of its head stand for.
         boundaries: places phones more finely than frames do; None where the model has no such network.
+        confidence: what its posteriors mean; None where it does not say.
     """
 
     name: str
     built: BuiltModel
     tokenizer: PhoneTokenizer
     boundaries: BoundaryModel | None = None
+    confidence: Confidence | None = None
 
     def phone_times(
         self, marks: Sequence[Segment], log_posteriors: npt.NDArray[np.floating], duration_s: float
@@ -203,7 +207,8 @@ def load_saved(
     else:
         place(network, torch.device(device), ModelConfig(), TrainingConfig())
     built = BuiltModel(network, saved_front_end(name, folder, network, eps), num_rows, 0)
-    return SavedModel(name, built, _for_head(name, found, num_rows), load_boundaries(folder, num_rows))
+    boundaries, confidence = load_boundaries(folder, num_rows), load_confidence(folder)
+    return SavedModel(name, built, _for_head(name, found, num_rows), boundaries, confidence)
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -16,6 +16,7 @@ from unispeech_ft.errors import UserError, warn
 from unispeech_ft.models.decoding import FrameOutputs, clip_outputs, marks_of
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.beam import Search
+from unispeech_ft.scoring.confidence import mean_posterior
 from unispeech_ft.transcription.ahead import ahead
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, recording_blocks
 
@@ -61,12 +62,17 @@ class Transcript:
         duration_s: of the recording.
         phones: in the order of time.
         words: where they are known, as in an alignment of a sentence.
+        confidence: 0 to 1, the share of the phones that is probably right; None where the model does not say, or
+            nothing was heard.
+        unlike: whether it is unlike the speech that the model was validated on: another language, music, a noise.
     """
 
     path: str
     duration_s: float
     phones: list[TimedPhone]
     words: list[TimedWord] = field(default_factory=list)
+    confidence: float | None = None
+    unlike: bool = False
 
 
 def as_json(transcript: Transcript) -> str:
@@ -81,6 +87,8 @@ def as_json(transcript: Transcript) -> str:
         for item in transcript.phones
     ]
     line: dict[str, object] = {"path": transcript.path, "duration_s": round(transcript.duration_s, 3), "phones": phones}
+    if transcript.confidence is not None:
+        line |= {"confidence": round(transcript.confidence, 4), "unlike": transcript.unlike}
     if transcript.words:
         line["words"] = [
             {"word": item.word, "start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3)}
@@ -213,6 +221,15 @@ def _pools(items: Iterable[Chunk | _End | UserError]) -> Iterator[list[Chunk | _
         yield pool
 
 
+def _transcript(saved: SavedModel, end: _End, phones: list[TimedPhone]) -> Transcript:
+    duration_s = end.num_samples / SAMPLE_RATE_HZ
+    found = mean_posterior([item.posterior for item in phones])
+    if saved.confidence is None or found is None:
+        return Transcript(end.path, duration_s, phones)
+    unlike = found < saved.confidence.unlike_below
+    return Transcript(end.path, duration_s, phones, confidence=saved.confidence.of(found), unlike=unlike)
+
+
 def transcribe_files(
     saved: SavedModel,
     paths: Iterable[Path],
@@ -248,5 +265,5 @@ def transcribe_files(
             if isinstance(item, UserError):
                 yield item
             else:
-                yield Transcript(item.path, item.num_samples / SAMPLE_RATE_HZ, heard.phones)
+                yield _transcript(saved, item, heard.phones)
             heard = ChunkPhones([])

@@ -20,7 +20,7 @@ from unispeech_ft.tasks.pretraining.batches import PretrainingBatch, Shaping
 from unispeech_ft.tasks.pretraining.config import MixingConfig, ObjectiveConfig
 from unispeech_ft.tasks.pretraining.mixing import Addition, draw_mixing, drawn_noises, mix, noise_files
 
-FILES = sorted(GOLDEN.glob("utterance_mixing*/*.safetensors"))
+FILES = sorted(GOLDEN.glob("*utterance_mixing*/*.safetensors"))
 ABSENT = pytest.param(None, marks=pytest.mark.skip(reason=f"no utterance_mixing in {GOLDEN}"), id="absent")
 ORIGINAL_EPS, TOLERANCE = 1e-5, 1e-6
 FULL_SCALE = 32767  # of the original's noise

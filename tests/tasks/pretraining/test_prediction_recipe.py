@@ -155,6 +155,8 @@ def test_auto_classes_load_it_and_other_recipes_start_from_it(
     from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
     from unispeech_ft.models.prediction import AutoModelForPreTraining
     from unispeech_ft.models.upstream import build_upstream
+    from unispeech_ft.tasks.speaker_verification.heads import SpeakerHeadSettings
+    from unispeech_ft.tasks.speaker_verification.model import make_head
 
     model = trial.output / "model"
     whole, info = AutoModelForPreTraining.from_pretrained(model, output_loading_info=True)
@@ -166,17 +168,16 @@ def test_auto_classes_load_it_and_other_recipes_start_from_it(
     assert all(torch.equal(tensor, inside[name]) for name, tensor in encoder.state_dict().items())
     assert any("prediction.0.embeddings" in name or "label_embeddings_concat" in name for name in saved)
     # As the recipes of classification, speakers, diarization and separation begin.
-    built = build_upstream(
-        ModelConfig(base=str(model)), MaskConfig(), DataConfig(), lambda _: torch.nn.Linear(2, 2), {"task": "none"}, 1
-    )
+    settings = SpeakerHeadSettings(body="ecapa", channels=8, pooled=8, size=4)
+    built = build_upstream(ModelConfig(base=str(model)), MaskConfig(), DataConfig(), make_head, settings, 1)
     assert torch.equal(next(built.model.upstream.parameters()), next(encoder.parameters()))
     yaml = REPOSITORY / "configs" / "audio_classification" / "folder.yaml"
     run = read_config(CLASSIFIER, yaml, {"model.base": str(model), "data.root": "anywhere"})
     assert build_classifier(run, ["one", "two"]).fresh_rows == 2
-    settings = tiny_settings(spoken_corpus, tmp_path)
-    settings["model"] = {"base": str(model)}
-    settings["schedule"]["updates"] = 1
-    said = must_run("--config", write_settings(tmp_path / "tune.yaml", settings))
+    tiny = tiny_settings(spoken_corpus, tmp_path)
+    tiny["model"] = {"base": str(model)}
+    tiny["schedule"]["updates"] = 1
+    said = must_run("--config", write_settings(tmp_path / "tune.yaml", tiny))
     assert "test PER" in said
 
 

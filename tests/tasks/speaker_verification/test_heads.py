@@ -23,8 +23,8 @@ from unispeech_ft.tasks.speaker_verification.model import load_speaker_model, sp
 
 SHARED = Path(os.environ.get("UNISPEECH_FT_SHARED", Path(__file__).parents[4] / "shared"))
 GOLDEN = Path(os.environ.get("UNISPEECH_FT_GOLDEN_TASKS", SHARED / "golden_tasks"))
-FOLDERS = ("ecapa_speaker_verification", "ecapa_speaker_verification_large")
-golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no original outputs in {GOLDEN}")
+FOLDERS = sorted(path.name for path in GOLDEN.glob("*ecapa*") if path.is_dir())
+golden = pytest.mark.skipif(not FOLDERS, reason=f"no original outputs in {GOLDEN}")
 
 
 @pytest.fixture(params=FOLDERS)

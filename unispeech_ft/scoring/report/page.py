@@ -31,6 +31,7 @@ def report_html(
     *,
     recordings: Recordings | None = None,
     curves: Curves | None = None,
+    calibration_error: float | None = None,
 ) -> str:
     """A page with the PER and its evidence, what was confused, and where; under 5 MB whatever the size of the result.
 
@@ -40,6 +41,7 @@ def report_html(
         title: of the page, in plain text.
         recordings: the sound, and when the phones were said; without it the page is silent.
         curves: of the training.
+        calibration_error: of the confidence of transcripts, a fraction.
 
     Returns:
         A whole HTML document; everything that came from outside is escaped, and its policy lets no other script run
@@ -59,6 +61,7 @@ def report_html(
         .render(
             title=title,
             summary=summary,
+            calibration_error=calibration_error,
             scale=draw_scale(summary),
             checks=collapse_checks(scores, summary),
             rungs=[*ladder_with_features(scores), *floor],
@@ -83,10 +86,13 @@ def write_report(
     *,
     recordings: Recordings | None = None,
     curves: Curves | None = None,
+    calibration_error: float | None = None,
 ) -> None:
     """Writes `report_html`. The report shows a result that is written already: whatever fails costs a warning."""
     try:
-        page = report_html(scores, summary, title, recordings=recordings, curves=curves)
+        page = report_html(
+            scores, summary, title, recordings=recordings, curves=curves, calibration_error=calibration_error
+        )
         path.write_text(page, encoding="utf-8")
     except Exception as error:
         warn(f"{path} was not written ({type(error).__name__}: {first_line(error)})")

@@ -14,6 +14,7 @@ from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
 from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.confidence import save_confidence
 from unispeech_ft.models.loader import model_folder
 from unispeech_ft.models.saved import load_saved
 from unispeech_ft.models.saving import save_model
@@ -22,6 +23,7 @@ from unispeech_ft.runs.evidence import ENVIRONMENT, TRAINING, Environment, Evide
 from unispeech_ft.runs.training_facts import training_facts
 from unispeech_ft.scoring import GREEDY_RULE, TEXT_RULE, Summary, UtteranceScore
 from unispeech_ft.scoring.beam import load_search
+from unispeech_ft.scoring.confidence import Confidence, learn_confidence
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, load_config
 from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split, warnings_about
 from unispeech_ft.tasks.ctc_phoneme.task import SplitFeatures, split_features
@@ -52,6 +54,7 @@ def score_and_export(
     output = Path(config.output_dir)
     load_best(output, built.model)
     summaries: dict[Split, Summary] = {}
+    confidence: Confidence | None = None
     scores: dict[Split, list[UtteranceScore]] = {}
     for split, scored in features.items():
         if split == "train":
@@ -60,6 +63,8 @@ def score_and_export(
         if accelerator.is_main_process:
             scores[split] = evaluation.scores
             floor = floor_of(config, split, scored.labelled.references)
+            if split == "validation":
+                confidence = learn_confidence(evaluation.scores, evaluation.times)
             summaries[split] = write_evaluation(
                 output / "eval" / split,
                 evaluation,
@@ -71,6 +76,7 @@ def score_and_export(
                 metrics=output / METRICS,
                 floor=floor,
                 trained_speakers=trained_speakers(speech.corpus, split),
+                confidence=confidence,
             )
             if split == "test":
                 accelerator.print("\n" + "\n".join(result_lines(evaluation, summaries[split], floor=floor)))
@@ -84,6 +90,8 @@ def score_and_export(
         card = model_card(public_evidence(evidence, local=local_names(config), repo=None))
         layerdrop = config.model.layerdrop
         save_model(output / "model", built.model, built.extractor, tokenizer, layerdrop=layerdrop, card=card)
+        if confidence is not None:
+            save_confidence(output / "model", confidence)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     return list(summaries.values())
 
@@ -182,6 +190,7 @@ def evaluate_saved(
             floor=floor,
             scoring=beam_settings.rule + TEXT_RULE if beam_settings else GREEDY_RULE,
             trained_speakers=trained_speakers(speech.corpus, split) if _is_of_run(model, config) else None,
+            confidence=None if beam else saved.confidence,
         )
         warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
         print("\n".join(["", *result_lines(evaluation, summary, floor=floor), *warnings, f"results: {folder}"]))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from unispeech_ft.data.labels import second_labels
 from unispeech_ft.data.utterances import Corpus, Split
 from unispeech_ft.scoring import GREEDY_RULE, Summary, align, summarize, write_results
+from unispeech_ft.scoring.confidence import Confidence, calibration_error
 from unispeech_ft.scoring.floor import Floor, reference_floor
 from unispeech_ft.scoring.ladder import ladder_lines
 from unispeech_ft.scoring.report import Recordings, parse_curves, write_report
@@ -31,6 +32,7 @@ def write_evaluation(
     floor: Floor | None = None,
     scoring: str = GREEDY_RULE,
     trained_speakers: Collection[str] | None = None,
+    confidence: Confidence | None = None,
 ) -> Summary:
     """Writes hypotheses.jsonl, summary.json and report.html of a scored split.
 
@@ -42,6 +44,7 @@ def write_evaluation(
         scoring: the rule of decoding and scoring, in words.
         trained_speakers: those that the model has heard; None where that is unknown.
         metrics: the `metrics.jsonl` of the run that made the model, for the report.
+        confidence: of the model, whose error on this split the report says.
     """
     summary = summarize(
         evaluation.scores,
@@ -61,7 +64,16 @@ def write_evaluation(
     title = f"{config.data.language or 'unknown language'}, {split}"
     recordings = Recordings(evaluation.times, waveform) if waveform else None
     curves = parse_curves(metrics.read_text(encoding="utf-8")) if metrics and metrics.is_file() else None
-    write_report(folder / "report.html", evaluation.scores, summary, title, recordings=recordings, curves=curves)
+    off_by = calibration_error(confidence, evaluation.scores, evaluation.times) if confidence else None
+    write_report(
+        folder / "report.html",
+        evaluation.scores,
+        summary,
+        title,
+        recordings=recordings,
+        curves=curves,
+        calibration_error=off_by,
+    )
     return summary
 
 

@@ -1,0 +1,105 @@
+"""The YAMLs that come with the package, and which recipe reads a YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from unispeech_ft.errors import UserError
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs"
+RECIPES = (
+    "ctc_phoneme",
+    "pretrain",
+    "audio_classification",
+    "speaker_verification",
+    "speaker_diarization",
+    "speech_separation",
+)
+# What a first line says that is a command, not a description.
+COMMAND = re.compile(r"\s*(accelerate|python|unispeech-ft|make|--|or:)")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A YAML of the package.
+
+    Attributes:
+        name: `ctc_phoneme/ky_1h`.
+        said: its first line for people.
+    """
+
+    name: str
+    path: Path
+    said: str
+
+    @property
+    def recipe(self) -> str:
+        return recipe_of(self.path)
+
+
+def shipped() -> list[Shipped]:
+    """All of them, by recipe."""
+    found = []
+    for recipe in RECIPES:
+        for path in sorted((FOLDER / recipe).glob("*.yaml")):
+            comments = [line[1:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+            told = [line.strip() for line in comments if not COMMAND.match(line) and line.strip()]
+            found.append(Shipped(f"{recipe}/{path.stem}", path, told[0] if told else ""))
+    return found
+
+
+def find_shipped(name: str) -> Shipped:
+    """The YAML of a name, with or without its recipe; of several the first, phone recognition's.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = shipped()
+    wanted = name.removesuffix(".yaml").removeprefix("configs/")
+    for item in known:
+        if wanted in (item.name, item.path.stem):
+            return item
+    stem = wanted.rsplit("/", 1)[-1]
+    near = [item.name for item in known if item.path.stem in get_close_matches(stem, [k.path.stem for k in known])]
+    remedy = f"for example {', '.join(near[:4])}" if near else "`unispeech-ft recipes` lists them"
+    raise UserError(f"no YAML {name} comes with the package", remedy=remedy)
+
+
+def config_file(name: str) -> Path:
+    """A YAML on the disk, or else one of the package by its name.
+
+    Raises:
+        UserError: there is neither.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") and len(path.parts) > 1 and path.parts[0] != "configs":
+        raise UserError(f"no file {name}", remedy="`unispeech-ft recipes` lists those of the package")
+    return find_shipped(name).path
+
+
+def recipe_of(file: Path) -> str:
+    """The recipe that reads a YAML: the first that its comments name, in whose folder it lies, or whose section it has.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read ({error})", remedy="name a YAML in UTF-8") from None
+    named = re.search(rf"^#.*recipes/({'|'.join(RECIPES)})\.py", text, flags=re.MULTILINE)
+    if named:
+        return named[1]
+    folder = file.resolve().parent.name
+    if folder in RECIPES:
+        return folder
+    sections: Sequence[str] = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+    if "objective" in sections or "unlabelled" in sections:
+        return "pretrain"
+    return next((name for name in RECIPES if name in sections), "ctc_phoneme")
