@@ -5,10 +5,12 @@ from unispeech_ft.launching import before_torch_loads
 before_torch_loads()
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate import Accelerator
@@ -109,6 +111,22 @@ def small_run(small_config: Path) -> unispeech_ft.RunResult:
 @pytest.fixture(scope="session")
 def small_model(small_run: unispeech_ft.RunResult) -> SavedModel:
     return load_saved(small_run.model_dir)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster on this machine: a head that takes no work, and two workers."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY / "tests" / "data"), *sys.path]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        running = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(2):
+            running.add_node(num_cpus=1)
+    yield running
+    running.shutdown()
 
 
 @pytest.fixture

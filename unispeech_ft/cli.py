@@ -31,6 +31,7 @@ from unispeech_ft.commands import (
     pronounce,
     push,
     separate,
+    shards,
     superb,
     targets,
     train,
@@ -108,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify_speakers.add_options(command("verify-speakers", verify_speakers.run, verify_speakers.SUMMARY))
     export.add_options(command("export", export.run, export.SUMMARY))
     superb.add_options(command("superb", superb.run, superb.SUMMARY))
+    shards.add_options(command("shards", shards.run, shards.SUMMARY))
     targets.add_options(command("targets", targets.run, targets.SUMMARY))
     command("recipes", train.list_recipes, train.LISTING)
     train.add_copy_options(command("copy", train.copy, train.COPYING))

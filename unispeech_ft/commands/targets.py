@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unispeech_ft.commands import add_workers, workers_of
+
 if TYPE_CHECKING:
     from unispeech_ft.data.targets import Targets
-    from unispeech_ft.tasks.pretraining.cluster import Clustering, Features
+    from unispeech_ft.tasks.pretraining.cluster import Clustering
 
 SUMMARY = "Cluster the frames of recordings into classes, which a pre-training predicts."
 
@@ -35,13 +37,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=1337, help="default: 1337")
     phones = "folder of TextGrids, named and placed as the recordings: print how well the classes tell their phones"
     parser.add_argument("--phones", metavar="DIR", type=Path, help=phones)
+    add_workers(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Makes what is missing, and prints what there is."""
+    from unispeech_ft.data.blocks import hire
+    from unispeech_ft.data.shards import list_files
     from unispeech_ft.data.targets import MOST_CLASSES
     from unispeech_ft.errors import UserError, raise_all
-    from unispeech_ft.tasks.pretraining.cluster import Clustering, make_targets
+    from unispeech_ft.tasks.pretraining.cluster import Clustering, Job, make_targets
+    from unispeech_ft.tasks.pretraining.features import named_features
 
     faults = {
         "--layer goes with --model": (options.layer is None) != (options.model is None),
@@ -50,7 +56,8 @@ def run(options: argparse.Namespace) -> None:
         "--fit_frames, --shards and --seed must be above 0": min(options.fit_frames, options.shards, options.seed) < 1,
     }
     raise_all([UserError(what, remedy="mend it") for what, wrong in faults.items() if wrong])
-    features, said = _features(options.model, options.layer)
+    workers = workers_of(options)
+    features, said = named_features(options.model, options.layer)
     plan = Clustering(
         options.source,
         str(Path(options.root).expanduser()),
@@ -63,44 +70,15 @@ def run(options: argparse.Namespace) -> None:
         options.shards,
         options.seed,
     )
+    job = Job(plan, list_files(plan.source, plan.root), options.model, options.layer)
     try:
-        targets = make_targets(plan, features, options.out, lambda line: print(line, flush=True))
+        with hire(workers) as crew:
+            targets = make_targets(job, options.out, crew, lambda line: print(line, flush=True))
     except OSError as error:
         raise UserError(f"{options.out} cannot be written ({error.strerror})", remedy="name another folder") from None
     print(f"{options.out}: {targets.num_classes} classes of {targets.num_recordings} recordings, {said}")
     if options.phones is not None:
         _print_purity(targets, plan, options.phones)
-
-
-def _features(model: str | None, layer: int | None) -> tuple[Features, str]:
-    """What is clustered, and the same in words."""
-    import torch
-
-    from unispeech_ft.config.sections import ModelConfig, TrainingConfig
-    from unispeech_ft.errors import UserError
-    from unispeech_ft.kernels.install import place
-    from unispeech_ft.models.families import check_family
-    from unispeech_ft.models.loader import load_network, read_config, small_files
-    from unispeech_ft.models.saved import STOCK_EPS, saved_front_end
-    from unispeech_ft.tasks.pretraining.cluster import MFCC, layer_features, weights_digest
-
-    if model is None or layer is None:
-        return MFCC, "MFCC with differences"
-    from transformers import AutoModel
-
-    try:
-        folder = small_files(model)
-        config = read_config(folder, model)
-        check_family(config, model)
-    except UserError as error:
-        raise UserError(f"--model: {error.what.removeprefix('model.base: ')}", remedy="check the name") from None
-    if not 1 <= layer <= config.num_hidden_layers:
-        raise UserError(f"{model} has layers 1 to {config.num_hidden_layers}", remedy="name one of them in --layer")
-    network, _ = load_network(AutoModel, model, config, heads=())
-    network.eval().requires_grad_(False)
-    said = f"layer {layer} of {model} ({weights_digest(network)})"
-    place(network, torch.device("cuda" if torch.cuda.is_available() else "cpu"), ModelConfig(), TrainingConfig())
-    return layer_features(network, saved_front_end(model, folder, network, STOCK_EPS), layer), said
 
 
 def _print_purity(targets: Targets, plan: Clustering, phones: Path) -> None:

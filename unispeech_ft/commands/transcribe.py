@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.commands import add_model
+from unispeech_ft.commands import add_model, add_workers, workers_of
 
 if TYPE_CHECKING:
     from unispeech_ft.errors import UserError
@@ -51,10 +51,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", type=int, metavar="N", help=channel)
     beam = "decode by beam search with the phone n-gram in DIR (see `unispeech-ft ngram`)"
     parser.add_argument("--beam", metavar="DIR", type=Path, help=beam)
+    out = "write DIR/transcripts.jsonl instead, lines as of --json, in blocks: given again, the command goes on"
+    parser.add_argument("--out", metavar="DIR", type=Path, help=out)
+    add_workers(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Prints a line for each recording, or interval, and writes the annotations that are asked for."""
+    if options.out or options.ray is not None or options.processes != 1:
+        _in_blocks(options)
+        return
     import torch
 
     from unispeech_ft.errors import raise_all
@@ -190,3 +196,25 @@ def _aligned(
 
     text = options.phones or text_beside(path)
     return align_words(saved, path, read(text), channel=options.channel) if text else None
+
+
+def _in_blocks(options: argparse.Namespace) -> None:
+    """Transcribes a corpus into a folder."""
+    from unispeech_ft.data.blocks import hire
+    from unispeech_ft.errors import UserError, raise_all
+    from unispeech_ft.transcription.in_blocks import TRANSCRIPTS, Transcribing, transcribe_in_blocks
+
+    if not options.out:
+        raise UserError("--processes and --ray go with --out", remedy="name a folder for the transcripts")
+    annotated = [name for name in ("textgrid", "eaf", "tier") if getattr(options, name)] + _of_known_texts(options)
+    if annotated:
+        raise UserError(f"--{annotated[0]} does not go with --out", remedy="give one of the two")
+    beam = str(options.beam) if options.beam else None
+    asked = Transcribing(options.audio, options.model, options.revision, beam, options.channel)
+    try:
+        with hire(workers_of(options)) as crew:
+            faults = transcribe_in_blocks(asked, options.out, crew, lambda line: print(line, flush=True))
+    except OSError as error:
+        raise UserError(f"{options.out} cannot be written ({error.strerror})", remedy="name another folder") from None
+    print(options.out / TRANSCRIPTS)
+    raise_all(faults)

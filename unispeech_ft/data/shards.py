@@ -27,7 +27,7 @@ Example = dict[str, Any]
 PARQUET_ROWS_AT_ONCE = 8
 
 
-def _is_audio(name: str) -> bool:
+def is_audio(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
 
 
@@ -38,7 +38,7 @@ def _files_below(folder: str, depth: int = 0) -> Iterator[str]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from _files_below(entry.path, depth + 1)
-            elif _is_audio(entry.name):
+            elif is_audio(entry.name):
                 yield entry.path
 
 
@@ -104,7 +104,7 @@ def _tar(unit: Unit, column: str) -> Iterator[Example]:
     number = 0
     try:
         for archive, member in members(Path(name)):
-            if not _is_audio(member.name):
+            if not is_audio(member.name):
                 continue
             if number % parts == part:
                 content = archive.extractfile(member)
@@ -149,7 +149,9 @@ def list_files(source: Source, root: str) -> list[str]:
         return [str(path)]
     if path.is_file():
         return [str(path)]
-    found = sorted(str(file) for pattern in _PATTERNS.get(source, ()) for file in path.rglob(pattern))
+    below = {file for pattern in _PATTERNS.get(source, ()) for file in path.rglob(pattern)}
+    # What is hidden is half written.
+    found = sorted(str(file) for file in below if not any(part[0] == "." for part in file.relative_to(path).parts))
     if not found:
         kind = {"manifest": "manifest", "parquet": "parquet file", "tar": "tar shard"}[source]
         raise UserError(f"unlabelled.root: no {kind} {path}", remedy="check unlabelled.root and unlabelled.source")

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.data.audio import BadClip
+from unispeech_ft.data.blocks import block_folder
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import DIGESTS, damage, parse_json
 
 Classes = npt.NDArray[np.uint16]
-INFO, CENTROIDS = "targets.json", "centroids"
+INFO, CENTROIDS, SHARD = "targets.json", "centroids", "shard"
 # Windows of 25 ms leave out the end of a recording; more than this says that the classes are another's.
 MISSING_S = 0.1
 MOST_CLASSES = 2**16
@@ -33,10 +34,6 @@ def hash_of(name: str) -> int:
     import xxhash
 
     return xxhash.xxh3_64_intdigest(name.encode("utf-8", "surrogateescape"))
-
-
-def shard_folder(folder: Path, number: int) -> Path:
-    return folder / f"shard-{number:05d}"
 
 
 def write_shard(folder: Path, classes: Mapping[str, Classes]) -> None:
@@ -65,7 +62,7 @@ class Targets:
 
     @cached_property
     def shards(self) -> list[Path]:
-        return [shard_folder(self.folder, number) for number in range(self.made["num_shards"])]
+        return [block_folder(self.folder, SHARD, number) for number in range(self.made["num_shards"])]
 
     @cached_property
     def _index(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:

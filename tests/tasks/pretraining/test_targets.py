@@ -86,6 +86,25 @@ def test_the_number_of_shards_changes_no_class(
     assert any(not np.array_equal(one[name], other[name]) for name in one)
 
 
+def test_processes_make_the_same_and_few_frames_are_drawn_as_many_are(
+    made: Targets, spoken: tuple[Path, Path], tmp_path: Path, command: Command
+) -> None:
+    """Parts are uneven here, so that one keeps too few of the frames at first, and all are drawn again."""
+    few = ("--fit_frames", 3000)
+    assert command(*words(spoken[0], tmp_path / "one", *few, "--shards", 1))[0] == 0
+    status, said, fault = command(*words(spoken[0], tmp_path / "few", *few, "--shards", 8))
+    assert status == 0, fault
+    assert said.count("frames drawn from part") > 8
+    one, several = (np.load(tmp_path / name / "centroids" / "centroids.npy") for name in ("one", "few"))
+    assert np.array_equal(one, several)
+    assert command(*words(spoken[0], tmp_path / "made_by_two", "--processes", 2))[0] == 0
+    two = open_targets(str(tmp_path / "made_by_two"))
+    assert two.fingerprint() == made.fingerprint()
+    assert {path.name for path in two.folder.iterdir()} == {path.name for path in made.folder.iterdir()}
+    for wrong in (("--processes", 0), ("--processes", 2, "--ray", "auto")):
+        assert command(*words(spoken[0], tmp_path / "no", *wrong))[0] == 2
+
+
 def test_a_command_that_was_stopped_goes_on(
     made: Targets, spoken: tuple[Path, Path], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,44 +1,36 @@
 """Recordings → classes of their frames: features, k-means, and shards of classes (`data.targets`).
 
-`S` samples, `T` frames, `D` channels of a frame, `V` classes. The features are MFCC, or what leaves a layer of a model.
-Everything is a function of the recordings and the seed: the frames that k-means sees are drawn by the recordings'
-names, and a shard is made of its own recordings alone. So a command that was stopped goes on with what is missing.
+`T` frames, `D` channels of a frame, `V` classes. Everything is a function of the recordings and the seed: the frames
+that k-means sees are drawn by the recordings' names, and a shard is made of its own recordings alone. So both are work
+in blocks (`data.blocks`), and a command that was stopped goes on with what is missing.
 Source: examples/hubert/simple_kmeans of fairseq at 3d262bb; Hsu et al. 2021 (HuBERT), section IV-B.
 """
 
 from __future__ import annotations
 
-import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, decode_pieces
-from unispeech_ft.data.row import Row, lay_out
-from unispeech_ft.data.shards import Example, Source, Unit, list_files, read_units, units_of_stream
-from unispeech_ft.data.targets import CENTROIDS, INFO, Classes, Targets, open_targets, shard_folder, write_shard
+from unispeech_ft.data.audio import BadClip, decode_pieces
+from unispeech_ft.data.blocks import Crew, Say, Work, make_blocks, settle
+from unispeech_ft.data.shards import Example, Source, list_files, read_units, units_of_stream
+from unispeech_ft.data.targets import CENTROIDS, INFO, SHARD, Classes, Targets, open_targets, write_shard
 from unispeech_ft.errors import UserError
-from unispeech_ft.files import keep, parse_json, write_text
-from unispeech_ft.models.families import frame_s
-from unispeech_ft.models.forward import encode_blocks
-from unispeech_ft.models.front_end import FrontEnd
+from unispeech_ft.files import keep
 from unispeech_ft.randomness import Stream, generator
+from unispeech_ft.tasks.pretraining.features import WINDOW_S, Features, Frames, named_features
 
-Frames = npt.NDArray[np.float32]
-Say = Callable[[str], None]
+Drawn = tuple[npt.NDArray[np.float64], Frames]
+DRAWN = "drawn"
 # Recordings pass in pieces of this length at most, a multiple of every frame.
 PIECE_S = 30.0
-MFCC_RATE_HZ, NUM_CEPSTRA = 50.0, 13
-# What a frame sees, of MFCC and of the conv extractors alike.
-WINDOW_S = 0.025
 # The original's settings of scikit-learn's MiniBatchKMeans.
 KMEANS = {"max_iter": 100, "batch_size": 10_000, "n_init": 20, "max_no_improvement": 100, "reassignment_ratio": 0.0}
 
@@ -67,61 +59,6 @@ class Clustering:
     seed: int
 
 
-@dataclass(frozen=True)
-class Features:
-    """Waveform `[S]` → frames `[T, D]`, so many a second."""
-
-    of: Callable[[Waveform], Frames]
-    rate_hz: float
-
-
-def _mfcc(waveform: Waveform) -> Frames:
-    """13 cepstra with first and second differences, every second of 100 frames a second."""
-    from torchaudio.compliance.kaldi import mfcc
-    from torchaudio.functional import compute_deltas
-
-    if len(waveform) < WINDOW_S * SAMPLE_RATE_HZ:
-        return np.zeros((0, 3 * NUM_CEPSTRA), dtype=np.float32)
-    samples = torch.from_numpy(waveform)[None]
-    cepstra = mfcc(samples, sample_frequency=SAMPLE_RATE_HZ, use_energy=False, num_ceps=NUM_CEPSTRA, dither=0.0).T
-    first = compute_deltas(cepstra)
-    frames: Frames = torch.cat([cepstra, first, compute_deltas(first)]).T[::2].contiguous().numpy()
-    return frames
-
-
-MFCC = Features(_mfcc, MFCC_RATE_HZ)
-
-
-def layer_features(network: Any, front_end: FrontEnd, layer: int) -> Features:
-    """What leaves a layer of an encoder in evaluation mode, without a norm behind it.
-
-    Args:
-        layer: from 1.
-    """
-
-    @torch.no_grad()
-    def of(waveform: Waveform) -> Frames:
-        frames = front_end(waveform)
-        if not len(frames):
-            return np.zeros((0, network.config.hidden_size), dtype=np.float32)
-        row = Row(frames, lay_out([len(frames)]).to(frames.device))
-        _, (found,) = encode_blocks(network, row, [layer], layers=range(layer))
-        array: Frames = found.float().cpu().numpy()
-        return array
-
-    return Features(of, 1 / frame_s(network.config))
-
-
-def weights_digest(network: nn.Module) -> str:
-    """Tells a network from others of the same name."""
-    import xxhash
-
-    digest = xxhash.xxh3_64()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _of_recording(example: Example, features: Features) -> Iterator[tuple[int, Frames]]:
     """The frames of a recording, piece by piece, each with the place of its first frame.
 
@@ -133,13 +70,13 @@ def _of_recording(example: Example, features: Features) -> Iterator[tuple[int, F
         yield round(start_s * features.rate_hz), features.of(piece)
 
 
-def draw_frames(examples: Iterator[Example], features: Features, plan: Clustering) -> Frames:
-    """The frames that k-means sees, `[n, D]`: of a share of the recordings, at most so many, every one as probable.
+def draw_frames(examples: Iterator[Example], features: Features, plan: Clustering, most: int) -> Drawn:
+    """Frames for k-means, `[n, D]`, with their numbers `[n]`: of a share of the recordings, every one as probable.
 
-    Each frame of a chosen recording has a number drawn by the recording's name; those with the smallest are kept, in
-    the order of their numbers, so that the order of the recordings changes nothing.
+    Each frame of a chosen recording has a number drawn by the recording's name; the `most` smallest are kept, in the
+    order of their numbers, so that the order of the recordings changes nothing.
     """
-    held: list[tuple[npt.NDArray[np.float64], Frames]] = []
+    held: list[Drawn] = []
     for example in examples:
         random = generator(plan.seed, Stream.CLUSTERING, zlib.crc32(example["name"].encode("utf-8", "surrogateescape")))
         if random.random() >= plan.fit_share:
@@ -149,17 +86,18 @@ def draw_frames(examples: Iterator[Example], features: Features, plan: Clusterin
         except BadClip:
             continue
         held += [(random.random(len(frames)), frames) for frames in found]
-        if sum(len(numbers) for numbers, _ in held) > 1.25 * plan.fit_frames:
-            held = [_smallest(held, plan.fit_frames)]
-    return _smallest(held, plan.fit_frames)[1] if held else np.zeros((0, 1), dtype=np.float32)
+        if sum(len(numbers) for numbers, _ in held) > 1.25 * most:
+            held = [_smallest(held, most)]
+    return _smallest(held, most)
 
 
-def _smallest(
-    held: Sequence[tuple[npt.NDArray[np.float64], Frames]], count: int
-) -> tuple[npt.NDArray[np.float64], Frames]:
-    numbers = np.concatenate([numbers for numbers, _ in held])
+def _smallest(held: Sequence[Drawn], count: int) -> Drawn:
+    some = [(numbers, frames) for numbers, frames in held if len(numbers)]
+    if not some:
+        return np.zeros(0), np.zeros((0, 1), dtype=np.float32)
+    numbers = np.concatenate([numbers for numbers, _ in some])
     order = np.argsort(numbers, kind="stable")[:count]
-    return numbers[order], np.concatenate([frames for _, frames in held])[order]
+    return numbers[order], np.concatenate([frames for _, frames in some])[order]
 
 
 def fit(frames: Frames, num_classes: int, seed: int) -> Frames:
@@ -199,58 +137,92 @@ def classes_of(example: Example, features: Features, centroids: Frames) -> Class
     return classes
 
 
-def _settled(plan: Clustering, out: Path) -> None:
-    """Writes `targets.json`, or finds the same there."""
-    said = json.dumps(asdict(plan), indent=2)
-    file = out / INFO
-    if file.is_file() and parse_json(file.read_text(encoding="utf-8")) != asdict(plan):
-        raise UserError(f"{out} holds targets made with other settings", remedy="name another folder, or remove it")
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(file, said + "\n")
+@dataclass(frozen=True)
+class Job:
+    """What a worker has to know: what is made, of which files, with whose features."""
+
+    plan: Clustering
+    files: list[str]
+    model: str | None
+    layer: int | None
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.model is not None
+
+    def features(self) -> Features:
+        features, said = named_features(self.model, self.layer)
+        if said != self.plan.features:
+            raise UserError(f"--model {self.model} is another model for a worker: {said}", remedy="give all the same")
+        return features
+
+    def examples(self, number: int) -> Iterator[Example]:
+        """The recordings of one of the shards."""
+        random = generator(self.plan.seed, Stream.SHARD_ORDER, 0)
+        units = units_of_stream(self.files, number, self.plan.num_shards, random)
+        return read_units(units, self.plan.source, self.plan.column)
 
 
-def _fill_centroids(folder: Path, plan: Clustering, features: Features, files: Sequence[str], say: Say) -> None:
-    examples = read_units([(file, 0, 1) for file in files], plan.source, plan.column)
-    frames = draw_frames(examples, features, plan)
-    np.save(folder / "centroids.npy", fit(frames, plan.num_classes, plan.seed))
-    say(f"{plan.num_classes} centroids of {len(frames)} frames")
+def _fill_drawn(job: Job, most: int, number: int, folder: Path) -> str:
+    numbers, frames = draw_frames(job.examples(number), job.features(), job.plan, most)
+    np.save(folder / "numbers.npy", numbers)
+    np.save(folder / "frames.npy", frames)
+    return f"{len(numbers)} frames drawn from part {number + 1} of {job.plan.num_shards}"
 
 
-def _fill_shard(
-    folder: Path, number: int, units: list[Unit], plan: Clustering, features: Features, centroids: Frames, say: Say
-) -> None:
+def _drawn(job: Job, out: Path, crew: Crew, say: Say) -> Frames:
+    """The frames that k-means sees, of all parts together; a part keeps no more than it is likely to be asked for."""
+    plan = job.plan
+    most = -(-2 * plan.fit_frames // plan.num_shards)
+    while True:
+        work = Work(out, f"{DRAWN}-{most}", plan.num_shards, partial(_fill_drawn, job, most), job.on_gpu)
+        make_blocks(work, crew, say)
+        held, left_out = _smallest([], 0), np.inf
+        for folder in map(work.folder, range(plan.num_shards)):
+            numbers = np.load(folder / "numbers.npy")
+            left_out = min(left_out, numbers[-1]) if len(numbers) == most else left_out
+            held = _smallest([held, (numbers, np.load(folder / "frames.npy"))], plan.fit_frames)
+        if np.isinf(left_out) or (len(held[0]) == plan.fit_frames and held[0][-1] <= left_out):
+            return held[1]
+        most *= 2
+
+
+def _fill_centroids(job: Job, out: Path, crew: Crew, say: Say, folder: Path) -> None:
+    frames = _drawn(job, out, crew, say)
+    np.save(folder / "centroids.npy", fit(frames, job.plan.num_classes, job.plan.seed))
+    say(f"{job.plan.num_classes} centroids of {len(frames)} frames")
+
+
+def _fill_shard(job: Job, centroids_file: Path, number: int, folder: Path) -> str:
     classes, bad = {}, []
-    for example in read_units(units, plan.source, plan.column):
+    features, centroids = job.features(), np.load(centroids_file)
+    for example in job.examples(number):
         try:
             classes[example["name"]] = classes_of(example, features, centroids)
         except BadClip as reason:
             bad.append(f"{example['name']}: {reason}")
     write_shard(folder, classes)
-    hours = sum(map(len, classes.values())) / plan.rate_hz / 3600
+    hours = sum(map(len, classes.values())) / job.plan.rate_hz / 3600
     left_out = f", {len(bad)} left out, for example {bad[0]}" if bad else ""
-    say(f"shard {number + 1} of {plan.num_shards}: {len(classes)} recordings, {hours:.2f} h{left_out}")
+    return f"shard {number + 1} of {job.plan.num_shards}: {len(classes)} recordings, {hours:.2f} h{left_out}"
 
 
-def make_targets(plan: Clustering, features: Features, out: Path, say: Say) -> Targets:
+def make_targets(job: Job, out: Path, crew: Crew, say: Say) -> Targets:
     """Makes what is missing of a folder of targets.
 
     Args:
         say: takes lines for people.
 
     Raises:
-        UserError: there are no recordings, too few frames, or the folder holds other targets.
+        UserError: there are too few frames, the folder holds other targets, or the workers failed.
         OSError: it cannot be written.
     """
-    files = list_files(plan.source, plan.root)
-    _settled(plan, out)
-    keep(out / CENTROIDS, lambda folder: _fill_centroids(folder, plan, features, files, say))
-    centroids = np.load(out / CENTROIDS / "centroids.npy")
-    for number in range(plan.num_shards):
-        units = units_of_stream(files, number, plan.num_shards, generator(plan.seed, Stream.SHARD_ORDER, 0))
-        fill = partial(
-            _fill_shard, number=number, units=units, plan=plan, features=features, centroids=centroids, say=say
-        )
-        keep(shard_folder(out, number), fill)
+    settle(out / INFO, asdict(job.plan))
+    keep(out / CENTROIDS, partial(_fill_centroids, job, out, crew, say))
+    for drawn in out.glob(f"{DRAWN}-*"):
+        shutil.rmtree(drawn)
+    fill = partial(_fill_shard, job, out / CENTROIDS / "centroids.npy")
+    make_blocks(Work(out, SHARD, job.plan.num_shards, fill, job.on_gpu), crew, say)
     targets = open_targets(str(out))
     targets.check()
     return targets
