@@ -61,7 +61,7 @@ def test_what_does_not_go_together_is_one_line(
         (["--processes", 2], "go with --out"),
         (["--ray", "auto"], "go with --out"),
         (["--out", tmp_path / "out", "--textgrid", tmp_path / "grids"], "does not go with --out"),
-        (["--out", tmp_path / "out", "--language", "ky"], "--language goes with --textgrid"),
+        (["--out", tmp_path / "out", "--language", "ky"], "--language does not go with --out"),
         (["--out", clips / "0.txt" / "out"], "cannot be written"),
     ):
         (clips / "0.txt").touch()

@@ -206,7 +206,7 @@ def _in_blocks(options: argparse.Namespace) -> None:
 
     if not options.out:
         raise UserError("--processes and --ray go with --out", remedy="name a folder for the transcripts")
-    annotated = [name for name in ("textgrid", "eaf", "tier") if getattr(options, name)] + _of_known_texts(options)
+    annotated = [*(name for name in ("textgrid", "eaf", "tier") if getattr(options, name)), *_of_known_texts(options)]
     if annotated:
         raise UserError(f"--{annotated[0]} does not go with --out", remedy="give one of the two")
     beam = str(options.beam) if options.beam else None
