@@ -22,6 +22,7 @@ CALLS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CALLS)
 def test_a_run_and_its_model(name, command, small_run, spoken_corpus, tmp_path):
     clip = sorted((spoken_corpus / "ky" / "clips").iterdir())[0]

@@ -38,6 +38,7 @@ def _python(code: str, *folders: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=120, check=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "imports",
     [

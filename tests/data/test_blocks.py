@@ -93,6 +93,7 @@ def serial(notes: Path, tmp_path: Path) -> dict[str, bytes]:
     return made(tmp_path / "serial")
 
 
+@pytest.mark.long
 def test_processes_make_what_one_makes_and_a_killed_one_costs_its_block(
     serial: dict[str, bytes], notes: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_fault_ends_the_others_and_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*part*"))
 
 
+@pytest.mark.long
 def test_workers_end_when_who_started_them_is_killed(serial: dict[str, bytes], notes: Path, tmp_path: Path) -> None:
     """The command is killed; its workers finish what they have and no more, and the same command does the rest."""
     program = (

@@ -47,6 +47,7 @@ def run(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.long
 def test_two_processes_worked_together(run: Path) -> None:
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     assert environment["processes"] == 2
@@ -57,6 +58,7 @@ def test_two_processes_worked_together(run: Path) -> None:
     assert not run.with_name("run.1").exists(), "two processes that do not know of each other make two runs"
 
 
+@pytest.mark.long
 def test_the_run_directory_is_complete(run: Path, tiny_speech: Path) -> None:
     config = CtcPhonemeConfig.model_validate(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
     assert config.schedule.updates == UPDATES
@@ -87,6 +89,7 @@ def test_the_run_directory_is_complete(run: Path, tiny_speech: Path) -> None:
     assert not list(run.rglob(".*")), "nothing half-written is left"
 
 
+@pytest.mark.long
 def test_plain_transformers_transcribe_with_the_model(run: Path, tiny_speech: Path) -> None:
     clip = next((tiny_speech / "ky" / "clips").glob("*.mp3"))
     finished = run_warm(["-c", TRANSCRIBE, str(run / "model"), str(clip)], cwd=run, env=clean_environment())

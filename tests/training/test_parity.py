@@ -106,6 +106,7 @@ def test_one_process_and_two_agree(outcome: Callable[[str, int], Outcome]) -> No
     assert disagreements(alone, together) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "processes", "shown_by"),
     [

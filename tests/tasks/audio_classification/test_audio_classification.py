@@ -171,7 +171,6 @@ def test_speakers_are_held_out_whole_where_enough_are_known() -> None:
         ({"data__root": "nowhere"}, "no folder nowhere"),
         ({"data__train": "none.tsv"}, "no file"),
         ({"data__source": "common_voice"}, "data.source is common_voice"),
-        ({"data__source": "hub", "data__root": "a/b"}, "a/b cannot be opened"),
         ({"data__test": "x.tsv"}, "without data.train"),
     ],
 )
