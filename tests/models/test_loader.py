@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import build_model, read_model_config
-from unispeech_ft.models.loader import read_config
+from unispeech_ft.models.loader import load_network, read_config
 from unispeech_ft.models.saved import load_saved
 
 
@@ -89,3 +89,20 @@ def test_weights_that_are_not_finite_are_refused(setting: Setting) -> None:
     with pytest.raises(UserError, match="not finite"):
         build_model(config.model, config.mask, config.data, setting.tokenizer, config.seed)
     assert not torch.isfinite(weights[name]).all()
+
+
+def test_what_the_files_lack_need_not_be_finite_yet(setting: Setting) -> None:
+    class Loaded:
+        """Its weights are not written to before the caller starts them."""
+
+        @staticmethod
+        def from_pretrained(*_: Any, **__: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
+            network = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 2)})
+            torch.nn.init.constant_(network["head"].weight, float("nan"))
+            mismatched = {("head.weight", (2, 2), (3, 3))}
+            return network, {"missing_keys": {"head.bias"}, "mismatched_keys": mismatched}
+
+    name = str(setting.model_folder)
+    config = read_config(setting.model_folder, name)
+    _, missing = load_network(Loaded, name, config, heads=("head",))
+    assert missing == ["head.bias", "head.weight"]
