@@ -89,7 +89,20 @@ def align_words(
     Raises:
         UserError: as in `align_file`.
     """
-    frames, duration_s = log_posteriors(saved, Path(path), waveform, channel)
+    return align_frames(saved, path, words, *log_posteriors(saved, Path(path), waveform, channel))
+
+
+def align_frames(
+    saved: SavedModel, path: str | Path, words: Words, frames: npt.NDArray[np.float32], duration_s: float
+) -> Transcript:
+    """`align_words` of a recording that has passed the model.
+
+    Args:
+        frames, duration_s: of `log_posteriors`.
+
+    Raises:
+        UserError: it is too short for the phones, or the model lacks a phone.
+    """
     chosen = [list(said[0]) for _, said in words]
     best = _aligned(saved, path, chosen, frames, duration_s)
     tried = 0

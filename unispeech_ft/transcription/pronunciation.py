@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.pronunciation import judge, likelihoods
-from unispeech_ft.transcription.alignment import Words, align_words, log_posteriors
+from unispeech_ft.transcription.alignment import Words, align_frames, log_posteriors
 from unispeech_ft.transcription.transcripts import TimedWord
 
 
@@ -64,8 +64,8 @@ def pronounce_file(saved: SavedModel, path: str | Path, words: Words, channel: i
     Raises:
         UserError: as in `alignment.align_file`.
     """
-    aligned = align_words(saved, path, words, channel=channel)
-    frames, _ = log_posteriors(saved, Path(path), channel=channel)
+    frames, duration_s = log_posteriors(saved, Path(path), channel=channel)
+    aligned = align_frames(saved, path, words, frames, duration_s)
     phones = saved.tokenizer.phones
     candidates = [saved.tokenizer.ids[phone] for phone in phones]
     labels = [saved.tokenizer.ids[item.phone] for item in aligned.phones]
