@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from unispeech_ft.config.reading import read_yaml
 from unispeech_ft.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
@@ -84,22 +84,15 @@ def config_file(name: str) -> Path:
 
 
 def recipe_of(file: Path) -> str:
-    """The recipe that reads a YAML: the first that its comments name, in whose folder it lies, or whose section it has.
+    """The recipe that reads a YAML: whose section it has, that its comments name first, or in whose folder it lies.
 
     Raises:
         UserError: it cannot be read.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read ({error})", remedy="name a YAML in UTF-8") from None
-    named = re.search(rf"^#.*recipes/({'|'.join(RECIPES)})\.py", text, flags=re.MULTILINE)
-    if named:
-        return named[1]
-    folder = file.resolve().parent.name
-    if folder in RECIPES:
-        return folder
-    sections: Sequence[str] = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
+    sections, _ = read_yaml(file)
     if "objective" in sections or "unlabelled" in sections:
         return "pretrain"
-    return next((name for name in RECIPES if name in sections), "ctc_phoneme")
+    of_sections = [name for name in RECIPES if name in sections]
+    named = re.findall(rf"^#.*?recipes/({'|'.join(RECIPES)})\.py", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    folder = [name for name in RECIPES if name == file.resolve().parent.name]
+    return next(iter([*of_sections, *named, *folder]), "ctc_phoneme")

@@ -7,13 +7,14 @@ from importlib import import_module
 from pathlib import Path
 
 from unispeech_ft.config.labelled import LabelledRunConfig
-from unispeech_ft.config.reading import ConfigFile, read_config, read_yaml
+from unispeech_ft.config.reading import ConfigFile, read_config
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.labelled import LabelSource
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.task_card import TaskCard
+from unispeech_ft.runs.shipped import RECIPES, recipe_of
 
-TASKS = ("audio_classification", "speaker_verification", "speaker_diarization", "speech_separation")
+TASKS = [name for name in RECIPES if name not in ("ctc_phoneme", "pretrain")]
 
 
 def card_of(folder: Path) -> TaskCard | None:
@@ -41,9 +42,9 @@ def labelled_run(config: str, overrides: Mapping[str, object]) -> tuple[DataConf
 
 
 def _task_of(file: Path) -> str | None:
-    """The task whose section stands in a YAML, or in whose folder of `configs/` it lies."""
+    """The task of a YAML by the recipe that reads it; None where it is another, or there is no such file."""
     try:
-        values = read_yaml(file)[0] if file.is_file() else {}
+        recipe = recipe_of(file) if file.is_file() else ""
     except UserError:
         return None
-    return next((task for task in TASKS if task in values or file.parent.name == task), None)
+    return recipe if recipe in TASKS else None
