@@ -122,6 +122,13 @@ def hold_out(
     return parts, f"{count} of {len(ordered)} {unit} each were set aside for validation and test"
 
 
+def _validation_of(clips: Sequence[Utterance], labels: LabelSource) -> tuple[dict[Split, list[Utterance]], str]:
+    """Training clips without those that are set aside for validation, these, and how that was done, for people."""
+    parts, note = hold_out(clips, labels.held_out, by_speaker=labels.speakers or None)
+    said = note.replace("each were set aside for validation and test", "were set aside for validation")
+    return {"train": [*parts["train"], *parts["test"]], "validation": parts["validation"]}, said
+
+
 def _from_hub(data: DataConfig, labels: LabelSource) -> Corpus:
     """The clips of a dataset; splits that it lacks are set aside from training."""
     reader = HubReader(data)
@@ -138,13 +145,14 @@ def _from_hub(data: DataConfig, labels: LabelSource) -> Corpus:
     notes = []
     source: dict[Split, Split] = {split: split for split in SPLITS}
     if not splits["validation"]:
-        parts, note = hold_out(splits["train"], labels.held_out, by_speaker=labels.speakers or None)
+        source["validation"] = "train"
         if splits["test"]:
-            parts = {**parts, "train": [*parts["train"], *parts["test"]], "test": splits["test"]}
+            parts, note = _validation_of(splits["train"], labels)
+            splits |= parts
         else:
+            splits, note = hold_out(splits["train"], labels.held_out, by_speaker=labels.speakers or None)
             source["test"] = "train"
-        source["validation"], splits = "train", parts
-        notes.append(note if source["test"] == "train" else note.replace(" and test", ""))
+        notes.append(note)
 
     def read_rows(split: Split) -> Iterator[tuple[str, bytes | Path | str]]:
         ids = {clip.id for clip in splits[split]}
@@ -186,7 +194,7 @@ def list_clips(data: DataConfig, labels: LabelSource) -> Corpus:
         splits, note = hold_out(found, labels.held_out, by_speaker=labels.speakers or None)
         notes.append(note)
     elif not named.keys() & {"validation"}:
-        parts, note = hold_out(splits["train"], labels.held_out, by_speaker=labels.speakers or None)
-        splits |= {"train": [*parts["train"], *parts["test"]], "validation": parts["validation"]}
-        notes.append(note.replace("each were set aside for validation and test", "were set aside for validation"))
+        parts, note = _validation_of(splits["train"], labels)
+        splits |= parts
+        notes.append(note)
     return Corpus({split: unique_ids(clips) for split, clips in splits.items()}, rejected, notes=notes)
