@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,14 @@ from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.alignment import align
 from unispeech_ft.scoring.greedy import Segment
 from unispeech_ft.scoring.timing import FrameGrid
-from unispeech_ft.testing.known_times import BoundaryError, TimedClip, boundary_error, boundary_errors_ms, evenly
+from unispeech_ft.testing.known_times import (
+    BoundaryError,
+    TimedClip,
+    as_files,
+    boundary_error,
+    boundary_errors_ms,
+    evenly,
+)
 from unispeech_ft.transcription.alignment import align_file, forced_marks
 from unispeech_ft.transcription.transcripts import Transcript, transcribe_files
 
@@ -67,20 +72,15 @@ def measure(saved: SavedModel, clips: Iterable[TimedClip]) -> dict[str, Boundary
     """
     errors: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     grid = frame_grid(saved.built.model.config)
-    with tempfile.TemporaryDirectory() as folder:
-        for clip in clips:
-            if not set(clip.phones) <= set(saved.tokenizer.phones):
-                continue
-            path = Path(folder) / f"{clip.name}.mp3"
-            path.write_bytes(clip.encoded)
-            aligned = [(item.start_s, item.end_s) for item in align_file(saved, path, clip.phones).phones]
-            errors[FORCED].append(boundary_errors_ms(aligned, clip.times))
-            (transcript,) = transcribe_files(saved, [path])
-            if isinstance(transcript, UserError):
-                raise transcript
-            errors[GREEDY].append(greedy_errors(clip, transcript))
-            errors[GUESS].append(boundary_errors_ms(evenly(len(clip.phones), clip.duration_s), clip.times))
-            marks, _, duration_s = forced_marks(saved, path, clip.phones)
-            for name, rule in ALTERNATIVES.items():
-                errors[name].append(boundary_errors_ms(rule(marks, grid, duration_s), clip.times))
+    for clip, path in as_files(clips, saved.tokenizer.phones):
+        aligned = [(item.start_s, item.end_s) for item in align_file(saved, path, clip.phones).phones]
+        errors[FORCED].append(boundary_errors_ms(aligned, clip.times))
+        (transcript,) = transcribe_files(saved, [path])
+        if isinstance(transcript, UserError):
+            raise transcript
+        errors[GREEDY].append(greedy_errors(clip, transcript))
+        errors[GUESS].append(boundary_errors_ms(evenly(len(clip.phones), clip.duration_s), clip.times))
+        marks, _, duration_s = forced_marks(saved, path, clip.phones)
+        for name, rule in ALTERNATIVES.items():
+            errors[name].append(boundary_errors_ms(rule(marks, grid, duration_s), clip.times))
     return {name: boundary_error(errors[name]) for name in (FORCED, GREEDY, GUESS, *ALTERNATIVES)}

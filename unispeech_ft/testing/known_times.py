@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from unispeech_ft.errors import UserError
 from unispeech_ft.testing.prompts import Split, distinct_sentences, prompt_book
 from unispeech_ft.testing.recording import CLIP_SAMPLE_RATE_HZ, as_recorded, silences
-from unispeech_ft.testing.speech import Speaker, Speech
+from unispeech_ft.testing.speech import Speaker, Speech, Voice
 from unispeech_ft.testing.voices import voices
 from unispeech_ft.transcription.textgrid import ENDING, TIER, write_tiers
 
@@ -77,22 +79,67 @@ def timed_sentences(language: str, split: Split, texts: Sequence[str]) -> Iterat
     Raises:
         UserError: espeak-ng does not know the language.
     """
-    import soundfile
+    for speaker, voice, number, sentence in in_turn(language, split, texts):
+        random = np.random.default_rng([SEED, number])
+        speech = speaker.say(sentence, replace(voice, pitch=voice.pitch + int(random.integers(-2, 3))))
+        before, _ = silences(speech.sample_rate_hz, copy.deepcopy(random))
+        encoded, duration_s = as_mp3(speech, random)
+        phones, times = true_times(speech, before / speech.sample_rate_hz)
+        yield TimedClip(f"{language}_{number:04d}", encoded, duration_s, phones, times)
 
+
+def in_turn(language: str, split: Split, texts: Sequence[str]) -> Iterator[tuple[Speaker, Voice, int, str]]:
+    """Sentences dealt to the voices of a split: who says it, in which voice, its number, and the sentence.
+
+    Raises:
+        UserError: espeak-ng does not know the language.
+    """
     speakers = voices(split)
     sentences = list(enumerate(texts))
     for place, voice in enumerate(speakers):
         with Speaker(language) as speaker:
             for number, sentence in sentences[place :: len(speakers)]:
-                random = np.random.default_rng([SEED, number])
-                speech = speaker.say(sentence, replace(voice, pitch=voice.pitch + int(random.integers(-2, 3))))
-                before, _ = silences(speech.sample_rate_hz, copy.deepcopy(random))
-                waveform = as_recorded(speech.waveform, speech.sample_rate_hz, random)
-                file = io.BytesIO()
-                soundfile.write(file, waveform, CLIP_SAMPLE_RATE_HZ, format="MP3")
-                phones, times = true_times(speech, before / speech.sample_rate_hz)
-                duration_s = len(waveform) / CLIP_SAMPLE_RATE_HZ
-                yield TimedClip(f"{language}_{number:04d}", file.getvalue(), duration_s, phones, times)
+                yield speaker, voice, number, sentence
+
+
+def as_mp3(speech: Speech, random: np.random.Generator) -> tuple[bytes, float]:
+    """Speech as the demo corpus has it, with silence around and noise, and its duration in seconds."""
+    import soundfile
+
+    waveform = as_recorded(speech.waveform, speech.sample_rate_hz, random)
+    file = io.BytesIO()
+    soundfile.write(file, waveform, CLIP_SAMPLE_RATE_HZ, format="MP3")
+    return file.getvalue(), len(waveform) / CLIP_SAMPLE_RATE_HZ
+
+
+class Encoded(Protocol):
+    """A clip with its phones."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def encoded(self) -> bytes: ...
+
+    @property
+    def phones(self) -> list[str]: ...
+
+
+Clip = TypeVar("Clip", bound=Encoded)
+
+
+def as_files(clips: Iterable[Clip], phones: Collection[str]) -> Iterator[tuple[Clip, Path]]:
+    """Each clip with a file of it, while its turn lasts; those with a phone that a model lacks are left out.
+
+    Args:
+        phones: of the model.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for clip in clips:
+            if set(clip.phones) <= set(phones):
+                path = Path(folder) / f"{clip.name}.mp3"
+                path.write_bytes(clip.encoded)
+                yield clip, path
 
 
 def write_timed_clips(folder: Path, language: str, split: Split, count: int) -> None:

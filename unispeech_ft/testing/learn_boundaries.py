@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.boundaries import HIDDEN_SIZE, NUM_FEATURES, PHONE_SIZE, BoundaryModel, Places, places_of
 from unispeech_ft.scoring.timing import phone_times
-from unispeech_ft.testing.known_times import TimedClip
+from unispeech_ft.testing.known_times import TimedClip, as_files
 from unispeech_ft.transcription.alignment import forced_marks
 
 UPDATES, BATCH, LEARNING_RATE, WEIGHT_DECAY, DROPOUT = 1_500, 512, 3e-3, 1e-3, 0.1
@@ -50,20 +48,15 @@ def known_places(saved: SavedModel, clips: Iterable[TimedClip]) -> tuple[Places,
     grid, num_rows = frame_grid(saved.built.model.config), len(saved.tokenizer.tokens)
     found: list[Places] = []
     wanted: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp3"
-        for clip in clips:
-            if not set(clip.phones) <= set(saved.tokenizer.phones):
-                continue
-            path.write_bytes(clip.encoded)
-            try:
-                marks, frames, duration_s = forced_marks(saved, path, clip.phones)
-            except UserError:  # too short for its phones
-                continue
-            places = places_of(marks, phone_times(marks, frames, grid, duration_s), grid, num_rows)
-            true_s = np.array([start for start, _ in clip.times] + [end for _, end in clip.times])
-            found.append(places)
-            wanted += ((true_s - places.times_s) / grid.step_s).tolist()
+    for clip, path in as_files(clips, saved.tokenizer.phones):
+        try:
+            marks, frames, duration_s = forced_marks(saved, path, clip.phones)
+        except UserError:  # too short for its phones
+            continue
+        places = places_of(marks, phone_times(marks, frames, grid, duration_s), grid, num_rows)
+        true_s = np.array([start for start, _ in clip.times] + [end for _, end in clip.times])
+        found.append(places)
+        wanted += ((true_s - places.times_s) / grid.step_s).tolist()
     if len(wanted) < LEAST_BOUNDARIES:
         what = f"only {len(wanted)} boundaries of the synthetic speech could be placed"
         raise UserError(what, remedy="use a model whose phones are espeak-ng's for this language, and more sentences")

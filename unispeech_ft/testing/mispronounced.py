@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from unispeech_ft.scoring.alignment import align
-from unispeech_ft.testing.known_times import SEED, true_times
+from unispeech_ft.testing.known_times import SEED, as_mp3, in_turn, true_times
 from unispeech_ft.testing.prompts import Split, distinct_sentences, prompt_book
-from unispeech_ft.testing.recording import CLIP_SAMPLE_RATE_HZ, as_recorded
-from unispeech_ft.testing.speech import Speaker
-from unispeech_ft.testing.voices import voices
 
 VOWELS = set("аеёиоөуүыэюяaeiouyàâéèêëîïôöùûüáíóúì")
 MISTAKES_OF_WORDS = 0.2
@@ -53,20 +49,13 @@ def mispronounced_clips(language: str, split: Split, count: int) -> Iterator[Mis
     Raises:
         UserError: there are no prompts for the language.
     """
-    import soundfile
-
-    speakers = voices(split)
-    sentences = list(enumerate(distinct_sentences(prompt_book(language), split, SEED, count)))
-    letters = "".join(sorted({letter for _, sentence in sentences for letter in sentence.lower() if letter.isalpha()}))
-    for place, voice in enumerate(speakers):
-        with Speaker(language) as speaker:
-            for number, sentence in sentences[place :: len(speakers)]:
-                random = np.random.default_rng([SEED, number, 1])
-                right, _ = true_times(speaker.say(sentence, voice), 0.0)
-                speech = speaker.say(with_mistakes(sentence, letters, random), voice)
-                said, _ = true_times(speech, 0.0)
-                waveform = as_recorded(speech.waveform, speech.sample_rate_hz, random)
-                file = io.BytesIO()
-                soundfile.write(file, waveform, CLIP_SAMPLE_RATE_HZ, format="MP3")
-                wrong = [first != second for first, second in align(right, said).pairs if first is not None]
-                yield Mispronounced(f"{language}_{number:04d}", file.getvalue(), right, wrong)
+    sentences = distinct_sentences(prompt_book(language), split, SEED, count)
+    letters = "".join(sorted({letter for sentence in sentences for letter in sentence.lower() if letter.isalpha()}))
+    for speaker, voice, number, sentence in in_turn(language, split, sentences):
+        random = np.random.default_rng([SEED, number, 1])
+        right, _ = true_times(speaker.say(sentence, voice), 0.0)
+        speech = speaker.say(with_mistakes(sentence, letters, random), voice)
+        said, _ = true_times(speech, 0.0)
+        encoded, _ = as_mp3(speech, random)
+        wrong = [first != second for first, second in align(right, said).pairs if first is not None]
+        yield Mispronounced(f"{language}_{number:04d}", encoded, right, wrong)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.testing.known_times import as_files
 from unispeech_ft.testing.mispronounced import Mispronounced
 from unispeech_ft.transcription.alignment import align_file
 from unispeech_ft.transcription.pronunciation import pronounce_file
@@ -49,14 +48,9 @@ def measure(saved: SavedModel, clips: Iterable[Mispronounced]) -> dict[str, Area
     """
     scores: dict[str, list[float]] = {name: [] for name in SCORES}
     wrong: list[bool] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for clip in clips:
-            if not set(clip.phones) <= set(saved.tokenizer.phones):
-                continue
-            path = Path(folder) / f"{clip.name}.mp3"
-            path.write_bytes(clip.encoded)
-            found = pronounce_file(saved, path, [("", [clip.phones])])
-            scores[SCORES[0]] += [item.right for item in found.phones]
-            scores[SCORES[1]] += [item.posterior for item in align_file(saved, path, clip.phones).phones]
-            wrong += clip.wrong
+    for clip, path in as_files(clips, saved.tokenizer.phones):
+        found = pronounce_file(saved, path, [("", [clip.phones])])
+        scores[SCORES[0]] += [item.right for item in found.phones]
+        scores[SCORES[1]] += [item.posterior for item in align_file(saved, path, clip.phones).phones]
+        wrong += clip.wrong
     return {name: area(np.array(values), np.array(wrong)) for name, values in scores.items()}
