@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from unispeech_ft.hub.public import public_config, public_environment
 from unispeech_ft.hub.stage import link_model, local_names, refuse_secrets
 from unispeech_ft.hub.task_card import TaskCard, task_card
 from unispeech_ft.hub.verify import Verdict
+from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.saving import save_model
 from unispeech_ft.runs import evidence as ev
 from unispeech_ft.runs.evidence import Environment, Fault, read_json, read_run_config, to_json
 from unispeech_ft.scoring import read_hypotheses, write_results
@@ -53,6 +55,19 @@ def read_task_evidence(folder: Path, card: TaskCard) -> TaskEvidence:
 def run_card(card: TaskCard, config: LabelledRunConfig, summaries: Mapping[str, Any]) -> str:
     """The card in the model folder of a run."""
     return task_card(card, public_config(config, local=local_names(config)), summaries)
+
+
+def leave_model(card: TaskCard, config: LabelledRunConfig, summaries: Iterable[Any], built: BuiltModel) -> None:
+    """Writes the model folder of a run with its card, and prints where it and the results lie.
+
+    Args:
+        summaries: of the scored splits, in order.
+    """
+    output = Path(config.output_dir)
+    said = run_card(card, config, {summary.split: summary for summary in summaries})
+    layerdrop = config.model.layerdrop
+    save_model(output / "model", built.model, built.extractor, None, layerdrop=layerdrop, card=said)
+    print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
 
 
 def _public_scores(source: Path, target: Path) -> None:

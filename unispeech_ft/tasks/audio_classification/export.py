@@ -11,10 +11,9 @@ from transformers import AutoModelForAudioClassification
 from unispeech_ft.data.labelled import Clips, LabelledClips
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.hub.task_card import TaskCard
-from unispeech_ft.hub.task_evidence import run_card
+from unispeech_ft.hub.task_evidence import leave_model
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
-from unispeech_ft.models.saving import save_model
 from unispeech_ft.scoring.report.data import Recordings
 from unispeech_ft.scoring.report.figures import task_curves
 from unispeech_ft.scoring.report.task_page import TaskReport, write_task_report
@@ -101,8 +100,6 @@ def score_and_export(
             write_task_report(output / "eval" / split / "report.html", report)
             accelerator.print(result_line(summaries[split]))
     if accelerator.is_main_process:
-        card = run_card(CARD, config, summaries)
-        save_model(output / "model", built.model, built.extractor, None, layerdrop=config.model.layerdrop, card=card)
-        accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
+        leave_model(CARD, config, summaries.values(), built)
     accelerator.wait_for_everyone()
     return list(summaries.values())

@@ -13,10 +13,9 @@ from unispeech_ft.data.simulate import Conversations
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.files import write_text
 from unispeech_ft.hub.task_card import TaskCard
-from unispeech_ft.hub.task_evidence import run_card
+from unispeech_ft.hub.task_evidence import leave_model
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
-from unispeech_ft.models.saving import save_model
 from unispeech_ft.scoring.diarization import Segment, diarization_errors, format_rttm, read_rttm
 from unispeech_ft.scoring.report.figures import task_curves
 from unispeech_ft.scoring.report.task_page import TaskReport, Timeline, write_task_report
@@ -169,9 +168,6 @@ def score_and_export(
             finish("recordings", known, found, choice, started)
         settings_said = {"threshold": choice.threshold, "median": choice.median, "chunk_s": own.chunk_s}
         built.model.config.head |= {**settings_said, "apart": own.apart}
-        card = run_card(CARD, config, {summary.split: summary for summary in summaries})
-        layerdrop = config.model.layerdrop
-        save_model(output / "model", built.model, built.extractor, None, layerdrop=layerdrop, card=card)
-        accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
+        leave_model(CARD, config, summaries, built)
     accelerator.wait_for_everyone()
     return summaries

@@ -16,10 +16,9 @@ from unispeech_ft.data.labelled import Clips
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.files import write_text
 from unispeech_ft.hub.task_card import TaskCard
-from unispeech_ft.hub.task_evidence import run_card
+from unispeech_ft.hub.task_evidence import leave_model
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
-from unispeech_ft.models.saving import save_model
 from unispeech_ft.scoring.report.figures import draw_curve, task_curves
 from unispeech_ft.scoring.report.task_page import TaskReport, write_task_report
 from unispeech_ft.scoring.task_scores import TRIALS
@@ -174,8 +173,6 @@ def score_and_export(
         if summaries:
             by_validation = summaries.get("validation", summaries.get("test"))
             built.model.config.head["threshold"] = float(np.float32(by_validation.threshold)) if by_validation else None
-        card = run_card(CARD, config, summaries)
-        save_model(output / "model", built.model, built.extractor, None, layerdrop=config.model.layerdrop, card=card)
-        accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
+        leave_model(CARD, config, summaries.values(), built)
     accelerator.wait_for_everyone()
     return list(summaries.values())
