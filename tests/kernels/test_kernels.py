@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -137,7 +139,7 @@ def test_clips_stand_apart_by_places_as_they_do_one_by_one() -> None:
     row = torch.randn(25, 3 * 8, requires_grad=True)
     found = []
     for apart, joined in (
-        (rows.heads_apart, rows.heads_joined),
+        (rows.heads_apart, partial(rows.heads_joined, frames=25)),
         (rows.apart_by_places, rows.joined_by_places),
     ):
         parts = apart(row, layout, 2, 3)

@@ -93,7 +93,7 @@ def _in_groups(
         found.append(
             nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=p, scale=scale)
         )
-    return heads_joined(found, layout)
+    return heads_joined(found, layout, len(qkv))
 
 
 class _Flash(torch.autograd.Function):

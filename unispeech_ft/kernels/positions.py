@@ -87,7 +87,7 @@ def convolve(row: Tensor, layout: Layout, kernel: Tensor, before: int) -> Tensor
     """
     groups, width, taps, _ = kernel.shape
     shifted = [_shifted(kernel[group]) for group in range(groups)]
-    found = torch.empty_like(row)
+    found = torch.zeros_like(row)
     for spans, longest in _parts(layout, _row_bytes(row, taps, groups)):
         padded = _grouped(row, spans, groups, before, _rows(longest) * FRAMES_PER_ROW + taps - 1)
         outputs = row.new_empty(len(spans), _rows(longest) * FRAMES_PER_ROW, groups, width)

@@ -70,10 +70,11 @@ def _apart(row: Tensor, layout: Layout, heads: int, count: int) -> tuple[Tensor,
     return tuple(found)
 
 
-def _joined(parts: tuple[Tensor, ...], layout: Layout, count: int) -> Tensor:
-    """The reverse of `_apart`."""
+def _joined(parts: tuple[Tensor, ...], layout: Layout, count: int, frames: int) -> Tensor:
+    """The reverse of `_apart`; frames that stand behind the last clip are 0."""
     _, heads, _, width = parts[0].shape
-    row = parts[0].new_empty(sum(layout.num_frames), count, heads, width)
+    row = parts[0].new_empty(frames, count, heads, width)
+    row[sum(layout.num_frames) :] = 0
     for group, start in zip(layout.groups, range(0, len(parts), count), strict=True):
         for number, tensor in enumerate(parts[start : start + count]):
             for index, clip in enumerate(group.clips):
@@ -85,23 +86,23 @@ def _joined(parts: tuple[Tensor, ...], layout: Layout, count: int) -> Tensor:
 class _Apart(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, row: Tensor, layout: Layout, heads: int, count: int) -> tuple[Tensor, ...]:
-        ctx.layout, ctx.count = layout, count
+        ctx.layout, ctx.count, ctx.frames = layout, count, len(row)
         return _apart(row, layout, heads, count)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _joined(gradients, ctx.layout, ctx.count), None, None, None
+        return _joined(gradients, ctx.layout, ctx.count, ctx.frames), None, None, None
 
 
 class _Joined(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, layout: Layout, *parts: Tensor) -> Tensor:
+    def forward(ctx: Any, layout: Layout, frames: int, *parts: Tensor) -> Tensor:
         ctx.layout, ctx.heads = layout, parts[0].shape[1]
-        return _joined(parts, layout, 1)
+        return _joined(parts, layout, 1, frames)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, *_apart(gradients[0].contiguous(), ctx.layout, ctx.heads, 1))
+        return (None, None, *_apart(gradients[0].contiguous(), ctx.layout, ctx.heads, 1))
 
 
 def heads_apart(row: Tensor, layout: Layout, heads: int, count: int) -> list[tuple[Tensor, ...]]:
@@ -123,10 +124,10 @@ def apart_by_places(row: Tensor, layout: Layout, heads: int, count: int) -> list
     ]
 
 
-def heads_joined(parts: list[Tensor], layout: Layout) -> Tensor:
-    """For each group `[B, H, T, D]` → frames `[N, H · D]`."""
+def heads_joined(parts: list[Tensor], layout: Layout, frames: int) -> Tensor:
+    """For each group `[B, H, T, D]` → frames `[N, H · D]`, `N` as given on a CPU, where silence may stand behind."""
     if parts[0].device.type == "cpu":
-        joined: Tensor = _Joined.apply(layout, *parts)
+        joined: Tensor = _Joined.apply(layout, frames, *parts)
         return joined
     return joined_by_places(parts, layout)
 

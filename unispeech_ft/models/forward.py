@@ -29,6 +29,8 @@ from unispeech_ft.models.padded import frame_mask, kept_layers
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# oneDNN makes a kernel for each new number of frames, which takes as long as its product: on a CPU a row ends in zeros.
+CPU_ROW_STEP = 32
 # The gradient's kernel holds a row of the head for each of some states.
 WIDEST_CTC_HEAD = 256
 
@@ -243,8 +245,14 @@ def encode_blocks(
 def _encode(model: PreTrainedModel, row: Row, layers: Sequence[int] | None, inputs: list[Tensor] | None) -> Tensor:
     base: Any = backbone(model)
     hidden = _masked(base, _project(base.feature_projection, row.features), row)
-    run = _encoder if reads_waveforms(model.config) else _stock_encoder
-    return run(model, hidden, row.layout, layers, inputs)
+    if not reads_waveforms(model.config):
+        return _stock_encoder(model, hidden, row.layout, layers, inputs)
+    frames = len(hidden)
+    behind = -frames % CPU_ROW_STEP if hidden.device.type == "cpu" and not can_fuse(model, hidden) else 0
+    encoded = _encoder(model, nn.functional.pad(hidden, (0, 0, 0, behind)), row.layout, layers, inputs)
+    if inputs is not None:
+        inputs[:] = [states[:frames] for states in inputs]
+    return encoded[:frames]
 
 
 def head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
