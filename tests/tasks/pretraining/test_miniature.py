@@ -36,17 +36,23 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_five_arms_make_a_table(experiment: Path) -> None:
+def test_the_arms_make_a_table(experiment: Path) -> None:
     page = (experiment / "page.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (.+?) \| ([\d.]+) % \| ([\d.]+)–([\d.]+) \| (.+?) \| (.+?) \|$", page, flags=re.M)
     titles = ["from scratch", "CTC-Transfer", "contrastive only", "UniSpeech", "UniSpeech+"]
+    titles += ["masked prediction", "masked prediction, mixing"]
     assert [row[0] for row in rows] == titles
-    assert [row[5] for row in rows] == ["–", "12.9", "13.7", "11.4", "6.8"]
-    for arm, row in zip(("scratch", "ctc_transfer", "contrastive", "unispeech", "unispeech_plus"), rows, strict=True):
+    assert [row[5] for row in rows] == ["–", "12.9", "13.7", "11.4", "6.8", "–", "–"]
+    arms = ("scratch", "ctc_transfer", "contrastive", "unispeech", "unispeech_plus", "masked", "masked_mixing")
+    for arm, row in zip(arms, rows, strict=True):
         summary = json.loads((experiment / "runs" / f"{arm}-1337" / "eval/test/summary.json").read_text())
         assert row[1] == f"{100 * summary['per']:.1f}"
     for expected in ("synthetic", "Order here", "Order in the paper: UniSpeech+ < UniSpeech", "dry run"):
         assert expected in page
+    probes = re.findall(r"^\| (.+?) \| ([\d.]+) % \| ([\d.]+)–([\d.]+) \| [\d.]+ % \|$", page, flags=re.M)
+    for arm, probe in zip(("masked", "masked_mixing"), probes, strict=True):
+        summary = json.loads((experiment / "runs" / f"{arm}-diarization-1337" / "eval/test/summary.json").read_text())
+        assert probe[1] == f"{100 * summary['der']:.1f}"
 
 
 def test_each_arm_started_where_it_should(experiment: Path) -> None:
