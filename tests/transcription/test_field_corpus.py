@@ -211,6 +211,31 @@ def test_a_whole_recording_goes_into_the_file_beside_it_or_named(one: Path, smal
     assert not faults((one.parent / "fresh" / "rec.eaf").read_bytes())
 
 
+def test_an_alignment_is_added_to_what_is_there(one: Path, small_run, small_model, command: Command) -> None:
+    theirs = one.with_suffix(".TextGrid")
+    write_tiers(theirs, 60.0, {"phones": [(0.5, 2.0, "by hand")], "Bek": [(2.5, 4.0, "sil"), (4.0, 5.25, "kin")]})
+    theirs.write_bytes(theirs.read_text(encoding="utf-8").replace("\n \n", "\n\n", 1).encode("utf-16"))
+    grid, eaf = read_grid(theirs.read_bytes()), one.with_suffix(".eaf").read_bytes()
+    phones = small_model.tokenizer.phones[:3]
+    words = ("align", small_run.model_dir, one, "--phones", " ".join(phones), "--textgrid", one.parent, "--eaf")
+    for place in (one.parent, one.parent / "out", one.parent / "named.eaf"):
+        status, out, err = command(*words, place)
+        assert (status, err) == (0, "")
+        assert [line.split("\t")[3] for line in out.splitlines()] == phones
+        after = (place if place.suffix else place / "rec.eaf").read_bytes()
+        assert not faults(after)
+        assert lines_without_ours(after) == lines_without_ours(eaf)
+        assert values(after, "phones") == phones
+    after_grid = read_grid(theirs.read_bytes())
+    assert (after_grid.codec, after_grid.tiers[:2]) == (grid.codec, grid.tiers)
+    (added,) = (tier for tier in after_grid.tiers[2:] if tier.name.startswith("phones"))
+    assert [label for _, _, label in added.intervals if label] == phones
+    theirs.write_bytes(b"no TextGrid")
+    status, out, err = command(*words, one.parent)
+    assert (status, len(err.splitlines()), len(out.splitlines())) == (2, 1, 3)
+    assert "not a TextGrid" in err or "cut off" in err
+
+
 def test_textgrids_of_others_get_tiers_and_ours_are_written_anew(one: Path, small_run, command: Command) -> None:
     theirs = one.with_suffix(".TextGrid")
     write_tiers(theirs, 5.5, {"phones": [(0.5, 2.0, "by hand")], "Bek": [(2.5, 4.0, "sil"), (4.0, 5.25, "kin")]})

@@ -12,7 +12,8 @@ from praatio import textgrid
 
 import unispeech_ft
 from unispeech_ft.errors import UserError
-from unispeech_ft.transcription.textgrid import textgrid_paths, write_textgrid
+from unispeech_ft.transcription.annotation import tiers_of, write_annotation
+from unispeech_ft.transcription.textgrid import ENDING, output_paths
 from unispeech_ft.transcription.transcripts import ChunkPhones, TimedPhone, Transcript, joined
 
 
@@ -31,7 +32,7 @@ def assert_contiguous(found: list[tuple[float, float, str]], duration_s: float) 
 
 def test_any_phone_comes_back_and_pauses_are_empty(tmp_path):
     phones = [TimedPhone('u"', 0.1, 0.2, 0.9), TimedPhone("t͡ʃʼ", 0.2, 0.3, 0.8), TimedPhone("oe:", 0.5, 0.75, 0.7)]
-    write_textgrid(Transcript("a.wav", 1.0, phones), tmp_path / "new" / "a.TextGrid")
+    write_annotation(tmp_path / "new" / "a.TextGrid", Path("a.wav"), tiers_of(Transcript("a.wav", 1.0, phones)), 1.0)
     found = intervals(tmp_path / "new" / "a.TextGrid")
     assert_contiguous(found, 1.0)
     assert [label for _, _, label in found] == ["", 'u"', "t͡ʃʼ", "", "oe:", ""]
@@ -39,21 +40,21 @@ def test_any_phone_comes_back_and_pauses_are_empty(tmp_path):
 
 
 def test_silence_is_one_empty_interval(tmp_path):
-    write_textgrid(Transcript("a.wav", 1.5, []), tmp_path / "a.TextGrid")
+    write_annotation(tmp_path / "a.TextGrid", Path("a.wav"), tiers_of(Transcript("a.wav", 1.5, [])), 1.5)
     assert intervals(tmp_path / "a.TextGrid") == [(0, 1.5, "")]
 
 
 def test_files_lie_as_the_recordings_do(tmp_path):
     (tmp_path / "in" / "one").mkdir(parents=True)
     files = [tmp_path / "in" / "one" / "a.wav", tmp_path / "in" / "b.x.wav", Path("elsewhere/c.mp3")]
-    found = textgrid_paths(tmp_path / "out", [tmp_path / "in", "elsewhere/c.mp3"], files)
+    found = output_paths(tmp_path / "out", [tmp_path / "in", "elsewhere/c.mp3"], files, ENDING)
     assert [str(path.relative_to(tmp_path / "out")) for path in found] == [
         "one/a.TextGrid",
         "b.x.TextGrid",
         "c.TextGrid",
     ]
     with pytest.raises(UserError, match="several recordings would write"):
-        textgrid_paths(tmp_path, [], [Path("x/a.wav"), Path("y/a.mp3")])
+        output_paths(tmp_path, [], [Path("x/a.wav"), Path("y/a.mp3")], ENDING)
 
 
 def test_commands_write_what_they_print(command, small_run, small_model, spoken_corpus, tmp_path):

@@ -20,7 +20,7 @@ SUMMARY = "Place the phones and words of known sentences in time, by forced alig
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
         "%(prog)s [-h] MODEL AUDIO (--phones P | --text T) [--language L] [--lexicon FILE] [--channel N]\n"
-        "                         [--json] [--textgrid DIR] [--revision R]\n"
+        "                         [--json] [--textgrid DIR] [--eaf DIR] [--revision R]\n"
         "       %(prog)s [-h] MODEL --corpus CONFIG [--split SPLIT] [--json] [--textgrid DIR] [--csv FILE]"
         " [--revision R] [--section.key VALUE ...]"
     )
@@ -39,7 +39,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", type=int, metavar="N", help=channel)
     columns = "start, end, posterior and phone"
     parser.add_argument("--json", action="store_true", help=f"print a JSON object instead of {columns} a line")
-    parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write Praat TextGrids into DIR")
+    there = "into DIR; one of its name that lies there, or beside the recording, keeps all that it has, and gets tiers"
+    parser.add_argument("--textgrid", metavar="DIR", type=Path, help=f"also write Praat TextGrids {there}")
+    eaf = f"also write an ELAN file {there}; DIR may be the file"
+    parser.add_argument("--eaf", metavar="DIR", type=Path, help=eaf)
     table = "also write id, tier, start, end, label and posterior of every word and phone of the corpus"
     parser.add_argument("--csv", metavar="FILE", type=Path, help=table)
 
@@ -75,6 +78,9 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("AUDIO is missing", remedy="name the recording of the sentence, or a --corpus")
     of_text = [name for name in ("language", "lexicon") if getattr(options, name) is not None]
     of_corpus = [*options.overrides, *(["split"] if options.split else [])]
+    if options.corpus and options.eaf:
+        remedy = "`unispeech-ft transcribe --eaf DIR --tier NAME --language L` aligns a tier of ELAN files"
+        raise UserError("--eaf does not go with --corpus", remedy=remedy)
     idle = {"--text": [] if options.text is not None else of_text, "--corpus": [] if options.corpus else of_corpus}
     raise_all(
         [UserError(f"--{n} goes with {key}", remedy="leave it out") for key, found in idle.items() for n in found]
@@ -112,7 +118,8 @@ def _run_corpus(options: argparse.Namespace) -> None:
 def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace, given: list[str]) -> None:
     """Prints and writes alignments as they come; what has none is said at the end, with status 2."""
     from unispeech_ft.errors import UserError, raise_all
-    from unispeech_ft.transcription.textgrid import ENDING, textgrid_paths, write_textgrid
+    from unispeech_ft.transcription.annotation import EAF, tiers_of, write_annotation
+    from unispeech_ft.transcription.textgrid import ENDING, output_paths
     from unispeech_ft.transcription.transcripts import as_json
 
     faults = []
@@ -122,9 +129,14 @@ def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace,
             if isinstance(item, UserError):
                 faults.append(item)
                 continue
-            if options.textgrid:
-                paths = textgrid_paths(options.textgrid, given, [Path(name) for name in given])
-                write_textgrid(item, *(paths or [options.textgrid / f"{item.path}{ENDING}"]))
+            try:
+                for ending, folder in ((EAF, options.eaf), (ENDING, options.textgrid)):
+                    if folder:
+                        paths = output_paths(folder, given, [Path(name) for name in given], ending)
+                        (place,) = paths or [folder / f"{item.path}{ending}"]
+                        write_annotation(place, Path(item.path) if given else place, tiers_of(item), item.duration_s)
+            except UserError as fault:
+                faults.append(fault)
             if table:
                 _write_rows(item, table)
             if options.json:

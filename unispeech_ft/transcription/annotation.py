@@ -123,6 +123,9 @@ def write_annotation(place: Path, recording: Path, tiers: Sequence[Tier], durati
             grid = read_grid(there.read_bytes()) if there else None
             known = {name: found for name, found in spans.items() if found or name == textgrid.TIER}
             known.pop(CONFIDENCE, None)
+            late = sum(span[0] >= float(grid.ends_s[1]) for tier in tiers for span in tier.spans) if grid else 0
+            if grid and late:
+                warn(f"{there}: ends at {grid.ends_s[1]} s; {late} labels of ours behind that are left out")
             new = textgrid.with_marked(grid, spans) if grid else textgrid.fresh_grid(duration_s, known)
             content = new.content()
         place.parent.mkdir(parents=True, exist_ok=True)
