@@ -22,7 +22,7 @@ from unispeech_ft.data.sources.praat import read_grid
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.transcription.spans import transcribe_spans
 from unispeech_ft.transcription.textgrid import write_tiers
-from unispeech_ft.transcription.transcripts import Transcript
+from unispeech_ft.transcription.timed import Transcript
 
 Command = Callable[..., tuple[int | str | None, str, str]]
 Spans = list[tuple[float, float, str]]

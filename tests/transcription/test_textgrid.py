@@ -13,8 +13,9 @@ from praatio import textgrid
 import unispeech_ft
 from unispeech_ft.errors import UserError
 from unispeech_ft.transcription.annotation import tiers_of, write_annotation
+from unispeech_ft.transcription.decoding import ChunkPhones, joined
 from unispeech_ft.transcription.textgrid import ENDING, output_paths
-from unispeech_ft.transcription.transcripts import ChunkPhones, TimedPhone, Transcript, joined
+from unispeech_ft.transcription.timed import TimedPhone, Transcript
 
 
 def intervals(path: Path) -> list[tuple[float, float, str]]:

@@ -15,9 +15,9 @@ from unispeech_ft.errors import UserError, first_line, warn
 from unispeech_ft.files import write_bytes
 from unispeech_ft.transcription import elan, textgrid
 from unispeech_ft.transcription.elan import ASSOCIATED, INCLUDED, Tier
-from unispeech_ft.transcription.transcripts import Transcript
+from unispeech_ft.transcription.timed import TimedPhone, Transcript, alternatives_text
 
-EAF, CONFIDENCE = ".eaf", "confidence"
+EAF, CONFIDENCE, ALTERNATIVES = ".eaf", "confidence", "alternatives"
 
 
 def annotation_of(recording: Path, ending: str, place: Path | None = None) -> Path | None:
@@ -63,11 +63,20 @@ def tiers_of(transcript: Transcript) -> list[Tier]:
     """Words, phones and how sure the model is of each, of a whole recording."""
     phones = [(item.start_s, item.end_s, item.phone) for item in transcript.phones]
     sure = [(item.start_s, item.end_s, f"{item.posterior:.2f}") for item in transcript.phones]
+    others = _alternatives(transcript.phones)
     return [
         Tier(textgrid.WORD_TIER, [(item.start_s, item.end_s, item.word) for item in transcript.words]),
         Tier(textgrid.TIER, phones),
         Tier(CONFIDENCE, sure, above=textgrid.TIER, kind=ASSOCIATED),
+        Tier(ALTERNATIVES, others, above=textgrid.TIER, kind=ASSOCIATED),
     ]
+
+
+def _alternatives(phones: Sequence[TimedPhone]) -> list[tuple[float, float, str]]:
+    """Of each phone the other phones and their posteriors; none at all where they were not asked for."""
+    if not any(item.alternatives for item in phones):
+        return []
+    return [(item.start_s, item.end_s, alternatives_text(item)) for item in phones]
 
 
 def interval_tiers(pairs: Sequence[tuple[Said, Transcript]]) -> list[Tier]:
@@ -77,6 +86,7 @@ def interval_tiers(pairs: Sequence[tuple[Said, Transcript]]) -> list[Tier]:
         mine = list(group)
         heard = [(item, found) for item, found in mine if found.phones]
         phones = [(phone.start_s, phone.end_s, phone.phone) for _, found in mine for phone in found.phones]
+        heard_name, others = f"{name} {textgrid.TIER}", _alternatives([p for _, found in mine for p in found.phones])
         words = [(word.start_s, word.end_s, word.word) for _, found in mine for word in found.words]
         texts = [(*_times(item), " ".join(phone.phone for phone in found.phones)) for item, found in mine]
         sure = [(*_times(item), f"{_confidence(found):.2f}") for item, found in heard]
@@ -86,7 +96,8 @@ def interval_tiers(pairs: Sequence[tuple[Said, Transcript]]) -> list[Tier]:
             Tier(f"{name} transcript", texts, kind=hung, on=[item.annotation for item, _ in mine], **above),
             Tier(f"{name} {CONFIDENCE}", sure, kind=hung, on=[item.annotation for item, _ in heard], **above),
             Tier(f"{name} {textgrid.WORD_TIER}", words, kind=inside, **above),
-            Tier(f"{name} {textgrid.TIER}", phones, kind=inside, **above),
+            Tier(heard_name, phones, kind=inside, **above),
+            Tier(f"{name} {ALTERNATIVES}", others, participant=above["participant"], above=heard_name, kind=ASSOCIATED),
         ]
     return tiers
 
