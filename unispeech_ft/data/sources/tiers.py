@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+from unispeech_ft.data.sources.elan_times import DEEPEST, slot_times
 from unispeech_ft.data.sources.placed_xml import read_document
 from unispeech_ft.data.sources.praat import GridTier, read_grid
 from unispeech_ft.data.utterances import FILTERED
@@ -31,9 +32,6 @@ REFERENCE = re.compile(r"[^\s\d]*\d\S*")
 # Tiers that we wrote: named as their annotator in ELAN files; TextGrids have room only in a tier's name.
 ANNOTATOR = "unispeech-ft"
 MARK = f" ({ANNOTATOR})"
-
-# Tiers that hang on one another.
-DEEPEST = 20
 
 
 @dataclass(frozen=True)
@@ -179,11 +177,7 @@ def elan_sentences(path: Path, wanted: str | None, recording: str | None = None)
     if not chosen:
         raise ValueError(f"no tier of sentences; it has {', '.join(tiers)}")
     origin_s = media_origin_s(document, recording or path.stem)
-    times = {
-        slot.get("TIME_SLOT_ID"): float(value) / 1000 + origin_s
-        for slot in document.iter("TIME_SLOT")
-        if (value := slot.get("TIME_VALUE")) is not None
-    }
+    times: Times = {slot: origin_s + time_s for slot, time_s in slot_times(document).items()}
     above = {item.get("ANNOTATION_ID"): item.get("ANNOTATION_REF") for item in document.iter("REF_ANNOTATION")}
     timed = {
         item.get("ANNOTATION_ID"): (item, name) for name in tiers for item in tiers[name].iter("ALIGNABLE_ANNOTATION")
