@@ -207,8 +207,32 @@ def test_a_whole_recording_goes_into_the_file_beside_it_or_named(one: Path, smal
     assert command("transcribe", small_run.model_dir, one, "--eaf", named)[0] == 0
     assert lines_without_ours(named.read_bytes()) == lines_without_ours(corrected)
     one.with_suffix(".eaf").unlink()
+    named.unlink()
     assert command("transcribe", small_run.model_dir, one, "--eaf", one.parent / "fresh")[0] == 0
     assert not faults((one.parent / "fresh" / "rec.eaf").read_bytes())
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "align"])
+def test_an_annotation_that_links_the_recording_has_any_name(
+    verb: str, one: Path, small_run, small_model, command: Command
+) -> None:
+    session = one.with_suffix(".eaf").rename(one.with_name("session 1.eaf"))
+    before = session.read_bytes()
+    phones = ["--phones", small_model.tokenizer.phones[0]] if verb == "align" else []
+    words = (verb, small_run.model_dir, one, *phones, "--eaf")
+    for place in (one.parent, one.parent / "out"):
+        assert command(*words, place)[0] == 0
+        after = (place / "session 1.eaf").read_bytes()
+        assert not (place / "rec.eaf").exists()
+        assert not faults(after)
+        assert lines_without_ours(after) == lines_without_ours(before)
+        assert "phones" in [item.get("TIER_ID") for item in fromstring(after).iter("TIER")]
+    if verb == "transcribe":
+        assert len(command(*words, one.parent, "--tier", "later")[1].splitlines()) == 2
+    session.write_bytes(before.replace(b"rec.wav", b"else.wav"))
+    assert command(*words, one.parent)[0] == 0
+    assert values(one.with_suffix(".eaf").read_bytes(), "phones")
+    assert lines_without_ours(session.read_bytes()) == lines_without_ours(before.replace(b"rec.wav", b"else.wav"))
 
 
 def test_an_alignment_is_added_to_what_is_there(one: Path, small_run, small_model, command: Command) -> None:

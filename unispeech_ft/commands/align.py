@@ -120,8 +120,8 @@ def _run_corpus(options: argparse.Namespace) -> None:
 def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace, given: list[str]) -> None:
     """Prints and writes alignments as they come; what has none is said at the end, with status 2."""
     from unispeech_ft.errors import UserError, raise_all
-    from unispeech_ft.transcription.annotation import EAF, tiers_of, write_annotation
-    from unispeech_ft.transcription.textgrid import ENDING, output_paths
+    from unispeech_ft.transcription.annotation import EAF, annotation_places, tiers_of, write_annotation
+    from unispeech_ft.transcription.textgrid import ENDING
     from unispeech_ft.transcription.timed import alternatives_text, as_json
 
     faults = []
@@ -134,7 +134,7 @@ def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace,
             try:
                 for ending, folder in ((EAF, options.eaf), (ENDING, options.textgrid)):
                     if folder:
-                        paths = output_paths(folder, given, [Path(name) for name in given], ending)
+                        paths = annotation_places(folder, given, [Path(name) for name in given], ending)
                         (place,) = paths or [folder / f"{item.path}{ending}"]
                         write_annotation(place, Path(item.path) if given else place, tiers_of(item), item.duration_s)
             except UserError as fault:

@@ -72,13 +72,13 @@ def run(options: argparse.Namespace) -> None:
 
     from unispeech_ft.errors import raise_all
     from unispeech_ft.models.saved import load_saved
-    from unispeech_ft.transcription.annotation import EAF
-    from unispeech_ft.transcription.textgrid import ENDING, output_paths
+    from unispeech_ft.transcription.annotation import EAF, annotation_places
+    from unispeech_ft.transcription.textgrid import ENDING
     from unispeech_ft.transcription.transcripts import audio_files
 
     files, faults = audio_files(options.audio)
     kinds = {EAF: options.eaf, ENDING: options.textgrid}
-    paths = {ending: output_paths(at, options.audio, files, ending) for ending, at in kinds.items() if at}
+    paths = {ending: annotation_places(at, options.audio, files, ending) for ending, at in kinds.items() if at}
     places = [{ending: paths[ending][number] for ending in paths} for number in range(len(files))]
     _check(options, len(files))
     if files:

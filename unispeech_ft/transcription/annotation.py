@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from statistics import fmean
 
+from unispeech_ft.data.sources.media import linked_media
 from unispeech_ft.data.sources.praat import read_grid
 from unispeech_ft.data.sources.tiers import Said, elan_sentences, media_origin_s, textgrid_sentences
 from unispeech_ft.errors import UserError, first_line, warn
@@ -31,6 +33,24 @@ def annotation_of(recording: Path, ending: str, place: Path | None = None) -> Pa
     return next((path for path in there if not textgrid.is_fresh(path.read_bytes())), None)
 
 
+def annotation_places(folder: Path, given: Iterable[str | Path], files: Sequence[Path], ending: str) -> list[Path]:
+    """`textgrid.output_paths`; an ELAN file that links a recording, and has another name, keeps its own."""
+    paths = textgrid.output_paths(folder, given, files, ending)
+    if ending != EAF or folder in paths:
+        return paths
+    linked = [None if path.is_file() else linked_annotation(file) for path, file in zip(paths, files, strict=True)]
+    return [path.with_name(theirs.name) if theirs else path for path, theirs in zip(paths, linked, strict=True)]
+
+
+def linked_annotation(recording: Path) -> Path | None:
+    """The ELAN file in a recording's folder that links it, where none has its name."""
+    if annotation_of(recording, EAF) or not recording.is_file():
+        return None
+    beside = sorted(path for path in recording.parent.iterdir() if path.suffix.lower() == EAF and path.is_file())
+    own = os.path.realpath(recording)
+    return next((p for p in beside if (found := linked_media(p).recording) and os.path.realpath(found) == own), None)
+
+
 def intervals_of(recording: Path, tier: str, places: dict[str, Path]) -> list[Said]:
     """The intervals of a tier of a recording's annotation, sorted.
 
@@ -43,9 +63,11 @@ def intervals_of(recording: Path, tier: str, places: dict[str, Path]) -> list[Sa
     """
     endings = sorted((EAF, textgrid.ENDING), key=lambda ending: ending not in places)
     found = ((ending, annotation_of(recording, ending, places.get(ending))) for ending in endings)
-    ending, path = next(((ending, path) for ending, path in found if path), ("", None))
+    linked = ((EAF, path) for path in (linked_annotation(recording),))
+    ending, path = next(((ending, path) for ending, path in chain(found, linked) if path), ("", None))
     if path is None:
-        raise UserError(f"{recording}: no annotation of its name beside it", remedy="put an .eaf or a .TextGrid there")
+        what = f"{recording}: no annotation of its name beside it, and no .eaf there that links it"
+        raise UserError(what, remedy="put an .eaf or a .TextGrid there")
     try:
         said = elan_sentences(path, tier, recording.stem) if ending == EAF else textgrid_sentences(path, tier)
     except (ValueError, OSError) as error:
@@ -124,6 +146,8 @@ def write_annotation(place: Path, recording: Path, tiers: Sequence[Tier], durati
     """
     kind = EAF if place.suffix.lower() == EAF else textgrid.ENDING
     there = annotation_of(recording, kind, place)
+    if kind == EAF and not there:
+        there = linked_annotation(recording)
     try:
         if kind == EAF:
             document = elan.read_eaf(there.read_bytes()) if there else elan.fresh(recording)

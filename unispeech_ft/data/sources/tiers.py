@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from unispeech_ft.data.sources.elan_times import DEEPEST, slot_times
+from unispeech_ft.data.sources.media import is_same_name, name_of
 from unispeech_ft.data.sources.placed_xml import read_document
 from unispeech_ft.data.sources.praat import GridTier, read_grid
 from unispeech_ft.data.utterances import FILTERED
@@ -144,9 +143,7 @@ def media_origin_s(document: ElementTree.Element, recording: str) -> float:
         recording: its name without the ending; one that is not linked is taken for the only medium, if there is one.
     """
     media = list(document.iter("MEDIA_DESCRIPTOR"))
-    names = [PurePosixPath(unquote(item.get("MEDIA_URL", "")).replace("\\", "/")).stem for item in media]
-    wanted = unicodedata.normalize("NFC", recording)
-    named = [item for item, name in zip(media, names, strict=True) if unicodedata.normalize("NFC", name) == wanted]
+    named = [item for item in media if is_same_name(PurePosixPath(name_of(item)).stem, recording)]
     chosen = named or (media if len(media) == 1 else [])
     return float(chosen[0].get("TIME_ORIGIN") or 0) / 1000 if chosen else 0.0
 
