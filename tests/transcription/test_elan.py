@@ -306,6 +306,11 @@ def test_new_slots_stand_in_the_order_of_time_and_an_empty_list_is_opened() -> N
         ("<ANNOTATION_DOCUMENT><TIER></ANNOTATION_DOCUMENT>", "not XML: mismatched tag"),
         ("", "not XML: no element found"),
         ("<html/>", "not an ELAN file"),
+        ("<ANNOTATION_DOCUMENT>\0</ANNOTATION_DOCUMENT>", "not XML: it holds characters without a meaning"),
+        (
+            "<ANNOTATION_DOCUMENT><TIME_ORDER/><TIME_ORDER/></ANNOTATION_DOCUMENT>",
+            "not an ELAN file: no ANNOTATION_DOCUMENT with one TIME",
+        ),
         ("<?xml version='1.0' encoding='klingon'?><a/>", "not XML: unknown encoding"),
         ("<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>", "it declares entities"),
         ("<!DOCTYPE a [<!ENTITY % x SYSTEM 'http://localhost:9/x'> %x;]><a/>", "it declares entities"),
@@ -371,6 +376,18 @@ def test_slots_without_a_time_are_spread_evenly(
     ] == (re.findall(r"<TIME_SLOT [^>]*>", text))
 
 
+def test_utf_32_and_a_file_without_tiers(tmp_path: Path) -> None:
+    text = "<ANNOTATION_DOCUMENT><HEADER/><TIME_ORDER/></ANNOTATION_DOCUMENT>"
+    for codec in ("utf-32", "utf-16", "utf-8-sig"):
+        before = read_eaf(text.encode(codec))
+        assert before.content() == text.encode(codec)
+        after = with_tiers(before, NEW).content()
+        assert after.decode(codec).startswith("<ANNOTATION_DOCUMENT>")
+    (tmp_path / "a.eaf").write_text(text)
+    with pytest.raises(ValueError, match="no tier x; it has none"):
+        elan_sentences(tmp_path / "a.eaf", "x")
+
+
 def test_a_time_that_is_none(tmp_path: Path) -> None:
     slots = '<TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="soon"/>'
     text = f"<ANNOTATION_DOCUMENT><HEADER/><TIME_ORDER>{slots}</TIME_ORDER><TIER TIER_ID='a'/></ANNOTATION_DOCUMENT>"
@@ -379,6 +396,10 @@ def test_a_time_that_is_none(tmp_path: Path) -> None:
         elan_sentences(tmp_path / "a.eaf", "a")
     with pytest.raises(ValueError, match="the time 'soon', which is no number"):
         with_tiers(read_eaf(text.encode()), NEW)
+    origin = "<MEDIA_DESCRIPTOR MEDIA_URL='a.wav' TIME_ORIGIN='never'/>"
+    (tmp_path / "a.eaf").write_text(text.replace("soon", "7").replace("<HEADER/>", f"<HEADER>{origin}</HEADER>"))
+    with pytest.raises(ValueError, match="the time 'never', which is no number"):
+        elan_sentences(tmp_path / "a.eaf", "a")
 
 
 def test_tiers_by_name_type_participant_and_number(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def read_eaf(content: bytes) -> Document:
         ValueError: it is none.
     """
     document = read_document(content)
-    if document.root.tag != "ANNOTATION_DOCUMENT" or document.root.find("TIME_ORDER") is None:
-        raise ValueError("not an ELAN file: no ANNOTATION_DOCUMENT with a TIME_ORDER")
+    if document.root.tag != "ANNOTATION_DOCUMENT" or len(document.root.findall("TIME_ORDER")) != 1:
+        raise ValueError("not an ELAN file: no ANNOTATION_DOCUMENT with one TIME_ORDER")
     return document
 
 

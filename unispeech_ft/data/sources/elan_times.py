@@ -34,7 +34,7 @@ def slot_times(document: Element) -> dict[str, float]:
 
 
 def time_ms(value: str) -> float:
-    """A `TIME_VALUE`.
+    """A `TIME_VALUE` or `TIME_ORIGIN`.
 
     Raises:
         ValueError: it is no number.
@@ -44,7 +44,7 @@ def time_ms(value: str) -> float:
     except ValueError:
         found = inf
     if not abs(found) < LARGEST_MS:
-        raise ValueError(f"a time slot has the time {value[:40]!r}, which is no number of milliseconds")
+        raise ValueError(f"it has the time {value[:40]!r}, which is no number of milliseconds")
     return found
 
 

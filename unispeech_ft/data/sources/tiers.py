@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from unispeech_ft.data.sources.elan_times import DEEPEST, slot_times
+from unispeech_ft.data.sources.elan_times import DEEPEST, slot_times, time_ms
 from unispeech_ft.data.sources.media import is_same_name, name_of
 from unispeech_ft.data.sources.placed_xml import read_document
 from unispeech_ft.data.sources.praat import GridTier, read_grid
@@ -84,7 +84,7 @@ def _wanted(wanted: str, names: Sequence[str], *kinds: Mapping[str, str]) -> lis
     if not alike and wanted.isdecimal() and 0 < int(wanted) <= len(names):
         alike = [names[int(wanted) - 1]]
     if not alike:
-        raise ValueError(f"no tier {wanted}; it has {', '.join(names)}")
+        raise ValueError(f"no tier {wanted}; it has {', '.join(names) or 'none'}")
     return alike
 
 
@@ -108,7 +108,7 @@ def textgrid_sentences(path: Path, wanted: str | None) -> list[Said]:
         return [Said(" ".join(label.strip() for _, _, label in _spoken(tiers[words[0]].intervals)))]
     speakers, remarks = ([], []) if sentences else _spoken_of(theirs)
     if not sentences and not speakers:
-        raise ValueError(f"no tier of sentences or words; it has {', '.join(names)}")
+        raise ValueError(f"no tier of sentences or words; it has {', '.join(names) or 'none'}")
     return remarks + [
         Said(label.strip(), start_s, end_s, name if len(speakers) > 1 else None, tier=name)
         for name in sentences or speakers
@@ -145,7 +145,8 @@ def media_origin_s(document: ElementTree.Element, recording: str) -> float:
     media = list(document.iter("MEDIA_DESCRIPTOR"))
     named = [item for item in media if is_same_name(PurePosixPath(name_of(item)).stem, recording)]
     chosen = named or (media if len(media) == 1 else [])
-    return float(chosen[0].get("TIME_ORIGIN") or 0) / 1000 if chosen else 0.0
+    origin = chosen[0].get("TIME_ORIGIN", "").strip() if chosen else ""
+    return time_ms(origin) / 1000 if origin else 0.0
 
 
 def elan_sentences(path: Path, wanted: str | None, recording: str | None = None) -> list[Said]:
@@ -172,7 +173,7 @@ def elan_sentences(path: Path, wanted: str | None, recording: str | None = None)
         if not chosen:
             chosen, remarks = _spoken_of(name for name in theirs if not _parent(tiers, name))
     if not chosen:
-        raise ValueError(f"no tier of sentences; it has {', '.join(tiers)}")
+        raise ValueError(f"no tier of sentences; it has {', '.join(tiers) or 'none'}")
     origin_s = media_origin_s(document, recording or path.stem)
     times: Times = {slot: origin_s + time_s for slot, time_s in slot_times(document).items()}
     above = {item.get("ANNOTATION_ID"): item.get("ANNOTATION_REF") for item in document.iter("REF_ANNOTATION")}
