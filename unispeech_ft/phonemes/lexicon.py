@@ -98,7 +98,7 @@ def read_lexicon(
         UserError: the file is missing, not UTF-8, holds malformed lines (all of them are named), or writes phones
             without spaces while `segment` is false.
     """
-    lines = [(number, *_entry(REMARK.sub("", line))) for number, line in _lines(path, "lexicon", "phonemes.lexicon")]
+    lines = [(number, *_entry(REMARK.sub("", line))) for number, line in _lines(path, "lexicon", "phonemes.lexicon (--lexicon)")]
     listed = [
         item
         for item in lines
