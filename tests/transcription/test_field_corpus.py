@@ -212,6 +212,40 @@ def test_a_whole_recording_goes_into_the_file_beside_it_or_named(one: Path, smal
     assert not faults((one.parent / "fresh" / "rec.eaf").read_bytes())
 
 
+def test_words_are_looked_for_where_a_tier_has_no_texts(one: Path, small_run, command: Command) -> None:
+    words = ("transcribe", small_run.model_dir, one, "--tier", "later")
+    heard = [line.split("\t")[3].split() for line in command(*words)[1].splitlines()]
+    assert min(map(len, heard)) > 1
+    lexicon = one.with_name("lexicon")
+    lexicon.write_text("".join(f"сөз{n}\t{' '.join(phones)}\n" for n, phones in enumerate(heard)), encoding="utf-8")
+    status, out, err = command(*words, "--lexicon", lexicon, "--eaf", one.parent)
+    assert (status, err) == (0, "")
+    assert [line.split("\t")[3:] for line in out.splitlines()] == [
+        [" ".join(phones), f"сөз{n}"] for n, phones in enumerate(heard)
+    ]
+    after = one.with_suffix(".eaf").read_bytes()
+    assert not faults(after)
+    assert values(after, "later words") == ["сөз0", "сөз1"]
+    status, _, err = command(*words, "--phones")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "no interval of tier later has a text: leave --language or --phones out" in err
+
+
+def test_intervals_whose_boundary_has_no_time_are_heard(one: Path, small_run, command: Command) -> None:
+    path = one.with_suffix(".eaf")
+    text = path.read_text(encoding="utf-8").replace('REF1="ts5"', 'REF1="ts4"').replace(' TIME_VALUE="4000"', "")
+    text = text.replace('    <TIME_SLOT TIME_SLOT_ID="ts5"/>\n', "")
+    path.write_text(text, encoding="utf-8")
+    words = ("transcribe", small_run.model_dir, one, "--tier", "later", "--eaf", one.parent, "--alternatives", 1)
+    status, out, err = command(*words)
+    assert (status, err) == (0, "")
+    assert [line.split("\t")[1:3] for line in out.splitlines()] == [["2.500", "3.875"], ["3.875", "5.250"]]
+    after = path.read_bytes()
+    assert not faults(after)
+    assert lines_without_ours(after) == lines_without_ours(text.encode())
+    assert len(values(after, "later alternatives")) == len(values(after, "later phones"))
+
+
 @pytest.mark.parametrize("verb", ["transcribe", "align"])
 def test_an_annotation_that_links_the_recording_has_any_name(
     verb: str, one: Path, small_run, small_model, command: Command
