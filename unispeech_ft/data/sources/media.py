@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree.ElementTree import Element
@@ -41,10 +42,10 @@ class Linked:
 def linked_media(annotation: Path) -> Linked:
     """The media of an ELAN file that lie on this machine; none of a file that cannot be read."""
     try:
-        document = read_document(annotation.read_bytes()).root
+        status = annotation.stat()
+        media = sorted(_media(annotation, status.st_mtime_ns, status.st_size), key=lambda item: not _is_audio(item))
     except (ValueError, OSError):
         return Linked(None)
-    media = sorted(document.iter("MEDIA_DESCRIPTOR"), key=lambda item: not _is_audio(item))
     found = {name_of(item): next(filter(None, map(_on_disk, _places(item, annotation.parent))), None) for item in media}
     there = list(dict.fromkeys(path for path in found.values() if path))
     audible = [path for item in media if _is_audio(item) and (path := found[name_of(item)])]
@@ -52,6 +53,13 @@ def linked_media(annotation: Path) -> Linked:
     if not there:
         return Linked(None, missing=missing)
     return Linked(there[0], tuple(path for path in dict.fromkeys(audible) if path != there[0]), missing)
+
+
+@lru_cache(maxsize=4096)
+def _media(annotation: Path, modified_ns: int, size: int) -> tuple[Element, ...]:
+    """The media of a file as it is now; many recordings may ask for those of every file beside them."""
+    del modified_ns, size
+    return tuple(read_document(annotation.read_bytes()).root.iter("MEDIA_DESCRIPTOR"))
 
 
 def name_of(medium: Element) -> str:
