@@ -120,9 +120,17 @@ def _tiers(root: Element) -> Iterator[str]:
 
 
 def _spans(tier: Element, slots: dict[str | None, str | None]) -> list[tuple[int, int]]:
+    """Start and end of the annotations of a tier in ms; those that no time encloses are left out."""
     items = tier.iter("ALIGNABLE_ANNOTATION")
-    ends = [[slots.get(item.get(f"TIME_SLOT_REF{n}")) for n in (1, 2)] for item in items]
-    return [(int(first), int(last)) for first, last in ends if first is not None and last is not None]
+    names = [[item.get(f"TIME_SLOT_REF{n}") for n in (1, 2)] for item in items]
+    order = list(dict.fromkeys(name for pair in names for name in pair))
+    known = [(place, int(ms)) for place, name in enumerate(order) if (ms := slots.get(name)) is not None]
+    times = {}
+    for (first, low), (last, high) in pairwise(known):
+        steps = last - first
+        times |= {order[first + n]: low + round((high - low) * n / steps) for n in range(steps + 1)}
+    times |= {order[place]: ms for place, ms in known}
+    return [(times[first], times[last]) for first, last in names if first in times and last in times]
 
 
 def _hanging(

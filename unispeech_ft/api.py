@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unispeech_ft.scoring import Summary
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
     from unispeech_ft.transcription.pronunciation import Pronunciation
-    from unispeech_ft.transcription.transcripts import Transcript
+    from unispeech_ft.transcription.timed import Transcript
 
     ConfigSource = CtcPhonemeConfig | str | Path
 
@@ -126,7 +126,12 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Sequ
 
 
 def transcribe(
-    model: SavedModel | str | Path, *paths: str | Path, device: str = "cpu", channel: int | None = None
+    model: SavedModel | str | Path,
+    *paths: str | Path,
+    device: str = "cpu",
+    channel: int | None = None,
+    lexicon: str | Path | None = None,
+    alternatives: int = 0,
 ) -> list[Transcript]:
     """Phones with times of audio files of any format and length, folders searched.
 
@@ -135,18 +140,24 @@ def transcribe(
         paths: audio files, or folders with audio files below them.
         device: where a model that is still to be loaded computes.
         channel: of recordings with several, from 0; None for the mean of all.
+        lexicon: pronunciations of the words that are looked for; None looks for phones alone.
+        alternatives: so many other phones are given with each.
 
     Raises:
-        UserError: the model cannot be used, or files cannot be read (all of them are named);
+        UserError: the model or lexicon cannot be used, or files cannot be read (all of them are named);
             `transcription.transcripts.transcribe_files` goes on with the others.
     """
     from unispeech_ft.models.saved import SavedModel, load_saved
+    from unispeech_ft.transcription.decoding import Decoding
+    from unispeech_ft.transcription.lexicon_words import load_words
     from unispeech_ft.transcription.transcripts import audio_files, transcribe_files
 
     files, faults = audio_files(paths)
     saved = model if isinstance(model, SavedModel) else load_saved(model, device)
     transcripts: list[Transcript] = []
-    for result in transcribe_files(saved, files, channel=channel):
+    words = load_words(Path(lexicon), saved.tokenizer) if lexicon else None
+    decoding = Decoding(words=words, alternatives=alternatives)
+    for result in transcribe_files(saved, files, decoding=decoding, channel=channel):
         if isinstance(result, UserError):
             faults.append(result)
         else:

@@ -21,7 +21,7 @@ from unispeech_ft.scoring.boundaries import refined
 from unispeech_ft.scoring.forced import forced_segments
 from unispeech_ft.testing import boundary_error, learn_boundaries
 from unispeech_ft.testing.known_times import TimedClip, boundary_errors_ms, evenly, timed_clips
-from unispeech_ft.transcription import alignment, transcripts
+from unispeech_ft.transcription import alignment, decoding
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_measure_tells_a_good_model_from_a_late_one(small_model, clips, monk
         return [(0, FrameOutputs(current[0].argmax(axis=1), current[0]))]
 
     monkeypatch.setattr(alignment, "log_posteriors", forced)
-    monkeypatch.setattr(transcripts, "clip_outputs", heard)
+    monkeypatch.setattr(decoding, "clip_outputs", heard)
     found = boundary_error.measure(small_model, clips)
     for name in (boundary_error.FORCED, boundary_error.GREEDY):
         assert least_ms <= found[name].median_ms <= most_ms, name

@@ -306,6 +306,11 @@ def test_new_slots_stand_in_the_order_of_time_and_an_empty_list_is_opened() -> N
         ("<ANNOTATION_DOCUMENT><TIER></ANNOTATION_DOCUMENT>", "not XML: mismatched tag"),
         ("", "not XML: no element found"),
         ("<html/>", "not an ELAN file"),
+        ("<ANNOTATION_DOCUMENT>\0</ANNOTATION_DOCUMENT>", "not XML: it holds characters without a meaning"),
+        (
+            "<ANNOTATION_DOCUMENT><TIME_ORDER/><TIME_ORDER/></ANNOTATION_DOCUMENT>",
+            "not an ELAN file: no ANNOTATION_DOCUMENT with one TIME",
+        ),
         ("<?xml version='1.0' encoding='klingon'?><a/>", "not XML: unknown encoding"),
         ("<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>", "it declares entities"),
         ("<!DOCTYPE a [<!ENTITY % x SYSTEM 'http://localhost:9/x'> %x;]><a/>", "it declares entities"),
@@ -318,6 +323,83 @@ def test_what_is_not_read(text: str, fault: str, tmp_path: Path) -> None:
     (tmp_path / "a.eaf").write_text(text)
     with pytest.raises(ValueError, match=fault if "ELAN" not in fault else "no tier"):
         elan_sentences(tmp_path / "a.eaf", None)
+
+
+SLOTS = {"t1": 0, "t2": None, "t3": None, "t4": 900, "t5": None, "t6": 2000, "t7": None, "t8": 5000, "t9": 4000}
+TIERS = {
+    "chain": ("", [("t1", "t2"), ("t2", "t3"), ("t3", "t4"), ("t4", "t6")]),
+    "backwards": ("", [("t3", "t4"), ("t2", "t3"), ("t1", "t2")]),
+    "below": ("chain", [("t2", "t5"), ("t5", "t3")]),
+    "open": ("", [("t6", "t7")]),
+    "against time": ("", [("t8", "t7"), ("t7", "t9")]),
+    "round": ("", [("t7", "t7")]),
+}
+
+
+@pytest.mark.parametrize(
+    ("tier", "times_ms"),
+    [
+        ("chain", [(0, 300), (300, 600), (600, 900), (900, 2000)]),
+        ("backwards", [(0, 300), (300, 600), (600, 900)]),
+        ("below", [(300, 450), (450, 600)]),
+        ("open", [None]),
+        ("against time", [None, None]),
+        ("round", [None]),
+    ],
+)
+def test_slots_without_a_time_are_spread_evenly(
+    tier: str, times_ms: list[tuple[int, int] | None], tmp_path: Path
+) -> None:
+    names = [tier] if tier != "below" else ["below", "chain"]
+    slots = "".join(
+        f'<TIME_SLOT TIME_SLOT_ID="{name}"' + (f' TIME_VALUE="{ms}"/>' if ms is not None else "/>")
+        for name, ms in SLOTS.items()
+    )
+    tiers = "".join(
+        f'<TIER TIER_ID="{name}"' + (f' PARENT_REF="{TIERS[name][0]}"' if TIERS[name][0] else "") + ">" + "".join(
+            f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="{name} {n}" TIME_SLOT_REF1="{first}" TIME_SLOT_REF2='
+            f'"{last}"><ANNOTATION_VALUE>x</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>'
+            for n, (first, last) in enumerate(TIERS[name][1])
+        ) + "</TIER>"
+        for name in names
+    )  # fmt: skip
+    text = f"<ANNOTATION_DOCUMENT><HEADER/><TIME_ORDER>{slots}</TIME_ORDER>{tiers}</ANNOTATION_DOCUMENT>"
+    (tmp_path / "a.eaf").write_text(text)
+    found = [
+        None if item.fault else (round(1000 * (item.start_s or 0)), round(1000 * (item.end_s or 0)))
+        for item in elan_sentences(tmp_path / "a.eaf", tier)
+    ]
+    assert sorted(found, key=str) == sorted(times_ms, key=str)
+    after = with_tiers(read_eaf(text.encode()), NEW).content()
+    assert [
+        slot for slot in re.findall(r"<TIME_SLOT [^>]*>", after.decode()) if '"t' in slot and '"ts' not in slot
+    ] == (re.findall(r"<TIME_SLOT [^>]*>", text))
+
+
+def test_utf_32_and_a_file_without_tiers(tmp_path: Path) -> None:
+    text = "<ANNOTATION_DOCUMENT><HEADER/><TIME_ORDER/></ANNOTATION_DOCUMENT>"
+    for codec in ("utf-32", "utf-16", "utf-8-sig"):
+        before = read_eaf(text.encode(codec))
+        assert before.content() == text.encode(codec)
+        after = with_tiers(before, NEW).content()
+        assert after.decode(codec).startswith("<ANNOTATION_DOCUMENT>")
+    (tmp_path / "a.eaf").write_text(text)
+    with pytest.raises(ValueError, match="no tier x; it has none"):
+        elan_sentences(tmp_path / "a.eaf", "x")
+
+
+def test_a_time_that_is_none(tmp_path: Path) -> None:
+    slots = '<TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="soon"/>'
+    text = f"<ANNOTATION_DOCUMENT><HEADER/><TIME_ORDER>{slots}</TIME_ORDER><TIER TIER_ID='a'/></ANNOTATION_DOCUMENT>"
+    (tmp_path / "a.eaf").write_text(text)
+    with pytest.raises(ValueError, match="the time 'soon', which is no number"):
+        elan_sentences(tmp_path / "a.eaf", "a")
+    with pytest.raises(ValueError, match="the time 'soon', which is no number"):
+        with_tiers(read_eaf(text.encode()), NEW)
+    origin = "<MEDIA_DESCRIPTOR MEDIA_URL='a.wav' TIME_ORIGIN='never'/>"
+    (tmp_path / "a.eaf").write_text(text.replace("soon", "7").replace("<HEADER/>", f"<HEADER>{origin}</HEADER>"))
+    with pytest.raises(ValueError, match="the time 'never', which is no number"):
+        elan_sentences(tmp_path / "a.eaf", "a")
 
 
 def test_tiers_by_name_type_participant_and_number(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from unispeech_ft.data.sources.praat import read_grid
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.transcription.spans import transcribe_spans
 from unispeech_ft.transcription.textgrid import write_tiers
-from unispeech_ft.transcription.transcripts import Transcript
+from unispeech_ft.transcription.timed import Transcript
 
 Command = Callable[..., tuple[int | str | None, str, str]]
 Spans = list[tuple[float, float, str]]
@@ -207,8 +207,91 @@ def test_a_whole_recording_goes_into_the_file_beside_it_or_named(one: Path, smal
     assert command("transcribe", small_run.model_dir, one, "--eaf", named)[0] == 0
     assert lines_without_ours(named.read_bytes()) == lines_without_ours(corrected)
     one.with_suffix(".eaf").unlink()
+    named.unlink()
     assert command("transcribe", small_run.model_dir, one, "--eaf", one.parent / "fresh")[0] == 0
     assert not faults((one.parent / "fresh" / "rec.eaf").read_bytes())
+
+
+def test_words_are_looked_for_where_a_tier_has_no_texts(one: Path, small_run, command: Command) -> None:
+    words = ("transcribe", small_run.model_dir, one, "--tier", "later")
+    heard = [line.split("\t")[3].split() for line in command(*words)[1].splitlines()]
+    assert min(map(len, heard)) > 1
+    lexicon = one.with_name("lexicon")
+    lexicon.write_text("".join(f"сөз{n}\t{' '.join(phones)}\n" for n, phones in enumerate(heard)), encoding="utf-8")
+    status, out, err = command(*words, "--lexicon", lexicon, "--eaf", one.parent)
+    assert (status, err) == (0, "")
+    assert [line.split("\t")[3:] for line in out.splitlines()] == [
+        [" ".join(phones), f"сөз{n}"] for n, phones in enumerate(heard)
+    ]
+    after = one.with_suffix(".eaf").read_bytes()
+    assert not faults(after)
+    assert values(after, "later words") == ["сөз0", "сөз1"]
+    status, _, err = command(*words, "--phones")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "no interval of tier later has a text: leave --language or --phones out" in err
+
+
+def test_intervals_whose_boundary_has_no_time_are_heard(one: Path, small_run, command: Command) -> None:
+    path = one.with_suffix(".eaf")
+    text = path.read_text(encoding="utf-8").replace('REF1="ts5"', 'REF1="ts4"').replace(' TIME_VALUE="4000"', "")
+    text = text.replace('    <TIME_SLOT TIME_SLOT_ID="ts5"/>\n', "")
+    path.write_text(text, encoding="utf-8")
+    words = ("transcribe", small_run.model_dir, one, "--tier", "later", "--eaf", one.parent, "--alternatives", 1)
+    status, out, err = command(*words)
+    assert (status, err) == (0, "")
+    assert [line.split("\t")[1:3] for line in out.splitlines()] == [["2.500", "3.875"], ["3.875", "5.250"]]
+    after = path.read_bytes()
+    assert not faults(after)
+    assert lines_without_ours(after) == lines_without_ours(text.encode())
+    assert len(values(after, "later alternatives")) == len(values(after, "later phones"))
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "align"])
+def test_an_annotation_that_links_the_recording_has_any_name(
+    verb: str, one: Path, small_run, small_model, command: Command
+) -> None:
+    session = one.with_suffix(".eaf").rename(one.with_name("session 1.eaf"))
+    before = session.read_bytes()
+    phones = ["--phones", small_model.tokenizer.phones[0]] if verb == "align" else []
+    words = (verb, small_run.model_dir, one, *phones, "--eaf")
+    for place in (one.parent, one.parent / "out"):
+        assert command(*words, place)[0] == 0
+        after = (place / "session 1.eaf").read_bytes()
+        assert not (place / "rec.eaf").exists()
+        assert not faults(after)
+        assert lines_without_ours(after) == lines_without_ours(before)
+        assert "phones" in [item.get("TIER_ID") for item in fromstring(after).iter("TIER")]
+    if verb == "transcribe":
+        assert len(command(*words, one.parent, "--tier", "later")[1].splitlines()) == 2
+    session.write_bytes(before.replace(b"rec.wav", b"else.wav"))
+    assert command(*words, one.parent)[0] == 0
+    assert values(one.with_suffix(".eaf").read_bytes(), "phones")
+    assert lines_without_ours(session.read_bytes()) == lines_without_ours(before.replace(b"rec.wav", b"else.wav"))
+
+
+def test_an_alignment_is_added_to_what_is_there(one: Path, small_run, small_model, command: Command) -> None:
+    theirs = one.with_suffix(".TextGrid")
+    write_tiers(theirs, 60.0, {"phones": [(0.5, 2.0, "by hand")], "Bek": [(2.5, 4.0, "sil"), (4.0, 5.25, "kin")]})
+    theirs.write_bytes(theirs.read_text(encoding="utf-8").replace("\n \n", "\n\n", 1).encode("utf-16"))
+    grid, eaf = read_grid(theirs.read_bytes()), one.with_suffix(".eaf").read_bytes()
+    phones = small_model.tokenizer.phones[:3]
+    words = ("align", small_run.model_dir, one, "--phones", " ".join(phones), "--textgrid", one.parent, "--eaf")
+    for place in (one.parent, one.parent / "out", one.parent / "named.eaf"):
+        status, out, err = command(*words, place)
+        assert (status, err) == (0, "")
+        assert [line.split("\t")[3] for line in out.splitlines()] == phones
+        after = (place if place.suffix else place / "rec.eaf").read_bytes()
+        assert not faults(after)
+        assert lines_without_ours(after) == lines_without_ours(eaf)
+        assert values(after, "phones") == phones
+    after_grid = read_grid(theirs.read_bytes())
+    assert (after_grid.codec, after_grid.tiers[:2]) == (grid.codec, grid.tiers)
+    (added,) = (tier for tier in after_grid.tiers[2:] if tier.name.startswith("phones"))
+    assert [label for _, _, label in added.intervals if label] == phones
+    theirs.write_bytes(b"no TextGrid")
+    status, out, err = command(*words, one.parent)
+    assert (status, len(err.splitlines()), len(out.splitlines())) == (2, 1, 3)
+    assert "not a TextGrid" in err or "cut off" in err
 
 
 def test_textgrids_of_others_get_tiers_and_ours_are_written_anew(one: Path, small_run, command: Command) -> None:

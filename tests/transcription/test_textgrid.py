@@ -8,12 +8,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from eaf_rules import faults
 from praatio import textgrid
 
 import unispeech_ft
+from unispeech_ft.data.sources.praat import read_grid
 from unispeech_ft.errors import UserError
-from unispeech_ft.transcription.textgrid import textgrid_paths, write_textgrid
-from unispeech_ft.transcription.transcripts import ChunkPhones, TimedPhone, Transcript, joined
+from unispeech_ft.scoring.alternatives import likeliest
+from unispeech_ft.transcription.annotation import tiers_of, write_annotation
+from unispeech_ft.transcription.decoding import ChunkPhones, joined
+from unispeech_ft.transcription.textgrid import ENDING, output_paths
+from unispeech_ft.transcription.timed import TimedPhone, TimedWord, Transcript
 
 
 def intervals(path: Path) -> list[tuple[float, float, str]]:
@@ -31,7 +36,7 @@ def assert_contiguous(found: list[tuple[float, float, str]], duration_s: float) 
 
 def test_any_phone_comes_back_and_pauses_are_empty(tmp_path):
     phones = [TimedPhone('u"', 0.1, 0.2, 0.9), TimedPhone("t͡ʃʼ", 0.2, 0.3, 0.8), TimedPhone("oe:", 0.5, 0.75, 0.7)]
-    write_textgrid(Transcript("a.wav", 1.0, phones), tmp_path / "new" / "a.TextGrid")
+    write_annotation(tmp_path / "new" / "a.TextGrid", Path("a.wav"), tiers_of(Transcript("a.wav", 1.0, phones)), 1.0)
     found = intervals(tmp_path / "new" / "a.TextGrid")
     assert_contiguous(found, 1.0)
     assert [label for _, _, label in found] == ["", 'u"', "t͡ʃʼ", "", "oe:", ""]
@@ -39,21 +44,21 @@ def test_any_phone_comes_back_and_pauses_are_empty(tmp_path):
 
 
 def test_silence_is_one_empty_interval(tmp_path):
-    write_textgrid(Transcript("a.wav", 1.5, []), tmp_path / "a.TextGrid")
+    write_annotation(tmp_path / "a.TextGrid", Path("a.wav"), tiers_of(Transcript("a.wav", 1.5, [])), 1.5)
     assert intervals(tmp_path / "a.TextGrid") == [(0, 1.5, "")]
 
 
 def test_files_lie_as_the_recordings_do(tmp_path):
     (tmp_path / "in" / "one").mkdir(parents=True)
     files = [tmp_path / "in" / "one" / "a.wav", tmp_path / "in" / "b.x.wav", Path("elsewhere/c.mp3")]
-    found = textgrid_paths(tmp_path / "out", [tmp_path / "in", "elsewhere/c.mp3"], files)
+    found = output_paths(tmp_path / "out", [tmp_path / "in", "elsewhere/c.mp3"], files, ENDING)
     assert [str(path.relative_to(tmp_path / "out")) for path in found] == [
         "one/a.TextGrid",
         "b.x.TextGrid",
         "c.TextGrid",
     ]
     with pytest.raises(UserError, match="several recordings would write"):
-        textgrid_paths(tmp_path, [], [Path("x/a.wav"), Path("y/a.mp3")])
+        output_paths(tmp_path, [], [Path("x/a.wav"), Path("y/a.mp3")], ENDING)
 
 
 def test_commands_write_what_they_print(command, small_run, small_model, spoken_corpus, tmp_path):
@@ -112,6 +117,72 @@ def test_a_phone_may_last_through_a_whole_chunk():
     three = joined(joined(one, one), ChunkPhones([timed("s", 1.0, 0.8)], opening_frames=4))
     assert len(three.phones) == 1
     assert three.phones[0].posterior == pytest.approx((4 * 0.2 + 4 * 0.8) / 8)
+
+
+def test_alternatives_of_a_phone_on_both_sides_of_a_cut_are_means_of_both():
+    def chunk(frames, **means):
+        others = likeliest(means, "s", 1)
+        phones = [TimedPhone("s", 0.0, 0.1, means["s"], others)]
+        return ChunkPhones(phones, frames, frames, opening_means=means, closing_means=means)
+
+    left, right = chunk(1, s=0.5, z=0.3, t=0.1), chunk(3, s=0.6, z=0.1, t=0.2)
+    (phone,) = joined(joined(left, right), right).phones
+    assert phone.posterior == pytest.approx((0.5 + 6 * 0.6) / 7)
+    assert phone.alternatives == (("t", pytest.approx((0.1 + 6 * 0.2) / 7)),)
+
+
+def test_words_on_both_sides_of_a_cut_stay_two():
+    before = ChunkPhones([timed("s", 0.0, 1.0)], closing_frames=1, words=[TimedWord("as", 0.0, 0.1)])
+    after = ChunkPhones([timed("s", 0.1, 1.0)], opening_frames=1, words=[TimedWord("sa", 0.1, 0.2)])
+    whole = joined(before, after)
+    assert [item.phone for item in whole.phones] == ["s", "s"]
+    assert [item.word for item in whole.words] == ["as", "sa"]
+
+
+def test_words_of_a_lexicon_are_found_in_what_is_heard(command, small_run, spoken_corpus, tmp_path):
+    clip = sorted((spoken_corpus / "ky" / "clips").iterdir())[0]
+    (tmp_path / clip.name).write_bytes(clip.read_bytes())
+    words = ("transcribe", small_run.model_dir, tmp_path / clip.name)
+    heard = command(*words)[1].rstrip("\n").split("\t")[1].split()
+    assert len(heard) > 2
+    lexicon = tmp_path / "lexicon"
+    lexicon.write_text(f"бар\t{' '.join(heard)}\nжок\t{heard[0]} {heard[0]}\nл\tlacked\n", encoding="utf-8")
+    status, out, err = command(*words, "--lexicon", lexicon)
+    assert status == 0
+    assert out.rstrip("\n").split("\t")[1:] == [" ".join(heard), "бар"]
+    assert "1 of 3 pronunciations are left out, since the model lacks lacked" in err
+    grid, eaf = tmp_path / "grid", tmp_path / "eaf"
+    more = ("--json", "--alternatives", 2, "--textgrid", grid, "--eaf", eaf)
+    found = json.loads(command(*words, "--lexicon", lexicon, *more)[1])
+    first, last = found["phones"][0], found["phones"][-1]
+    assert found["words"] == [{"word": "бар", "start_s": first["start_s"], "end_s": last["end_s"]}]
+    assert all(len(phone["alternatives"]) == 2 for phone in found["phones"])
+    tiers = {tier.name: tier.intervals for tier in read_grid(next(grid.iterdir()).read_bytes()).tiers}
+    assert [label for _, _, label in tiers["words"] if label] == ["бар"]
+    others = ", ".join(f"{item['phone']} {item['posterior']:.2f}" for item in first["alternatives"])
+    labels = [label for _, _, label in tiers["alternatives"] if label]
+    assert labels[0].split()[::2] == others.split()[::2]
+    assert not faults(next(eaf.iterdir()).read_bytes())
+    lexicon.write_text("л\tq̃ v̥\n", encoding="utf-8")
+    status, _, err = command(*words, "--lexicon", lexicon)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "the model lacks phones of every word: q̃ v̥" in err
+
+
+def test_alternatives_of_an_alignment(command, small_run, small_model, spoken_corpus):
+    clip = sorted((spoken_corpus / "ky" / "clips").iterdir())[0]
+    phones = small_model.tokenizer.phones
+    words = ("align", small_run.model_dir, clip, "--phones", " ".join(phones[:3]), "--alternatives")
+    status, out, _ = command(*words, len(phones) + 5)
+    assert status == 0
+    for line in out.splitlines():
+        *_, posterior, phone, others = line.split("\t")
+        assert {phone, *others.split()[::2]} == set(phones)
+        assert 0 <= float(posterior) <= 1
+    status, _, err = command(*words, 0)
+    assert (status, "0 is not a number from 1" in err) == (2, True)
+    status, _, err = command("transcribe", small_run.model_dir, clip, "--alternatives", 1)
+    assert (status, "--alternatives goes with --json" in err) == (2, True)
 
 
 def test_known_texts_beside_recordings_are_aligned(command, small_run, small_model, spoken_corpus, tmp_path):

@@ -137,6 +137,9 @@ def test_what_lies_outside_the_file_is_cut() -> None:
     assert not is_fresh(grid.content().replace(b"\n \n", b"\n\n"))
 
 
+SHORT = b'File type = "ooTextFile"\nObject class = "TextGrid"\n%s <exists> %s\n"IntervalTier" "%s" %s %s\n'
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -145,6 +148,14 @@ def test_what_lies_outside_the_file_is_cut() -> None:
         (b'File type = "ooTextFile"\nObject class = "PitchTier"\n0\n1\n<exists>\n1\n', "not a TextGrid"),
         (b'File type = "ooTextFile"\nObject class = "TextGrid"\n0\n1\n<exists>\n1\n"IntervalTier"', "cut off"),
         (b'File type = "ooTextFile"\nObject class = "TextGrid"\n0\n1\n<exists>\n9999999999\n', "cut off"),
+        (b"ooBinaryFile\x08TextGrid\x00\x00", "in Praat's binary form: open it in Praat"),
+        (b'"Praat chronological TextGrid text file"\n0 2\n1\n', "in Praat's chronological form"),
+        (SHORT % (b"2 0", b"1", b"t", b"0 2", b"0"), "it ends at 0 s, before it begins"),
+        (SHORT % (b"0 2", b"1.5", b"t", b"0 2", b"0"), "1.5 stands where a number of tiers or intervals should"),
+        (SHORT % (b"0 2", b"1", b"t", b"0 2", b'"x"'), '"x" stands where a number of tiers or intervals should'),
+        (SHORT % (b"0 2", b"1", b"t", b"0 2", b'1 0 "x" 2'), '"x" stands where a time should'),
+        (SHORT % (b"0 2", b"1", b"t", b"0 2", b'1 0 1e999 "x"'), "1e999 stands where a time should"),
+        (SHORT % (b"0 2", b"1", b"t", b"0 2", b"1 0 2 3"), "3 stands where a name or label in quotation marks should"),
     ],
 )
 def test_what_is_no_textgrid(content: bytes, fault: str) -> None:

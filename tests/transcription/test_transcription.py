@@ -25,7 +25,8 @@ from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import read_hypotheses
 from unispeech_ft.scoring.confidence import Confidence
 from unispeech_ft.transcription.chunks import cut_chunks, quietest_sample
-from unispeech_ft.transcription.transcripts import Transcript, audio_files, transcribe_files
+from unispeech_ft.transcription.timed import Transcript
+from unispeech_ft.transcription.transcripts import audio_files, transcribe_files
 
 TINY_W2V_BERT = {
     "model_type": "wav2vec2-bert",

@@ -15,6 +15,18 @@ def add_model(parser: argparse.ArgumentParser, name: str = "MODEL", said: str = 
     parser.add_argument("--revision", metavar="R", help="of a Hub id: branch, tag or commit (default: its main branch)")
 
 
+def add_alternatives(parser: argparse.ArgumentParser) -> None:
+    """How many other phones are given with each."""
+    others = "with each phone also the N others that it may have been, and their posteriors"
+    parser.add_argument("--alternatives", metavar="N", type=_count, default=0, help=others)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1")
+    return int(text)
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Who makes the blocks of a command that works in blocks."""
     processes = "that make them, of one thread each; the output is the same with any number (default: 1)"

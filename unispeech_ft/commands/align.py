@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from unispeech_ft.commands import add_model
+from unispeech_ft.commands import add_alternatives, add_model
 
 if TYPE_CHECKING:
     from unispeech_ft.errors import UserError
     from unispeech_ft.transcription.alignment import Words
-    from unispeech_ft.transcription.transcripts import Transcript
+    from unispeech_ft.transcription.timed import Transcript
 
 SUMMARY = "Place the phones and words of known sentences in time, by forced alignment."
 
@@ -20,9 +20,10 @@ SUMMARY = "Place the phones and words of known sentences in time, by forced alig
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
         "%(prog)s [-h] MODEL AUDIO (--phones P | --text T) [--language L] [--lexicon FILE] [--channel N]\n"
-        "                         [--json] [--textgrid DIR] [--revision R]\n"
-        "       %(prog)s [-h] MODEL --corpus CONFIG [--split SPLIT] [--json] [--textgrid DIR] [--csv FILE]"
-        " [--revision R] [--section.key VALUE ...]"
+        "                         [--json] [--alternatives N] [--textgrid DIR] [--eaf DIR]\n"
+        "                         [--revision R]\n"
+        "       %(prog)s [-h] MODEL --corpus CONFIG [--split SPLIT] [--json] [--alternatives N] [--textgrid DIR]"
+        " [--csv FILE]\n                         [--revision R] [--section.key VALUE ...]"
     )
     add_model(parser)
     parser.add_argument("audio", metavar="AUDIO", nargs="?", help="recording of the sentence")
@@ -39,7 +40,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", type=int, metavar="N", help=channel)
     columns = "start, end, posterior and phone"
     parser.add_argument("--json", action="store_true", help=f"print a JSON object instead of {columns} a line")
-    parser.add_argument("--textgrid", metavar="DIR", type=Path, help="also write Praat TextGrids into DIR")
+    there = "into DIR; one of its name that lies there, or beside the recording, keeps all that it has, and gets tiers"
+    parser.add_argument("--textgrid", metavar="DIR", type=Path, help=f"also write Praat TextGrids {there}")
+    eaf = f"also write an ELAN file {there}; DIR may be the file"
+    parser.add_argument("--eaf", metavar="DIR", type=Path, help=eaf)
+    add_alternatives(parser)
     table = "also write id, tier, start, end, label and posterior of every word and phone of the corpus"
     parser.add_argument("--csv", metavar="FILE", type=Path, help=table)
 
@@ -59,9 +64,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("--text needs --language", remedy="name the sentence's language, for example --language ky")
     said = options.phones if options.text is None else options.text
     words = words_reader(options.language, options.lexicon)(said)
-    aligned = align_words(
-        load_saved(options.model, revision=options.revision), options.audio, words, channel=options.channel
-    )
+    saved = load_saved(options.model, revision=options.revision)
+    aligned = align_words(saved, options.audio, words, channel=options.channel, alternatives=options.alternatives)
     _write([aligned], options, [options.audio])
 
 
@@ -75,6 +79,9 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("AUDIO is missing", remedy="name the recording of the sentence, or a --corpus")
     of_text = [name for name in ("language", "lexicon") if getattr(options, name) is not None]
     of_corpus = [*options.overrides, *(["split"] if options.split else [])]
+    if options.corpus and options.eaf:
+        remedy = "`unispeech-ft transcribe --eaf DIR --tier NAME --language L` aligns a tier of ELAN files"
+        raise UserError("--eaf does not go with --corpus", remedy=remedy)
     idle = {"--text": [] if options.text is not None else of_text, "--corpus": [] if options.corpus else of_corpus}
     raise_all(
         [UserError(f"--{n} goes with {key}", remedy="leave it out") for key, found in idle.items() for n in found]
@@ -106,14 +113,16 @@ def _run_corpus(options: argparse.Namespace) -> None:
         overrides["data.channel"] = options.channel
     config = load_config(options.corpus, overrides, first_seed=True)
     saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu", revision=options.revision)
-    _write(align_corpus(saved, config.data, config.phonemes, options.split or "train"), options, [])
+    found = align_corpus(saved, config.data, config.phonemes, options.split or "train", options.alternatives)
+    _write(found, options, [])
 
 
 def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace, given: list[str]) -> None:
     """Prints and writes alignments as they come; what has none is said at the end, with status 2."""
     from unispeech_ft.errors import UserError, raise_all
-    from unispeech_ft.transcription.textgrid import ENDING, textgrid_paths, write_textgrid
-    from unispeech_ft.transcription.transcripts import as_json
+    from unispeech_ft.transcription.annotation import EAF, annotation_places, tiers_of, write_annotation
+    from unispeech_ft.transcription.textgrid import ENDING
+    from unispeech_ft.transcription.timed import alternatives_text, as_json
 
     faults = []
     table = options.csv.open("w", encoding="utf-8", newline="") if options.csv else None
@@ -122,9 +131,14 @@ def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace,
             if isinstance(item, UserError):
                 faults.append(item)
                 continue
-            if options.textgrid:
-                paths = textgrid_paths(options.textgrid, given, [Path(name) for name in given])
-                write_textgrid(item, *(paths or [options.textgrid / f"{item.path}{ENDING}"]))
+            try:
+                for ending, folder in ((EAF, options.eaf), (ENDING, options.textgrid)):
+                    if folder:
+                        paths = annotation_places(folder, given, [Path(name) for name in given], ending)
+                        (place,) = paths or [folder / f"{item.path}{ending}"]
+                        write_annotation(place, Path(item.path) if given else place, tiers_of(item), item.duration_s)
+            except UserError as fault:
+                faults.append(fault)
             if table:
                 _write_rows(item, table)
             if options.json:
@@ -132,6 +146,7 @@ def _write(found: Iterable[Transcript | UserError], options: argparse.Namespace,
                 continue
             for phone in item.phones:
                 times = f"{phone.start_s:.3f}\t{phone.end_s:.3f}\t{phone.posterior:.4f}\t{phone.phone}"
+                times += f"\t{alternatives_text(phone)}" if options.alternatives else ""
                 print(times if given else f"{item.path}\t{times}")
     finally:
         if table:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.commands import add_model, add_workers, workers_of
+from unispeech_ft.commands import add_alternatives, add_model, add_workers, workers_of
 
 if TYPE_CHECKING:
     from unispeech_ft.errors import UserError
     from unispeech_ft.models.saved import SavedModel
-    from unispeech_ft.scoring.beam import Search
     from unispeech_ft.transcription.alignment import Words
-    from unispeech_ft.transcription.transcripts import Transcript
+    from unispeech_ft.transcription.decoding import Decoding
+    from unispeech_ft.transcription.timed import Transcript
 
+NO_TEXTS = "leave --language or --phones out, and it is transcribed"
 SUMMARY = "Recordings of any format and length in, phones out."
 
 
@@ -44,7 +46,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " and phones of that text, aligned"
     )
     parser.add_argument("--language", help=f"of known texts, a Common Voice code or espeak-ng's name; {known}")
-    parser.add_argument("--lexicon", metavar="FILE", help="pronunciations of known texts, as with --language")
+    lexicon = (
+        "pronunciations of words: known texts are read by it, as with --language; where there is none, its words"
+        " are looked for in what is heard, and printed behind the phones"
+    )
+    parser.add_argument("--lexicon", metavar="FILE", help=lexicon)
     phones = "known texts are phones, separated by spaces; P: those of the one recording AUDIO"
     parser.add_argument("--phones", metavar="P", nargs="?", const="", help=phones)
     channel = "of recordings with several channels, take this one, from 0 (default: the mean of all)"
@@ -53,6 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beam", metavar="DIR", type=Path, help=beam)
     out = "write DIR/transcripts.jsonl instead, lines as of --json, in blocks: given again, the command goes on"
     parser.add_argument("--out", metavar="DIR", type=Path, help=out)
+    add_alternatives(parser)
     add_workers(parser)
 
 
@@ -65,29 +72,38 @@ def run(options: argparse.Namespace) -> None:
 
     from unispeech_ft.errors import raise_all
     from unispeech_ft.models.saved import load_saved
-    from unispeech_ft.scoring.beam import load_search
-    from unispeech_ft.transcription.annotation import EAF
-    from unispeech_ft.transcription.textgrid import ENDING, output_paths
+    from unispeech_ft.transcription.annotation import EAF, annotation_places
+    from unispeech_ft.transcription.textgrid import ENDING
     from unispeech_ft.transcription.transcripts import audio_files
 
     files, faults = audio_files(options.audio)
     kinds = {EAF: options.eaf, ENDING: options.textgrid}
-    paths = {ending: output_paths(at, options.audio, files, ending) for ending, at in kinds.items() if at}
+    paths = {ending: annotation_places(at, options.audio, files, ending) for ending, at in kinds.items() if at}
     places = [{ending: paths[ending][number] for ending in paths} for number in range(len(files))]
     _check(options, len(files))
     if files:
         saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu", revision=options.revision)
-        search = load_search(options.beam, saved.tokenizer)[0] if options.beam else None
         transcribe = _transcribe if options.tier is None else _transcribe_tiers
-        transcribe(saved, files, places, search, options, faults)
+        transcribe(saved, files, places, _decoding(saved, options), options, faults)
     raise_all(faults)
+
+
+def _decoding(saved: SavedModel, options: argparse.Namespace) -> Decoding:
+    from unispeech_ft.scoring.beam import load_search
+    from unispeech_ft.transcription.decoding import Decoding
+    from unispeech_ft.transcription.lexicon_words import load_words
+
+    search = load_search(options.beam, saved.tokenizer)[0] if options.beam else None
+    looks = options.lexicon and not options.beam
+    words = load_words(Path(options.lexicon), saved.tokenizer, options.language) if looks else None
+    return Decoding(search, words, options.alternatives)
 
 
 def _transcribe(
     saved: SavedModel,
     files: list[Path],
     places: list[dict[str, Path]],
-    search: Search | None,
+    decoding: Decoding,
     options: argparse.Namespace,
     faults: list[UserError],
 ) -> None:
@@ -98,21 +114,22 @@ def _transcribe(
 
     read = words_reader(options.language, options.lexicon) if _of_known_texts(options) else None
     without: list[str] = []
-    found = transcribe_files(saved, files, search=search, channel=options.channel)
+    found = transcribe_files(saved, files, decoding=decoding, channel=options.channel)
     for file, result, at in zip(files, found, places, strict=True):
         if isinstance(result, UserError):
             faults.append(result)
             continue
-        _print(result, options)
         try:
             aligned = _aligned(saved, file, read, options) if read else None
+            said = replace(aligned, unlike=result.unlike) if aligned else result
+            _print(said, options, words=bool(decoding.words))
             for place in at.values():
-                write_annotation(place, file, tiers_of(aligned or result), result.duration_s)
+                write_annotation(place, file, tiers_of(said), result.duration_s)
         except UserError as fault:
             faults.append(fault)
         else:
             without += [] if aligned else [result.path]
-    if without and read:
+    if without and read and not (decoding.words and len(without) == len(files)):
         warn(f"{len(without)} recordings have no .txt or .lab beside them, so what is heard is written: {without[0]} …")
 
 
@@ -120,7 +137,7 @@ def _transcribe_tiers(
     saved: SavedModel,
     files: list[Path],
     places: list[dict[str, Path]],
-    search: Search | None,
+    decoding: Decoding,
     options: argparse.Namespace,
     faults: list[UserError],
 ) -> None:
@@ -133,18 +150,23 @@ def _transcribe_tiers(
     read = words_reader(options.language, options.lexicon) if _of_known_texts(options) else None
     for file, at in zip(files, places, strict=True):
         try:
-            said = [item for item in intervals_of(file, options.tier, at) if not read or item.text.strip()]
+            said = intervals_of(file, options.tier, at)
+            texts = [item for item in said if item.text.strip()]
+            if read and not texts and not decoding.words:
+                raise UserError(f"{file}: no interval of tier {options.tier} has a text", remedy=NO_TEXTS)
+            said = texts if read and texts else said
             spans = [(item.start_s or 0.0, item.end_s or 0.0) for item in said]
-            if read:
-                found = align_spans(saved, file, spans, [item.text for item in said], read, options.channel)
+            if read and texts:
+                known = [item.text for item in said]
+                found = align_spans(saved, file, spans, known, read, options.channel, options.alternatives)
             else:
-                found = transcribe_spans(saved, file, spans, search=search, channel=options.channel)
+                found = transcribe_spans(saved, file, spans, decoding=decoding, channel=options.channel)
             heard = []
             for item, result in zip(said, found, strict=True):
                 if isinstance(result, UserError):
                     faults.append(result)
                     continue
-                _print(result, options)
+                _print(result, options, words=bool(decoding.words))
                 heard.append((item, result))
             for place in at.values():
                 write_annotation(place, file, interval_tiers(heard), max((end_s for _, end_s in spans), default=0.0))
@@ -152,12 +174,13 @@ def _transcribe_tiers(
             faults.append(fault)
 
 
-def _print(result: Transcript, options: argparse.Namespace) -> None:
+def _print(result: Transcript, options: argparse.Namespace, *, words: bool) -> None:
     from unispeech_ft.errors import warn
-    from unispeech_ft.transcription.transcripts import as_json
+    from unispeech_ft.transcription.timed import as_json
 
     times = "" if result.start_s is None else f"{result.start_s:.3f}\t{result.start_s + result.duration_s:.3f}\t"
     line = f"{result.path}\t{times}{' '.join(item.phone for item in result.phones)}"
+    line += "\t" + " ".join(item.word for item in result.words) if words else ""
     print(as_json(result) if options.json else line, flush=True)
     if result.unlike:
         where = "" if result.start_s is None else f" from {result.start_s:.3f} s"
@@ -171,11 +194,17 @@ def _of_known_texts(options: argparse.Namespace) -> list[str]:
 
 def _check(options: argparse.Namespace, num_files: int) -> None:
     """Refuses what would have no effect."""
-    from unispeech_ft.errors import UserError
+    from unispeech_ft.errors import UserError, warn
 
     given = _of_known_texts(options)
-    if given and not (options.textgrid or options.eaf or options.tier):
-        raise UserError(f"--{given[0]} goes with --textgrid, --eaf or --tier", remedy="give one, or leave it out")
+    annotated = options.textgrid or options.eaf
+    if given and not (annotated or options.tier or options.json or options.lexicon):
+        what = f"--{given[0]} goes with --textgrid, --eaf, --json or --tier"
+        raise UserError(what, remedy="give one, or leave it out")
+    if options.alternatives and not (annotated or options.json):
+        raise UserError("--alternatives goes with --json, --textgrid or --eaf", remedy="give one, or leave it out")
+    if options.beam and options.lexicon:
+        warn("with --beam, words of the --lexicon are not looked for where no text is known")
     if options.phones and options.tier is not None:
         raise UserError(f"--phones {options.phones} and --tier are both given", remedy="the tier says what was said")
     if options.phones is not None and len(given) > 1:
@@ -195,7 +224,9 @@ def _aligned(
     from unispeech_ft.transcription.alignment import align_words
 
     text = options.phones or text_beside(path)
-    return align_words(saved, path, read(text), channel=options.channel) if text else None
+    if not text:
+        return None
+    return align_words(saved, path, read(text), channel=options.channel, alternatives=options.alternatives)
 
 
 def _in_blocks(options: argparse.Namespace) -> None:
@@ -210,7 +241,7 @@ def _in_blocks(options: argparse.Namespace) -> None:
     if annotated:
         raise UserError(f"--{annotated[0]} does not go with --out", remedy="give one of the two")
     beam = str(options.beam) if options.beam else None
-    asked = Transcribing(options.audio, options.model, options.revision, beam, options.channel)
+    asked = Transcribing(options.audio, options.model, options.revision, beam, options.channel, options.alternatives)
     try:
         with hire(workers_of(options)) as crew:
             faults = transcribe_in_blocks(asked, options.out, crew, lambda line: print(line, flush=True))

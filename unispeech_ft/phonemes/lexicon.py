@@ -98,7 +98,8 @@ def read_lexicon(
         UserError: the file is missing, not UTF-8, holds malformed lines (all of them are named), or writes phones
             without spaces while `segment` is false.
     """
-    lines = [(number, *_entry(REMARK.sub("", line))) for number, line in _lines(path, "lexicon", "phonemes.lexicon")]
+    read = _lines(path, "lexicon", "phonemes.lexicon (--lexicon)")
+    lines = [(number, *_entry(REMARK.sub("", line))) for number, line in read]
     listed = [
         item
         for item in lines

@@ -23,7 +23,8 @@ from unispeech_ft.testing.known_times import (
     evenly,
 )
 from unispeech_ft.transcription.alignment import align_file, forced_marks
-from unispeech_ft.transcription.transcripts import Transcript, transcribe_files
+from unispeech_ft.transcription.timed import Transcript
+from unispeech_ft.transcription.transcripts import transcribe_files
 
 Times = list[tuple[float, float]]
 Rule = Callable[[Sequence[Segment], FrameGrid, float], Times]

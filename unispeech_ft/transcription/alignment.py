@@ -14,9 +14,10 @@ from unispeech_ft.data.labels import minimum_frames
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.decoding import frame_outputs
 from unispeech_ft.models.saved import SavedModel
+from unispeech_ft.scoring.alternatives import likeliest, mean_posteriors
 from unispeech_ft.scoring.forced import forced_segments
 from unispeech_ft.scoring.greedy import Segment
-from unispeech_ft.transcription.transcripts import TimedPhone, TimedWord, Transcript
+from unispeech_ft.transcription.timed import TimedPhone, TimedWord, Transcript
 
 
 def log_posteriors(
@@ -76,6 +77,7 @@ def align_words(
     *,
     waveform: Waveform | None = None,
     channel: int | None = None,
+    alternatives: int = 0,
 ) -> Transcript:
     """When each word and phone was said; of several pronunciations of a word, the one that fits the sound best.
 
@@ -85,26 +87,34 @@ def align_words(
         words: see `phonemes.g2p.pronounce_words`.
         waveform: `[S]` at 16 kHz, the recording where it is decoded already.
         channel: of a recording with several, from 0; None for the mean of all.
+        alternatives: so many other phones are given with each; see `scoring.alternatives`.
 
     Raises:
         UserError: as in `align_file`.
     """
-    return align_frames(saved, path, words, *log_posteriors(saved, Path(path), waveform, channel))
+    frames, duration_s = log_posteriors(saved, Path(path), waveform, channel)
+    return align_frames(saved, path, words, frames, duration_s, alternatives)
 
 
 def align_frames(
-    saved: SavedModel, path: str | Path, words: Words, frames: npt.NDArray[np.float32], duration_s: float
+    saved: SavedModel,
+    path: str | Path,
+    words: Words,
+    frames: npt.NDArray[np.float32],
+    duration_s: float,
+    alternatives: int = 0,
 ) -> Transcript:
     """`align_words` of a recording that has passed the model.
 
     Args:
         frames, duration_s: of `log_posteriors`.
+        alternatives: as of `align_words`.
 
     Raises:
         UserError: it is too short for the phones, or the model lacks a phone.
     """
     chosen = [list(said[0]) for _, said in words]
-    best = _aligned(saved, path, chosen, frames, duration_s)
+    best = _aligned(saved, path, chosen, frames, duration_s, alternatives)
     tried = 0
     for place, (_, said) in enumerate(words):
         for other in said[1:]:
@@ -112,7 +122,7 @@ def align_frames(
                 continue
             tried += 1
             variant = [*chosen[:place], list(other), *chosen[place + 1 :]]
-            found = _aligned(saved, path, variant, frames, duration_s)
+            found = _aligned(saved, path, variant, frames, duration_s, alternatives)
             if _fit(found) > _fit(best):
                 chosen, best = variant, found
     ends = list(accumulate(map(len, chosen)))
@@ -136,11 +146,16 @@ def _aligned(
     words: Sequence[Sequence[str]],
     frames: npt.NDArray[np.float32],
     duration_s: float,
+    alternatives: int,
 ) -> list[TimedPhone]:
     phones = [phone for word in words for phone in word]
     marks = _marks(saved, path, phones, frames)
     times = saved.phone_times(marks, frames, duration_s)
-    return [TimedPhone(phone, *time) for phone, time in zip(phones, times, strict=True)]
+    means = mean_posteriors(marks, frames, saved.tokenizer) if alternatives else [{} for _ in marks]
+    return [
+        TimedPhone(phone, *time, likeliest(others, phone, alternatives))
+        for phone, time, others in zip(phones, times, means, strict=True)
+    ]
 
 
 def align_file(saved: SavedModel, path: str | Path, phones: Sequence[str], channel: int | None = None) -> Transcript:

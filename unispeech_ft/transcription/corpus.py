@@ -12,13 +12,16 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.phonemes.g2p import G2P, pronounce_words
 from unispeech_ft.transcription.alignment import Words, align_words
-from unispeech_ft.transcription.transcripts import Transcript
+from unispeech_ft.transcription.timed import Transcript
 
 
 def align_corpus(
-    saved: SavedModel, data: DataConfig, phonemes: PhonemesConfig, split: Split
+    saved: SavedModel, data: DataConfig, phonemes: PhonemesConfig, split: Split, alternatives: int = 0
 ) -> Iterator[Transcript | UserError]:
     """The alignment of each utterance of a split, named by its id, or the reason why it has none.
+
+    Args:
+        alternatives: as of `align_words`.
 
     Raises:
         UserError: a fault of the configuration or of the speech as a whole.
@@ -34,7 +37,8 @@ def align_corpus(
         try:
             text = texts[name]
             words: Words = pronounce_words(text, g2p) if g2p is not None and text else [("", [phones])]
-            yield align_words(saved, name, words, waveform=labelled.audio.waveform(row))
+            waveform = labelled.audio.waveform(row)
+            yield align_words(saved, name, words, waveform=waveform, alternatives=alternatives)
         except UserError as fault:
             yield fault
     for item in rejected:

@@ -19,6 +19,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from xml.sax.saxutils import quoteattr
 
+from unispeech_ft.data.sources.elan_times import time_ms
 from unispeech_ft.data.sources.placed_xml import Document, read_document
 from unispeech_ft.data.sources.tiers import ANNOTATOR, MARK
 
@@ -90,8 +91,8 @@ def read_eaf(content: bytes) -> Document:
         ValueError: it is none.
     """
     document = read_document(content)
-    if document.root.tag != "ANNOTATION_DOCUMENT" or document.root.find("TIME_ORDER") is None:
-        raise ValueError("not an ELAN file: no ANNOTATION_DOCUMENT with a TIME_ORDER")
+    if document.root.tag != "ANNOTATION_DOCUMENT" or len(document.root.findall("TIME_ORDER")) != 1:
+        raise ValueError("not an ELAN file: no ANNOTATION_DOCUMENT with one TIME_ORDER")
     return document
 
 
@@ -251,7 +252,7 @@ def _slots(document: Document, slots: Sequence[Element]) -> Iterator[tuple[int, 
     """Time slots, each before the first of the file that is later; those without a time stay where they are."""
     (order,) = document.root.findall("TIME_ORDER")
     place, there = document.places[order], order.findall("TIME_SLOT")
-    latest = [*accumulate((int(slot.get("TIME_VALUE") or 0) for slot in there), max)]
+    latest = [*accumulate((time_ms(slot.get("TIME_VALUE", "").strip() or "0") for slot in there), max)]
     ends = [place.opened, *(document.places[slot].end for slot in there)]
     margin = _margin(document, document.places[there[0]].start if there else place.start)
     if not there and "\n" in margin:

@@ -19,7 +19,9 @@ from unispeech_ft.data.blocks import Crew, Say, Work, deal, make_blocks, plan_on
 from unispeech_ft.errors import UserError, raise_all
 from unispeech_ft.models.saved import SavedModel, load_saved, weights_digest
 from unispeech_ft.scoring.beam import Search, load_search
-from unispeech_ft.transcription.transcripts import as_json, audio_files, transcribe_files
+from unispeech_ft.transcription.decoding import Decoding
+from unispeech_ft.transcription.timed import as_json
+from unispeech_ft.transcription.transcripts import audio_files, transcribe_files
 
 INFO, PART, TRANSCRIPTS, FAULTS = "transcription.json", "part", "transcripts.jsonl", "faults.json"
 # A block has about so many bytes of recordings: an hour of compressed speech or two, minutes of uncompressed.
@@ -35,6 +37,7 @@ class Transcribing:
         model, revision: see `load_saved`.
         beam: folder of a phone n-gram; None decodes greedily.
         channel: of recordings with several, from 0; None for the mean of all.
+        alternatives: so many other phones are given with each.
     """
 
     audio: list[str]
@@ -42,6 +45,11 @@ class Transcribing:
     revision: str | None
     beam: str | None
     channel: int | None
+    alternatives: int = 0
+
+    def settled(self) -> dict[str, object]:
+        """What a folder keeps of it."""
+        return {key: value for key, value in asdict(self).items() if key != "alternatives" or value}
 
 
 @lru_cache(maxsize=1)
@@ -66,7 +74,8 @@ def _fill_part(asked: Transcribing, weights: str, out: Path, number: int, folder
     files = [Path(name) for name in planned(out, number)]
     faults = []
     with (folder / TRANSCRIPTS).open("w", encoding="utf-8", errors="surrogateescape") as lines:
-        for found in transcribe_files(saved, files, search=search, channel=asked.channel):
+        decoding = Decoding(search, alternatives=asked.alternatives)
+        for found in transcribe_files(saved, files, decoding=decoding, channel=asked.channel):
             if isinstance(found, UserError):
                 faults.append((found.what, found.remedy))
             else:
@@ -89,7 +98,7 @@ def transcribe_in_blocks(asked: Transcribing, out: Path, crew: Crew, say: Say) -
         OSError: it cannot be written.
     """
     weights = _opened(asked.model, asked.revision, asked.beam)[2]
-    settle(out / INFO, asdict(asked) | {"weights": weights})
+    settle(out / INFO, asked.settled() | {"weights": weights})
     num_parts = plan_once(out, partial(_plan, asked.audio))
     work = Work(out, PART, num_parts, partial(_fill_part, asked, weights, out), gpu=True)
     make_blocks(work, crew, say)

@@ -10,7 +10,7 @@ from pathlib import Path
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.pronunciation import judge, likelihoods
 from unispeech_ft.transcription.alignment import Words, align_frames, log_posteriors
-from unispeech_ft.transcription.transcripts import TimedWord
+from unispeech_ft.transcription.timed import TimedWord
 
 
 @dataclass(frozen=True)

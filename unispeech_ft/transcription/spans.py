@@ -9,10 +9,11 @@ from pathlib import Path
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, cut_segments, pack, unpack
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.saved import SavedModel
-from unispeech_ft.scoring.beam import Search
 from unispeech_ft.transcription.alignment import Words, align_words
 from unispeech_ft.transcription.chunks import CONVERT, Chunk, cut_chunks
-from unispeech_ft.transcription.transcripts import MAX_CHUNK_S, SEARCH_S, End, Item, Transcript, transcripts_of
+from unispeech_ft.transcription.decoding import GREEDY, Decoding
+from unispeech_ft.transcription.timed import Transcript
+from unispeech_ft.transcription.transcripts import MAX_CHUNK_S, SEARCH_S, End, Item, transcripts_of
 
 
 def transcribe_spans(
@@ -20,14 +21,14 @@ def transcribe_spans(
     path: Path,
     spans: Sequence[tuple[float, float]],
     *,
-    search: Search | None = None,
+    decoding: Decoding = GREEDY,
     channel: int | None = None,
 ) -> Iterator[Transcript | UserError]:
     """Transcribes stretches of a recording; times are those of the recording.
 
     Args:
         spans: (start, end) in seconds, in the order of their starts; they may overlap.
-        search: see `scoring.beam`; None decodes greedily.
+        decoding: how phones are found.
         channel: of recordings with several, from 0; None for the mean of all.
 
     Yields:
@@ -36,7 +37,7 @@ def transcribe_spans(
     Raises:
         UserError: the recording cannot be read.
     """
-    return transcripts_of(saved, _items(path, spans, channel), search)
+    return transcripts_of(saved, _items(path, spans, channel), decoding)
 
 
 def align_spans(
@@ -46,12 +47,14 @@ def align_spans(
     texts: Sequence[str],
     read: Callable[[str], Words],
     channel: int | None = None,
+    alternatives: int = 0,
 ) -> Iterator[Transcript | UserError]:
     """Places the known texts of stretches of a recording in time, as `transcribe_spans` does what it hears.
 
     Args:
         texts: of each stretch.
         read: their words; see `phonemes.g2p.pronounce_words`.
+        alternatives: so many other phones are given with each.
     """
     for index, waveform in _cuts(path, spans, channel):
         if isinstance(waveform, UserError):
@@ -60,7 +63,8 @@ def align_spans(
         start_s = spans[index][0]
         try:
             words = read(texts[index])
-            found = align_words(saved, f"{path} from {start_s:.3f} s", words, waveform=unpack(*pack(waveform)))
+            name, samples = f"{path} from {start_s:.3f} s", unpack(*pack(waveform))
+            found = align_words(saved, name, words, waveform=samples, alternatives=alternatives)
         except UserError as fault:
             yield fault
             continue

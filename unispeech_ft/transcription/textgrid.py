@@ -16,7 +16,6 @@ from unispeech_ft.data.sources.praat import LIST, Grid, GridTier, read_grid
 from unispeech_ft.data.sources.tiers import MARK
 from unispeech_ft.errors import UserError, first_line, raise_all
 from unispeech_ft.files import write_bytes
-from unispeech_ft.transcription.transcripts import Transcript
 
 TIER, WORD_TIER = "phones", "words"
 # Praat compares times; digits below the microsecond are noise of binary fractions.
@@ -25,11 +24,6 @@ ENDING = ".TextGrid"
 # The space in the third line, which Praat does not keep, tells a file that we wrote and nobody has changed.
 FRESH = 'File type = "ooTextFile"\nObject class = "TextGrid"\n \n'
 Span = tuple[float, float, str]
-
-
-def textgrid_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path]) -> list[Path]:
-    """`output_paths` of TextGrids."""
-    return output_paths(folder, given, files, ENDING)
 
 
 def output_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path], ending: str) -> list[Path]:
@@ -56,14 +50,6 @@ def output_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path
     remedy = "give them different names, or transcribe them into different folders"
     raise_all([UserError(f"several recordings would write {path}", remedy=remedy) for path in same])
     return paths
-
-
-def write_textgrid(transcript: Transcript, path: Path) -> None:
-    """Writes the words and phones of a recording; see `write_tiers`."""
-    tiers = {TIER: [(item.start_s, item.end_s, item.phone) for item in transcript.phones]}
-    if transcript.words:
-        tiers = {WORD_TIER: [(item.start_s, item.end_s, item.word) for item in transcript.words]} | tiers
-    write_tiers(path, transcript.duration_s, tiers)
 
 
 def read_phones(path: Path) -> list[Span]:

@@ -6,11 +6,12 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, AV_ENDINGS
+from unispeech_ft.data.sources.media import Linked, linked_media
 from unispeech_ft.data.sources.tables import read_lines
 from unispeech_ft.data.sources.tiers import Said, elan_sentences, textgrid_sentences
 from unispeech_ft.data.utterances import FILTERED, Utterance, segment_id
@@ -47,15 +48,23 @@ def list_folder_of_audio(
         _with_ending(files, AUDIO_ENDINGS), key=lambda path: (_place(path), path.suffix.lower() in AV_ENDINGS)
     )
     texts: dict[Path, list[Path]] = {}
-    for path in sorted(_with_ending(files, TEXT_ENDINGS), key=lambda path: TEXT_ENDINGS.index(path.suffix.lower())):
-        texts.setdefault(_place(path), []).append(path)
+    written = sorted(_with_ending(files, TEXT_ENDINGS), key=lambda path: TEXT_ENDINGS.index(path.suffix.lower()))
+    links = {path: linked_media(path) for path in written if path.suffix.lower() == ".eaf"}
+    places = _recordings_of(written, links, {_place(path) for path in audio})
+    for path in written:
+        texts.setdefault(places[path], []).append(path)
+    linked = {_place(link.recording): link.recording for link in links.values() if link.recording}
+    audio += [
+        linked[place] for place in dict.fromkeys(places.values()) if place in linked and linked[place] not in audio
+    ]
     by_folder = len({path.parent for path in audio}) > 1 and all(path.parent != folder for path in audio)
     found: list[Utterance] = []
     rejected: list[tuple[str, str]] = []
     read: dict[Path, Path] = {}
     for path in audio:
         place = _place(path)
-        name = path.with_suffix("").relative_to(root).as_posix()
+        named = path if path.is_relative_to(root) else texts[place][0]
+        name = named.with_suffix("").relative_to(root).as_posix()
         if read.setdefault(place, path) != path:
             reason = f"{FILTERED}another recording of the same name is read: {read[place].name}"
             rejected.append((path.relative_to(root).as_posix(), reason))
@@ -66,8 +75,11 @@ def list_folder_of_audio(
         text, *others = texts[place]
         reason = f"{FILTERED}another text of the same name is read: {text.name}"
         rejected += [(other.relative_to(root).as_posix(), reason) for other in others]
+        if text in links and links[text].others:
+            also = ", ".join(other.name for other in links[text].others)
+            rejected.append((name, f"{FILTERED}{text.name} links several recordings; read is {path.name}, not {also}"))
         try:
-            said = [item for item in _read_text(text, data.text_column) if item.text.strip()]
+            said = [item for item in _read_text(text, data.text_column, path.stem) if item.text.strip()]
         except ValueError as error:
             rejected.append((name, f"{text.name} cannot be read ({first_line(error)})"))
             continue
@@ -90,9 +102,29 @@ def list_folder_of_audio(
             remedy="put a .txt, .lab, .TextGrid or .eaf beside each, or name a manifest",
         )
     alone = sorted(text for place, beside in texts.items() for text in beside if place not in read)
-    rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}no recording of the same name") for text in alone]
+    rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}{_no_recording(links.get(text))}") for text in alone]
     strangers = passed_over(files)
     return found, [*rejected, (folder.name, f"{FILTERED}{strangers}")] if strangers else rejected
+
+
+def _recordings_of(written: Iterable[Path], links: Mapping[Path, Linked], heard: Collection[Path]) -> dict[Path, Path]:
+    """The place of the recording of each text: the one that it links, unless that has a text of its own name, or
+    several texts link it and this one has another recording of its name; else the one of its name."""
+    own = {path: _place(path) for path in written}
+    linked = {path: _place(link.recording) for path, link in links.items() if link.recording}
+    claims = Counter(place for path, place in linked.items() if place != own[path])
+    named = set(own.values())
+    return {
+        path: linked[path]
+        if path in linked and linked[path] not in named and (claims[linked[path]] == 1 or place not in heard)
+        else place
+        for path, place in own.items()
+    }
+
+
+def _no_recording(link: Linked | None) -> str:
+    looked_for = ", ".join(link.missing) if link else ""
+    return "no recording of the same name" + (f", and {looked_for}, which it links, is not there" if looked_for else "")
 
 
 def _place(path: Path) -> Path:
@@ -133,9 +165,9 @@ def text_beside(recording: Path) -> str | None:
         raise UserError(f"{path} cannot be read ({error})", remedy="save the sentence alone, as UTF-8") from None
 
 
-def _read_text(path: Path, tier: str | None) -> list[Said]:
+def _read_text(path: Path, tier: str | None, recording: str | None = None) -> list[Said]:
     if path.suffix.lower() == ".eaf":
-        return elan_sentences(path, tier)
+        return elan_sentences(path, tier, recording)
     if path.suffix.lower() == ".textgrid":
         return textgrid_sentences(path, tier)
     found = [line for _, line in read_lines(path.read_bytes())]

@@ -14,7 +14,10 @@ from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
 DECLARED = re.compile(rb"""<\?xml[^>]*\sencoding\s*=\s*["']([\w.-]+)""")
 START_TAG = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*>""")
 
@@ -87,6 +90,8 @@ def read_document(content: bytes) -> Document:
         utf8 = content[len(bom) :].decode(codec).encode()
     except (LookupError, UnicodeError) as error:
         raise ValueError(f"not XML: {error}") from None
+    if b"\0" in utf8:
+        raise ValueError("not XML: it holds characters without a meaning (code 0)")
     return Document(*_parsed(utf8), utf8, bom, codec)
 
 

@@ -5,6 +5,7 @@ Source: "TextGrid file formats" and "Writing text files" in Praat's manual.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from unispeech_ft.data.sources.placed_xml import BOMS
 TOKEN = re.compile(r'"[^"]*(?:""[^"]*)*"|![^\r\n]*|<[^>\s]*>|[^\s"]+')
 VALUE = re.compile(r'".*"|<.*>|[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?', re.DOTALL)
 LIST = re.compile(r"\s*item\s*\[\s*\]\s*:")
+OTHER_FORMS = ((b"ooBinaryFile", "binary"), (b"Praat chronological TextGrid", "chronological"))
 NUMBER = re.compile(r"(\s*item\s*\[)\d+")
 
 
@@ -66,34 +68,58 @@ def read_grid(content: bytes) -> Grid:
     Raises:
         ValueError: it is none.
     """
+    other = next((form for start, form in OTHER_FORMS if start in content[:200].replace(b"\0", b"")), "")
+    if other:
+        raise ValueError(f"a TextGrid in Praat's {other} form: open it in Praat, and save it as a text file")
     bom, codec = next(((bom, codec) for bom, codec in BOMS if content.startswith(bom)), (b"", "utf-8"))
     try:
         text = content[len(bom) :].decode(codec)
     except UnicodeError:
-        raise ValueError("neither UTF-8 nor UTF-16") from None
+        raise ValueError("neither UTF-8 nor UTF-16: open it in Praat, and save it as a text file") from None
     values = (found for found in TOKEN.finditer(text) if VALUE.fullmatch(found[0]))
     try:
         kinds = [next(values)[0] for _ in range(2)]
         start_s, end_s, exists, size = [next(values) for _ in range(4)]
         if not kinds[0].startswith('"ooTextFile') or kinds[1] != '"TextGrid"' or exists[0] != "<exists>":
             raise ValueError("not a TextGrid in Praat's text form")
+        ends_s = start_s[0], end_s[0]
+        if _time(ends_s[0]) > _time(ends_s[1]):
+            raise ValueError(f"a damaged TextGrid: it ends at {ends_s[1]} s, before it begins")
         listed = LIST.match(text, size.end())
         first = place = listed.end() if listed else size.end()
         tiers = []
-        for _ in range(int(size[0])):
+        for _ in range(_count(size[0])):
             points, name = next(values)[0] == '"TextTier"', _label(next(values)[0])
             _, _, count = [next(values) for _ in range(3)]
             found, last = [], count
-            for _ in range(int(count[0])):
+            for _ in range(_count(count[0])):
                 *times, last = [next(values) for _ in range(2 if points else 3)]
-                found.append((float(times[0][0]), float(times[-1][0]), _label(last[0])))
+                found.append((_time(times[0][0]), _time(times[-1][0]), _label(last[0])))
             tiers.append(GridTier(name, text[place : last.end()], () if points else tuple(found), points))
             place = last.end()
     except StopIteration:
         raise ValueError("a TextGrid that is cut off") from None
     head = text[: size.start()], text[size.end() : first]
-    return Grid(head, tiers, text[place:], (start_s[0], end_s[0]), bom, codec)
+    return Grid(head, tiers, text[place:], ends_s, bom, codec)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"a damaged TextGrid: {text[:40]} stands where a number of tiers or intervals should")
+    return int(text)
+
+
+def _time(text: str) -> float:
+    try:
+        time_s = float(text)
+    except ValueError:
+        time_s = math.nan
+    if not math.isfinite(time_s):
+        raise ValueError(f"a damaged TextGrid: {text[:40]} stands where a time should")
+    return time_s
 
 
 def _label(quoted: str) -> str:
+    if not quoted.startswith('"'):
+        raise ValueError(f"a damaged TextGrid: {quoted[:40]} stands where a name or label in quotation marks should")
     return quoted[1:-1].replace('""', '"')

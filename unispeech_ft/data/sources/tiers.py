@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
 from xml.etree import ElementTree
 
+from unispeech_ft.data.sources.elan_times import DEEPEST, slot_times, time_ms
+from unispeech_ft.data.sources.media import is_same_name, name_of
 from unispeech_ft.data.sources.placed_xml import read_document
 from unispeech_ft.data.sources.praat import GridTier, read_grid
 from unispeech_ft.data.utterances import FILTERED
@@ -31,9 +31,6 @@ REFERENCE = re.compile(r"[^\s\d]*\d\S*")
 # Tiers that we wrote: named as their annotator in ELAN files; TextGrids have room only in a tier's name.
 ANNOTATOR = "unispeech-ft"
 MARK = f" ({ANNOTATOR})"
-
-# Tiers that hang on one another.
-DEEPEST = 20
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def _wanted(wanted: str, names: Sequence[str], *kinds: Mapping[str, str]) -> lis
     if not alike and wanted.isdecimal() and 0 < int(wanted) <= len(names):
         alike = [names[int(wanted) - 1]]
     if not alike:
-        raise ValueError(f"no tier {wanted}; it has {', '.join(names)}")
+        raise ValueError(f"no tier {wanted}; it has {', '.join(names) or 'none'}")
     return alike
 
 
@@ -111,7 +108,7 @@ def textgrid_sentences(path: Path, wanted: str | None) -> list[Said]:
         return [Said(" ".join(label.strip() for _, _, label in _spoken(tiers[words[0]].intervals)))]
     speakers, remarks = ([], []) if sentences else _spoken_of(theirs)
     if not sentences and not speakers:
-        raise ValueError(f"no tier of sentences or words; it has {', '.join(names)}")
+        raise ValueError(f"no tier of sentences or words; it has {', '.join(names) or 'none'}")
     return remarks + [
         Said(label.strip(), start_s, end_s, name if len(speakers) > 1 else None, tier=name)
         for name in sentences or speakers
@@ -146,11 +143,10 @@ def media_origin_s(document: ElementTree.Element, recording: str) -> float:
         recording: its name without the ending; one that is not linked is taken for the only medium, if there is one.
     """
     media = list(document.iter("MEDIA_DESCRIPTOR"))
-    names = [PurePosixPath(unquote(item.get("MEDIA_URL", "")).replace("\\", "/")).stem for item in media]
-    wanted = unicodedata.normalize("NFC", recording)
-    named = [item for item, name in zip(media, names, strict=True) if unicodedata.normalize("NFC", name) == wanted]
+    named = [item for item in media if is_same_name(PurePosixPath(name_of(item)).stem, recording)]
     chosen = named or (media if len(media) == 1 else [])
-    return float(chosen[0].get("TIME_ORIGIN") or 0) / 1000 if chosen else 0.0
+    origin = chosen[0].get("TIME_ORIGIN", "").strip() if chosen else ""
+    return time_ms(origin) / 1000 if origin else 0.0
 
 
 def elan_sentences(path: Path, wanted: str | None, recording: str | None = None) -> list[Said]:
@@ -177,13 +173,9 @@ def elan_sentences(path: Path, wanted: str | None, recording: str | None = None)
         if not chosen:
             chosen, remarks = _spoken_of(name for name in theirs if not _parent(tiers, name))
     if not chosen:
-        raise ValueError(f"no tier of sentences; it has {', '.join(tiers)}")
+        raise ValueError(f"no tier of sentences; it has {', '.join(tiers) or 'none'}")
     origin_s = media_origin_s(document, recording or path.stem)
-    times = {
-        slot.get("TIME_SLOT_ID"): float(value) / 1000 + origin_s
-        for slot in document.iter("TIME_SLOT")
-        if (value := slot.get("TIME_VALUE")) is not None
-    }
+    times: Times = {slot: origin_s + time_s for slot, time_s in slot_times(document).items()}
     above = {item.get("ANNOTATION_ID"): item.get("ANNOTATION_REF") for item in document.iter("REF_ANNOTATION")}
     timed = {
         item.get("ANNOTATION_ID"): (item, name) for name in tiers for item in tiers[name].iter("ALIGNABLE_ANNOTATION")
