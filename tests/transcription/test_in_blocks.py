@@ -34,7 +34,11 @@ def test_blocks_say_what_a_stream_says(
     assert command(*words, "--out", tmp_path / "one")[::2] == (2, fault), "a bad recording costs itself alone"
     lines = (tmp_path / "one" / "transcripts.jsonl").read_text()
     assert len(list((tmp_path / "one").glob("part-*"))) == 3
-    assert lines == streamed
+    for block, stream in zip(lines.splitlines(), streamed.splitlines(), strict=True):
+        one, other = json.loads(block), json.loads(stream)
+        alike = [item.pop("posterior") for item in other["phones"]]
+        assert [item.pop("posterior") for item in one["phones"]] == pytest.approx(alike, abs=2e-4), "but for company"
+        assert one == other
     assert len(json.loads(lines.splitlines()[0])["phones"]) > 0
 
     again = tmp_path / "one" / "part-00001" / "transcripts.jsonl"
@@ -43,7 +47,7 @@ def test_blocks_say_what_a_stream_says(
     status, said, _ = command(*words, "--out", tmp_path / "one")
     assert [line.split(":")[0] for line in said.splitlines()[:-1]] == ["part 2"]
     assert (tmp_path / "one" / "part-00002" / "transcripts.jsonl").stat().st_mtime_ns == kept
-    assert (tmp_path / "one" / "transcripts.jsonl").read_text() == streamed
+    assert (tmp_path / "one" / "transcripts.jsonl").read_text() == lines
 
     assert command(*words, "--out", tmp_path / "two", "--processes", 2)[0] == 2
     one, two = (
