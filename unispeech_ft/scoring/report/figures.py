@@ -20,7 +20,7 @@ class Frame(NamedTuple):
     """Size of a drawing, and the edges of what is drawn between its axes."""
 
     width: int = 340
-    height: int = 190
+    height: int = 200
     left: int = 46
     right: int = 328
     top: int = 12
@@ -43,12 +43,14 @@ class Curve:
         said: its last and lowest value in words.
         rows, columns: where a tick stands, and its text.
         points: places of the values.
+        axis: what runs across.
     """
 
     said: str
     rows: list[tuple[float, str]]
     columns: list[tuple[float, str]]
     points: list[Point]
+    axis: str
     frame: Frame = Frame()
 
 
@@ -106,12 +108,14 @@ def draw_curve(
     logarithmic: bool = False,
     said: str | None = None,
     last: float | None = None,
+    axis: str = "update",
 ) -> Curve:
     """One curve; a logarithmic scale only where every value is above 0.
 
     Args:
         said: what stands below; None for its last and lowest value over the updates.
         last: right end of the axis; None for the last point, and for one update at least.
+        axis: what runs across.
     """
     frame, scale, unit = Frame(), 100.0 if percent else 1.0, " %" if percent else ""
     drawn = [(x, y * scale) for x, y in thinned(points)]
@@ -134,6 +138,7 @@ def draw_curve(
         [(up(tick), f"{tick:g}{unit}") for tick in _ticks(low, high, logarithmic)],
         [(across(tick), f"{tick:g}") for tick in _ticks(first, last, False)],
         [(across(x), up(y)) for x, y in drawn],
+        axis,
     )
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from unispeech_ft.errors import first_line, warn
 from unispeech_ft.scoring.per import UtteranceScore
@@ -23,17 +24,20 @@ class Listened:
     mp3: str
 
 
+TimelineRow = tuple[Literal["known", "found"], str, list[tuple[float, float]]]
+
+
 @dataclass(frozen=True)
 class Timeline:
     """Who speaks when in a recording, known and found.
 
     Attributes:
-        rows: name of a row, and spans of it in seconds.
+        rows: each `known` or `found`, the speaker, and the spans in seconds.
     """
 
     name: str
     duration_s: float
-    rows: list[tuple[str, list[tuple[float, float]]]]
+    rows: list[TimelineRow]
 
 
 @dataclass(frozen=True)

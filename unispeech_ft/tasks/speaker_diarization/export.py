@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from unispeech_ft.data.simulate import Conversations
 from unispeech_ft.data.utterances import Split
@@ -18,7 +18,7 @@ from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.scoring.diarization import Segment, diarization_errors, format_rttm, read_rttm
 from unispeech_ft.scoring.report.figures import task_curves
-from unispeech_ft.scoring.report.task_page import TaskReport, Timeline, write_task_report
+from unispeech_ft.scoring.report.task_page import TaskReport, Timeline, TimelineRow, write_task_report
 from unispeech_ft.scoring.task_scores import FOUND, KNOWN
 from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
 from unispeech_ft.tasks.speaker_diarization.diarize import Settings, diarize, load_diarizer, read_recordings
@@ -58,9 +58,9 @@ def open_recordings(config: DiarizationConfig) -> tuple[dict[str, Waveform], dic
 
 
 def _timelines(known: Segments, found: Segments) -> list[Timeline]:
-    def rows(segments: Sequence[Segment], kind: str) -> list[tuple[str, list[tuple[float, float]]]]:
+    def rows(segments: Sequence[Segment], kind: Literal["known", "found"]) -> list[TimelineRow]:
         names = sorted({item.speaker for item in segments})
-        return [(f"{kind} {n}", [(i.start_s, i.end_s) for i in segments if i.speaker == n]) for n in names]
+        return [(kind, n, [(i.start_s, i.end_s) for i in segments if i.speaker == n]) for n in names]
 
     return [
         Timeline(

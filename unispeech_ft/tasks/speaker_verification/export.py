@@ -120,6 +120,7 @@ def _report(summary: Summary, scored: Scored, output: Path) -> TaskReport:
         percent=True,
         said="DET curve: misses (%) over false alarms (%); where both are equal is the EER",
         last=100.0,
+        axis="false alarms, %",
     )
     figures = [
         ("Trials", f"{summary.trials:,}"),
