@@ -173,7 +173,7 @@ def pronounce(
 def align(
     model: SavedModel | str | Path, path: str | Path, phones: Sequence[str], channel: int | None = None
 ) -> Transcript:
-    """When each of the given phones was said in a recording, by torchaudio's forced alignment.
+    """When each of the given phones was said in a recording, by forced alignment.
 
     Raises:
         UserError: the model or the recording cannot be used, or the phones do not fit them.
