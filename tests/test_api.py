@@ -72,9 +72,9 @@ def test_train_refuses_faulty_configurations(small_config):
 
 def test_transcribe(small_run, small_model, spoken_corpus):
     clips = sorted((spoken_corpus / "ky" / "clips").iterdir())[:2]
-    by_path = unispeech_ft.transcribe(small_run.model_dir, *clips)
-    assert by_path == unispeech_ft.transcribe(small_model, *clips)
+    by_path = list(unispeech_ft.transcribe(small_run.model_dir, *clips))
+    assert by_path == list(unispeech_ft.transcribe(small_model, *clips))
     assert [transcript.path for transcript in by_path] == [str(clip) for clip in clips]
     with pytest.raises(UserErrors) as raised:
-        unispeech_ft.transcribe(small_model, "one.wav", clips[0], "two.wav")
+        list(unispeech_ft.transcribe(small_model, "one.wav", clips[0], "two.wav"))
     assert len(raised.value.lines) == 2

@@ -22,7 +22,7 @@ def run(*words):
         print("status", ended.code, flush=True)
 run_of = unispeech_ft.train(config, {"schedule.updates": 2})
 run("transcribe", run_of.model_dir, clip, "--json")
-first = unispeech_ft.transcribe(run_of.model_dir, clip)[0].phones[:3]
+first = next(unispeech_ft.transcribe(run_of.model_dir, clip)).phones[:3]
 run("align", run_of.model_dir, clip, "--json", "--phones", " ".join(item.phone for item in first))
 run("evaluate", run_of.model_dir, "--config", config, "--split", "test", "--output", classes + ".eval")
 run("targets", speech, "--out", classes)

@@ -173,9 +173,10 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _schema(_: argparse.Namespace) -> None:
+    from unispeech_ft.config.reading import json_schema
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
-    print(json.dumps(CtcPhonemeConfig.model_json_schema(), ensure_ascii=False, indent=2))
+    print(json.dumps(json_schema(CtcPhonemeConfig), ensure_ascii=False, indent=2))
 
 
 def _score(options: argparse.Namespace) -> None:

@@ -76,6 +76,10 @@ class Transcript:
     confidence: float | None = None
     unlike: bool = False
 
+    def __repr__(self) -> str:
+        said = " ".join(item.phone for item in self.phones[:12]) + (" …" if len(self.phones) > 12 else "")
+        return f"Transcript({self.path!r}, {self.duration_s:.2f} s, {len(self.phones)} phones: {said})"
+
 
 def as_json(transcript: Transcript) -> str:
     """One line; times in seconds to the millisecond, posteriors to four digits."""
