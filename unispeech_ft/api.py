@@ -20,8 +20,8 @@ from unispeech_ft.errors import UserError, raise_all
 if TYPE_CHECKING:
     from unispeech_ft.config.sections import PhonemesConfig
     from unispeech_ft.data.speech import Speech
-    from unispeech_ft.models.saved import SavedModel
     from unispeech_ft.data.utterances import Split
+    from unispeech_ft.models.saved import SavedModel
     from unispeech_ft.scoring import Summary
     from unispeech_ft.scoring.compare import Comparison
     from unispeech_ft.scoring.task_compare import TaskComparison
@@ -150,8 +150,8 @@ def evaluate(
     if isinstance(config, CtcPhonemeConfig):
         config = config.model_copy(update={"model": ModelConfig(base=str(model)), "dry_run": False})
     resolved = _resolve(config, overrides if isinstance(config, CtcPhonemeConfig) else {**scored, **(overrides or {})})
-    folders = [None if folder is None else Path(folder) for folder in (output, beam)]
-    summary = evaluate_saved(str(model), resolved, split, *folders)
+    into, search = (None if folder is None else Path(folder) for folder in (output, beam))
+    summary = evaluate_saved(str(model), resolved, split, into, search)
     assert summary is not None, "a notebook is the first process"
     return summary
 
