@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from unispeech_ft.commands import (
     align,
+    app,
     audit,
     boundaries,
     compare,
@@ -115,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_copy_options(command("copy", train.copy, train.COPYING))
     train.add_train_options(command("train", train.train, train.TRAINING))
     train.add_launch_options(command("demo", train.demo, train.SHOWING))
+    app.add_options(command("app", app.run, app.SUMMARY))
     return parser
 
 
