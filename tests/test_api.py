@@ -70,11 +70,49 @@ def test_train_refuses_faulty_configurations(small_config):
         unispeech_ft.train(without_root)
 
 
+def test_evaluate_and_compare(small_run, small_config, tmp_path):
+    summary = unispeech_ft.evaluate(small_run.model_dir, small_config, "test", output=tmp_path / "again")
+    assert summary.per == small_run.summaries[-1].per
+    assert (tmp_path / "again" / "report.html").is_file()
+    same = unispeech_ft.compare(small_run.output_dir, tmp_path / "again")
+    assert same.difference == 0
+    assert (
+        unispeech_ft.evaluate(small_run.model_dir, load_config(small_config), output=tmp_path / "b").per == summary.per
+    )
+    with pytest.raises(UserError, match="no hypotheses"):
+        unispeech_ft.compare(small_run.output_dir, tmp_path)
+
+
+def test_reprs_fit_a_screen(small_run, small_model, small_config, spoken_corpus):
+    clip = next((spoken_corpus / "ky" / "clips").iterdir())
+    (transcript,) = unispeech_ft.transcribe(small_model, clip)
+    speech = unispeech_ft.prepare(small_config)
+    said = [small_run, small_run.summaries[0], small_model, transcript, speech, speech.splits["train"]]
+    said.append(unispeech_ft.pronounce(small_model, clip, [item.phone for item in transcript.phones][:3]))
+    for value in said:
+        assert repr(value).startswith(type(value).__name__)
+        assert len(repr(value)) < 400, value
+
+
+def test_a_fault_is_one_line_in_a_notebook():
+    fault = UserError("data.root is missing", remedy="name one")
+    assert fault._render_traceback_() == ["error: data.root is missing: name one"]
+    assert UserErrors([fault, fault])._render_traceback_() == fault._render_traceback_() * 2
+
+
+def test_transcripts_come_as_they_are_there(small_model, spoken_corpus):
+    clips = sorted((spoken_corpus / "ky" / "clips").iterdir())[:1]
+    found = unispeech_ft.transcribe(small_model, *clips, "missing.wav")
+    assert next(found).path == str(clips[0])
+    with pytest.raises(UserError, match=r"missing\.wav"):
+        next(found)
+
+
 def test_transcribe(small_run, small_model, spoken_corpus):
     clips = sorted((spoken_corpus / "ky" / "clips").iterdir())[:2]
-    by_path = unispeech_ft.transcribe(small_run.model_dir, *clips)
-    assert by_path == unispeech_ft.transcribe(small_model, *clips)
+    by_path = list(unispeech_ft.transcribe(small_run.model_dir, *clips))
+    assert by_path == list(unispeech_ft.transcribe(small_model, *clips))
     assert [transcript.path for transcript in by_path] == [str(clip) for clip in clips]
     with pytest.raises(UserErrors) as raised:
-        unispeech_ft.transcribe(small_model, "one.wav", clips[0], "two.wav")
+        list(unispeech_ft.transcribe(small_model, "one.wav", clips[0], "two.wav"))
     assert len(raised.value.lines) == 2

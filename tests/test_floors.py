@@ -22,6 +22,7 @@ FLOORS = (
     ("testing",),
     ("recipes",),
     ("api", "doctor"),
+    ("app",),
     ("commands",),
     ("cli", "__init__"),
 )

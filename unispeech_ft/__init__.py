@@ -2,10 +2,33 @@
 
 import sys
 
-from unispeech_ft.api import RunResult, align, phonemize, prepare, pronounce, score, train, transcribe
+from unispeech_ft.api import (
+    RunResult,
+    align,
+    compare,
+    evaluate,
+    phonemize,
+    prepare,
+    pronounce,
+    score,
+    train,
+    transcribe,
+)
 from unispeech_ft.version import VERSION as __version__
 
-__all__ = ["RunResult", "__version__", "align", "phonemize", "prepare", "pronounce", "score", "train", "transcribe"]
+__all__ = [
+    "RunResult",
+    "__version__",
+    "align",
+    "compare",
+    "evaluate",
+    "phonemize",
+    "prepare",
+    "pronounce",
+    "score",
+    "train",
+    "transcribe",
+]
 
 # Importing Transformers takes seconds, so this does not: who imports it later imports `models.prediction` too.
 if "transformers" in sys.modules:

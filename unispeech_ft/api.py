@@ -5,11 +5,12 @@ import unispeech_ft
 result = unispeech_ft.train("configs/ctc_phoneme/demo.yaml", {"schedule.updates": 100})
 for transcript in unispeech_ft.transcribe(result.model_dir, "clip.wav"):
     print([item.phone for item in transcript.phones])
+summary = unispeech_ft.evaluate(result.model_dir, "configs/ctc_phoneme/demo.yaml", "test")
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,11 @@ from unispeech_ft.errors import UserError, raise_all
 if TYPE_CHECKING:
     from unispeech_ft.config.sections import PhonemesConfig
     from unispeech_ft.data.speech import Speech
+    from unispeech_ft.data.utterances import Split
     from unispeech_ft.models.saved import SavedModel
     from unispeech_ft.scoring import Summary
+    from unispeech_ft.scoring.compare import Comparison
+    from unispeech_ft.scoring.task_compare import TaskComparison
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
     from unispeech_ft.transcription.pronunciation import Pronunciation
     from unispeech_ft.transcription.timed import Transcript
@@ -41,6 +45,9 @@ class RunResult:
     output_dir: Path
     model_dir: Path
     summaries: list[Summary]
+
+    def __repr__(self) -> str:
+        return f"RunResult({str(self.output_dir)!r}, {self.summaries})"
 
 
 def _resolve(config: ConfigSource, overrides: Mapping[str, object] | None) -> CtcPhonemeConfig:
@@ -113,6 +120,58 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
     return RunResult(output, output / "model", summaries)
 
 
+def evaluate(
+    model: str | Path,
+    config: ConfigSource,
+    split: Split = "test",
+    overrides: Mapping[str, object] | None = None,
+    *,
+    output: str | Path | None = None,
+    beam: str | Path | None = None,
+) -> Summary:
+    """Scores a saved model on a split of a configuration and writes the results, as `unispeech-ft evaluate` does.
+
+    Args:
+        model: a model folder or Hub id.
+        config: a configuration, or the path of its YAML; what it says on the model counts for nothing.
+        split: train, validation or test.
+        overrides: by dotted key; only with a YAML.
+        output: folder of the results; see `tasks.ctc_phoneme.results.default_output`.
+        beam: folder of an n-gram (`unispeech-ft ngram`) to decode with.
+
+    Raises:
+        UserError: a fault of the model, the configuration, the data or the output folder.
+    """
+    from unispeech_ft.config.sections import ModelConfig
+    from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+    from unispeech_ft.tasks.ctc_phoneme.results import evaluate_saved
+
+    scored = {"model.base": str(model), "dry_run": False}
+    if isinstance(config, CtcPhonemeConfig):
+        config = config.model_copy(update={"model": ModelConfig(base=str(model)), "dry_run": False})
+    resolved = _resolve(config, overrides if isinstance(config, CtcPhonemeConfig) else {**scored, **(overrides or {})})
+    into, search = (None if folder is None else Path(folder) for folder in (output, beam))
+    summary = evaluate_saved(str(model), resolved, split, into, search)
+    assert summary is not None, "a notebook is the first process"
+    return summary
+
+
+def compare(run_a: str | Path, run_b: str | Path, split: Split = "test") -> Comparison | TaskComparison:
+    """Tells whether one run is better than another, as `unispeech-ft compare` does.
+
+    Args:
+        run_a, run_b: run directories or their model folders, folders of results, or `hypotheses.jsonl`.
+        split: whose results, where a run directory is given.
+
+    Raises:
+        UserError: results are missing or cannot be read, or their references differ.
+    """
+    from unispeech_ft.runs.compare import compare_runs, compare_task_runs
+
+    of_task = compare_task_runs(Path(run_a), Path(run_b), split)
+    return compare_runs(Path(run_a), Path(run_b), split)[0] if of_task is None else of_task
+
+
 def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, Sequence[str]]) -> Summary:
     """Phone error rate with its 95 % interval, from utterance id → phones on either side.
 
@@ -132,8 +191,8 @@ def transcribe(
     channel: int | None = None,
     lexicon: str | Path | None = None,
     alternatives: int = 0,
-) -> list[Transcript]:
-    """Phones with times of audio files of any format and length, folders searched.
+) -> Iterator[Transcript]:
+    """Phones with times of audio files of any format and length, folders searched; each as soon as it is there.
 
     Args:
         model: a model folder or Hub id, or one that `models.saved.load_saved` has loaded.
@@ -144,8 +203,8 @@ def transcribe(
         alternatives: so many other phones are given with each.
 
     Raises:
-        UserError: the model or lexicon cannot be used, or files cannot be read (all of them are named);
-            `transcription.transcripts.transcribe_files` goes on with the others.
+        UserError: at once, the model or lexicon cannot be used; behind the last transcript, files cannot be read (all
+            of them are named). `transcription.transcripts.transcribe_files` goes on with the others.
     """
     from unispeech_ft.models.saved import SavedModel, load_saved
     from unispeech_ft.transcription.decoding import Decoding
@@ -154,16 +213,18 @@ def transcribe(
 
     files, faults = audio_files(paths)
     saved = model if isinstance(model, SavedModel) else load_saved(model, device)
-    transcripts: list[Transcript] = []
     words = load_words(Path(lexicon), saved.tokenizer) if lexicon else None
     decoding = Decoding(words=words, alternatives=alternatives)
-    for result in transcribe_files(saved, files, decoding=decoding, channel=channel):
-        if isinstance(result, UserError):
-            faults.append(result)
-        else:
-            transcripts.append(result)
-    raise_all(faults)
-    return transcripts
+
+    def transcripts() -> Iterator[Transcript]:
+        for result in transcribe_files(saved, files, decoding=decoding, channel=channel):
+            if isinstance(result, UserError):
+                faults.append(result)
+            else:
+                yield result
+        raise_all(faults)
+
+    return transcripts()
 
 
 def pronounce(
@@ -184,7 +245,7 @@ def pronounce(
 def align(
     model: SavedModel | str | Path, path: str | Path, phones: Sequence[str], channel: int | None = None
 ) -> Transcript:
-    """When each of the given phones was said in a recording, by torchaudio's forced alignment.
+    """When each of the given phones was said in a recording, by forced alignment.
 
     Raises:
         UserError: the model or the recording cannot be used, or the phones do not fit them.

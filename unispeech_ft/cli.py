@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from unispeech_ft.commands import (
     align,
+    app,
     audit,
     boundaries,
     compare,
@@ -115,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_copy_options(command("copy", train.copy, train.COPYING))
     train.add_train_options(command("train", train.train, train.TRAINING))
     train.add_launch_options(command("demo", train.demo, train.SHOWING))
+    app.add_options(command("app", app.run, app.SUMMARY))
     return parser
 
 
@@ -173,9 +175,10 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _schema(_: argparse.Namespace) -> None:
+    from unispeech_ft.config.reading import json_schema
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
-    print(json.dumps(CtcPhonemeConfig.model_json_schema(), ensure_ascii=False, indent=2))
+    print(json.dumps(json_schema(CtcPhonemeConfig), ensure_ascii=False, indent=2))
 
 
 def _score(options: argparse.Namespace) -> None:

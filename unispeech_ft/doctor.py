@@ -33,7 +33,7 @@ INSTALL = "python -m pip install"
 # Without --no-deps pip would also replace torch by one that torchaudio does not match.
 REINSTALL = f"{INSTALL} --force-reinstall --no-deps"
 OWN_REMEDY = f"{INSTALL} -e .  (in the folder of unispeech_ft)"
-TOGETHER = ("torch", "torchaudio")  # each release of one goes with a release of the other
+TOGETHER = ("torch", "torchaudio")  # each release of one goes with a release of the other, where both are wanted
 NOT_NEEDED_TO_TRAIN = frozenset({"evaluate", "librosa", "CUDA of torch"})
 
 
@@ -129,8 +129,22 @@ def _wanted(distribution: str, requirement: Requirement | None) -> str:
 
 
 def _torch_remedy() -> str:
-    demanded = requirements()
-    return " ".join([INSTALL, *(_wanted(name, demanded.get(name)) for name in TOGETHER)])
+    demanded = _demanded()
+    return " ".join([INSTALL, *(_wanted(name, demanded.get(name)) for name in TOGETHER if name in demanded)])
+
+
+def _demanded() -> dict[str, Requirement | None]:
+    """What has to work: requirements, and torchaudio where it is there, since Transformers then imports it."""
+    found: dict[str, Requirement | None] = {}
+    for name, requirement in requirements().items():
+        found[name] = requirement
+        if name == "torch":
+            found |= {other: bounds for other, bounds in requirements("torchaudio").items() if _is_there(other)}
+    return found
+
+
+def _is_there(distribution: str) -> bool:
+    return installed_version(distribution) is not None
 
 
 def module_of(distribution: str) -> str:
@@ -257,11 +271,11 @@ def examine() -> list[Check]:
         own = Probe("unispeech_ft", _own_version, OWN_REMEDY)
         for probe in (own, Probe("cores", lambda: str(available_cores()), ""), Probe("memory", _memory, "")):
             checks += run_probe(probe, checks)
-        for distribution, requirement in requirements().items():
+        for distribution, requirement in _demanded().items():
             checks += _package_checks(distribution, requirement, checks)
         for extra in extras() if not faults(checks) else ():  # what is optional, once the rest is whole
             for distribution, requirement in requirements(extra).items():
-                if installed_version(distribution):
+                if _is_there(distribution) and distribution not in TOGETHER:
                     found = _package_checks(distribution, requirement, checks)
                     checks += [replace(check, needed=False) for check in found]
         for probe in _functions():

@@ -36,6 +36,10 @@ class UserError(Exception):
         what = one_line(self.what)
         return [f"{what}: {one_line(self.remedy)}" if self.remedy else what]
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback (IPython's protocol)."""
+        return [f"error: {line}" for line in self.lines]
+
 
 class UserErrors(UserError):
     """Several faults found in one pass, reported together."""
@@ -67,6 +71,9 @@ class Interrupted(Exception):
             f"stopped by a signal; update {updates} is saved in {output_dir}: go on with the same command and"
             " --resume true"
         )
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 def disk_fault(error: OSError) -> UserError | None:

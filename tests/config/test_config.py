@@ -5,7 +5,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unispeech_ft.config.reading import known_keys, read_configs, to_yaml
+from unispeech_ft.config.reading import json_schema, known_keys, read_configs, to_yaml
 from unispeech_ft.errors import UserError
 from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
 
@@ -262,14 +262,16 @@ def test_frozen_and_strict():
 
 
 def test_schema_knows_every_key():
-    schema = CtcPhonemeConfig.model_json_schema()
+    schema = json_schema(CtcPhonemeConfig)
+    assert schema["$schema"].startswith("https://json-schema.org/")
     assert schema["additionalProperties"] is False
     for key in known_keys(CtcPhonemeConfig):
         *sections, name = key.split(".")
         owner = schema
         for section in sections:
             owner = schema["$defs"][owner["properties"][section]["$ref"].rpartition("/")[2]]
-        assert name in owner["properties"]
+        assert owner["properties"][name]["description"], key
+    assert all(entry["description"] for entry in schema["properties"].values())
 
 
 def test_a_renamed_key_is_still_read(load, faults, capfd):

@@ -79,6 +79,9 @@ class Browser:
         raise AssertionError(f"never true: {expression}")
 
     async def open(self, path: Path, width: int, height: int = 900, before: str = "") -> None:
+        await self.open_url(path.resolve().as_uri(), width, height, before)
+
+    async def open_url(self, url: str, width: int, height: int = 900, before: str = "") -> None:
         target = await self.send("Target.createTarget", url="about:blank")
         attached = await self.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self.session = attached["sessionId"]
@@ -89,7 +92,7 @@ class Browser:
         )
         if before:
             await self.send("Page.addScriptToEvaluateOnNewDocument", source=before)
-        await self.send("Page.navigate", url=path.resolve().as_uri())
+        await self.send("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
 
     async def click(self, selector: str) -> None:

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
@@ -94,6 +95,30 @@ def test_without_a_weight_it_finds_the_greedy_phones(tokenizer, tmp_path):
         concentration[sorted(tokenizer.special_ids - {tokenizer.blank_id})] = 1e-9
         sure = np.log(random.dirichlet(concentration, 40) + 1e-8).astype(np.float32)
         assert search(sure) == collapse(sure.argmax(axis=1), tokenizer.blank_id, tokenizer.special_ids)
+
+
+@needs_flashlight
+def test_it_finds_what_torchaudios_decoder_finds(tokenizer, tmp_path):
+    decoders = pytest.importorskip("torchaudio.models.decoder")
+    (tmp_path / "phones.arpa").write_text(arpa(SAID, 3), encoding="utf-8")
+    rows, blank = tokenizer.tokens, tokenizer.blank_id
+    (tmp_path / "rows.txt").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    search = make_search(tmp_path / "phones.arpa", BeamSettings(3, 0.7, 0), rows, blank, [])
+    oracle = decoders.ctc_decoder(
+        lexicon=None,
+        tokens=list(rows),
+        lm=str(tmp_path / "phones.arpa"),
+        lm_dict=str(tmp_path / "rows.txt"),
+        beam_size=20,
+        beam_threshold=20.0,
+        lm_weight=0.7,
+        blank_token=rows[blank],
+        sil_token=rows[blank],
+    )
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        unsure = np.log(random.dirichlet(np.full(len(rows), 0.5), 40) + 1e-8).astype(np.float32)
+        assert search(unsure) == [x for x in oracle(torch.from_numpy(unsure)[None])[0][0].tokens.tolist() if x != blank]
 
 
 @needs_flashlight

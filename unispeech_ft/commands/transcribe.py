@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,8 @@ def _transcribe(
     options: argparse.Namespace,
     faults: list[UserError],
 ) -> None:
+    from tqdm import tqdm
+
     from unispeech_ft.commands.align import words_reader
     from unispeech_ft.errors import UserError, warn
     from unispeech_ft.transcription.annotation import tiers_of, write_annotation
@@ -115,14 +118,18 @@ def _transcribe(
     read = words_reader(options.language, options.lexicon) if _of_known_texts(options) else None
     without: list[str] = []
     found = transcribe_files(saved, files, decoding=decoding, channel=options.channel)
-    for file, result, at in zip(files, found, places, strict=True):
+    # A single file, and lines that nobody waits for in front of a screen, need no bar.
+    idle = len(files) < 2 or not sys.stderr.isatty()
+    bar = tqdm(found, total=len(files), unit="file", disable=idle, dynamic_ncols=True, leave=False)
+    for file, result, at in zip(files, bar, places, strict=True):
         if isinstance(result, UserError):
             faults.append(result)
             continue
         try:
             aligned = _aligned(saved, file, read, options) if read else None
             said = replace(aligned, unlike=result.unlike) if aligned else result
-            _print(said, options, words=bool(decoding.words))
+            with tqdm.external_write_mode(file=sys.stdout):
+                _print(said, options, words=bool(decoding.words))
             for place in at.values():
                 write_annotation(place, file, tiers_of(said), result.duration_s)
         except UserError as fault:

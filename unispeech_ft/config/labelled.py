@@ -74,7 +74,7 @@ class SimulationConfig(Section):
 class ProbeConfig(Section):
     """SUPERB's protocol: the encoder stays as it is; a light head learns from the weighted sum of all its layers."""
 
-    enabled: bool = False
+    enabled: bool = Field(False, description="train a head on the frozen encoder alone, as SUPERB does")
     lrs: tuple[Positive, ...] = Field(
         (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7),
         strict=False,

@@ -325,3 +325,14 @@ def cross_field_errors(config: RunConfig) -> list[UserError]:
 def to_yaml(config: BaseModel) -> str:
     """The resolved configuration as YAML that reads back to the same values."""
     return yaml.dump(config.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
+def json_schema(kind: type[RunConfig]) -> dict[str, Any]:
+    """The JSON Schema of a configuration, for editors; a section's key is described as the section is."""
+    schema = kind.model_json_schema()
+    sections = schema.get("$defs", {})
+    for entry in [schema, *sections.values()]:
+        for key in entry.get("properties", {}).values():
+            if "$ref" in key:
+                key.setdefault("description", sections[key["$ref"].rsplit("/", 1)[-1]]["description"])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -34,13 +34,15 @@ class ModelConfig(Section):
     revision: str | None = Field(None, description="branch, tag or commit of a Hub id")
     from_scratch: bool = Field(False, description="random weights; the shape comes from `config`, or from `base`")
     config: dict[str, Any] | None = Field(None, description="inline Transformers configuration, for from_scratch")
-    hidden_dropout: Probability = 0.1
-    attention_dropout: Probability = 0.1
-    activation_dropout: Probability = 0.1
-    feature_projection_dropout: Probability = 0.1
-    final_dropout: Probability = 0.1
-    layerdrop: Probability = 0.1
-    gradient_checkpointing: bool = False
+    hidden_dropout: Probability = Field(0.1, description="of what leaves attention and feed-forward in each layer")
+    attention_dropout: Probability = Field(0.1, description="of the attention weights")
+    activation_dropout: Probability = Field(0.1, description="inside the feed-forward parts")
+    feature_projection_dropout: Probability = Field(0.1, description="of the features before the encoder")
+    final_dropout: Probability = Field(0.1, description="of the encoder's output before the head")
+    layerdrop: Probability = Field(0.1, description="probability that an update leaves a layer out")
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, more time"
+    )
 
     def checks(self) -> list[Check]:
         """Faults of the keys that say where the model comes from."""
@@ -66,7 +68,10 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """Where the speech is and which of it is used."""
 
-    source: Literal["common_voice", "manifest", "hub"] = "common_voice"
+    source: Literal["common_voice", "manifest", "hub"] = Field(
+        "common_voice",
+        description="what data.root is: a Common Voice folder or archive, manifests, or a dataset of the Hub",
+    )
     root: str | None = Field(
         None, description="release folder or .tar.gz; folder of a manifest; Hub id or parquet folder"
     )
@@ -76,21 +81,23 @@ class DataConfig(Section):
     train: str | None = Field(None, description="split name, manifest file, or folder")
     validation: str | None = Field(None, description="split name, manifest file, or folder")
     test: str | None = Field(None, description="split name, manifest file, or folder")
-    audio_column: str | None = None
-    text_column: str | None = None
-    phones_column: str | None = None
-    speaker_column: str | None = None
+    audio_column: str | None = Field(None, description="of a manifest or a dataset: where the clip stands")
+    text_column: str | None = Field(None, description="of a manifest or a dataset: where the sentence stands")
+    phones_column: str | None = Field(
+        None, description="of a manifest or a dataset: where phones stand, separated by spaces"
+    )
+    speaker_column: str | None = Field(None, description="of a manifest or a dataset: where the speaker stands")
     hold_out: Literal["speaker", "sentence"] | None = Field(
         None, description="how speech without splits is divided; null: by speaker where ten or more are known"
     )
     channel: Count | None = Field(None, description="which of several channels, from 0; null: the mean of all")
-    min_duration_s: NotNegative = 0.4
-    max_duration_s: Positive = 20.0
+    min_duration_s: NotNegative = Field(0.4, description="shorter clips are left out")
+    max_duration_s: Positive = Field(20.0, description="longer clips are left out")
     max_bad_fraction: Probability = Field(0.05, description="more unusable clips than this share stop the run")
     normalize: bool | None = Field(None, description="zero mean and unit variance a clip; null: as the base model does")
-    normalize_eps: Positive = 1e-5
-    cache_dir: str = "~/.cache/unispeech_ft"
-    num_workers: Count = 2
+    normalize_eps: Positive = Field(1e-5, description="is added to the variance of a clip before it is scaled to 1")
+    cache_dir: str = Field("~/.cache/unispeech_ft", description="folder of decoded speech and features")
+    num_workers: Count = Field(2, description="processes that decode; 0: this one")
 
     @property
     def cache_folder(self) -> Path:
@@ -101,20 +108,27 @@ class DataConfig(Section):
 class PhonemesConfig(Section):
     """How sentences become phones, and the layout of the head."""
 
-    labels: Labels = "espeak"
+    labels: Labels = Field(
+        "espeak", description="where phones come from: espeak-ng, a lexicon, epitran, a column, or published lists"
+    )
     normalise: Literal["text", "published"] = Field(
         "text", description="text: only sentence marks and brackets go; published: every mark becomes a space"
     )
     language: str | None = Field(None, description="espeak-ng's or epitran's name; null: found from data.language")
     lexicon: str | None = Field(None, description="file of word<TAB>phones separated by spaces, or of MFA or Kaldi")
     lexicon_fallback: bool = Field(False, description="let espeak-ng pronounce the words that the lexicon lacks")
-    language_flags: Literal["remove", "drop"] = "remove"
+    language_flags: Literal["remove", "drop"] = Field(
+        "remove",
+        description="of words that espeak-ng reads in another language: remove its mark, or drop the utterance",
+    )
     stress: bool = Field(False, description="keep stress marks")
     punctuation: bool = Field(False, description="keep punctuation marks as tokens")
     tones: Literal["vowel", "token"] = Field("vowel", description="vowel: a5 is one phone; token: a and 5 are two")
     segment: bool = Field(False, description="phones of lexicon or column have no spaces between them: panphon cuts")
     map: str = Field("none", description="`none`, `ipa`, or a file of phone<TAB>phones")
-    head_layout: Literal["transformers", "original"] = "transformers"
+    head_layout: Literal["transformers", "original"] = Field(
+        "transformers", description="order of the rows of the head: as Transformers or as the published code has them"
+    )
 
     @property
     def text_rule(self) -> Literal["text", "published"]:
@@ -144,51 +158,57 @@ class PhonemesConfig(Section):
 class BatchConfig(Section):
     """Sizes in padded seconds of audio."""
 
-    seconds_per_update: Positive = 250.0
-    seconds_per_micro_batch: Positive = 62.5
+    seconds_per_update: Positive = Field(250.0, description="speech of an update, over all devices, in s")
+    seconds_per_micro_batch: Positive = Field(62.5, description="speech of one pass on one device at most, in s")
 
 
 class MaskConfig(Section):
     """SpecAugment on the features (wav2vec 2.0 style)."""
 
-    time_prob: Probability = 0.75
-    time_length: PositiveCount = 10
-    feature_prob: Probability = 0.25
-    feature_length: PositiveCount = 64
-    sampling: Literal["original", "independent"] = "original"
+    time_prob: Probability = Field(0.75, description="share of the frames that spans of masks are drawn for")
+    time_length: PositiveCount = Field(10, description="of a span, in frames")
+    feature_prob: Probability = Field(0.25, description="share of the channels that spans of masks are drawn for")
+    feature_length: PositiveCount = Field(64, description="of a span, in channels")
+    sampling: Literal["original", "independent"] = Field(
+        "original", description="how spans are drawn: as the published code does, or each on its own"
+    )
 
 
 class OptimizerConfig(Section):
     """AdamW; with weight_decay 0 it is Adam."""
 
-    lr: Positive = 2e-5
+    lr: Positive = Field(2e-5, description="highest learning rate")
     head_lr: Positive | None = Field(None, description="of the head; null: lr")
-    betas: tuple[Probability, Probability] = Field((0.9, 0.98), strict=False)
-    eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
+    betas: tuple[Probability, Probability] = Field((0.9, 0.98), strict=False, description="Adam's decay rates")
+    eps: Positive = Field(1e-8, description="Adam's, against division by 0")
+    weight_decay: NotNegative = Field(0.0, description="AdamW's, of weights but not of norms and biases")
     max_grad_norm: NotNegative = Field(25.0, description="0 switches clipping off")
 
 
 class ScheduleConfig(Section):
     """The learning rate over the updates."""
 
-    name: Literal["tri_stage", "linear", "cosine", "constant", "polynomial"] = "tri_stage"
-    updates: PositiveCount = 20_000
-    warmup: Count = 2_000
-    hold: Count = 8_000
+    name: Literal["tri_stage", "linear", "cosine", "constant", "polynomial"] = Field(
+        "tri_stage", description="the shape of the learning rate over the updates"
+    )
+    updates: PositiveCount = Field(20_000, description="how many the training has")
+    warmup: Count = Field(2_000, description="updates until the highest learning rate")
+    hold: Count = Field(8_000, description="of tri_stage: updates at the highest learning rate")
     decay: Count = Field(10_000, description="of tri_stage and polynomial, which may stop before its end")
-    init_scale: NotNegative = 0.01
-    final_scale: NotNegative = 0.05
-    freeze_encoder_updates: Count = 2_000
+    init_scale: NotNegative = Field(0.01, description="learning rate at the start ÷ the highest")
+    final_scale: NotNegative = Field(0.05, description="learning rate at the end ÷ the highest")
+    freeze_encoder_updates: Count = Field(2_000, description="updates at the start in which the head alone trains")
 
 
 class EvaluationConfig(Section):
     """When the validation split is scored."""
 
-    every_updates: PositiveCount = 160
-    start_after: Count = 2_000
+    every_updates: PositiveCount = Field(160, description="how often the validation split is scored")
+    start_after: Count = Field(2_000, description="updates before the first scoring")
     patience: Count = Field(0, description="evaluations without a better PER before stopping; 0: never")
-    max_utterances: PositiveCount | None = None
+    max_utterances: PositiveCount | None = Field(
+        None, description="of the validation split that are scored in training; null: all"
+    )
     floor: str | None = Field(
         None,
         description="second labelling, scored against the references: espeak, lexicon, column, published or a file",
@@ -198,8 +218,8 @@ class EvaluationConfig(Section):
 class CheckpointingConfig(Section):
     """Full training states, for resuming."""
 
-    every_updates: PositiveCount = 500
-    keep_last: PositiveCount = 2
+    every_updates: PositiveCount = Field(500, description="how often a checkpoint is saved")
+    keep_last: PositiveCount = Field(2, description="so many of the newest checkpoints stay")
 
 
 class TrainingConfig(Section):
@@ -224,15 +244,17 @@ class TrainingConfig(Section):
 class TrackingConfig(Section):
     """Experiment trackers by accelerate's names; metrics.jsonl is always written."""
 
-    trackers: list[str] = ["tensorboard"]
+    trackers: list[str] = Field(
+        ["tensorboard"], description="trackers of accelerate beside metrics.jsonl, such as tensorboard; [] for none"
+    )
 
 
 class HubConfig(Section):
     """Where the result is published."""
 
-    push: bool = False
-    repo: str | None = None
-    private: bool = True
+    push: bool = Field(False, description="publish the model when the run has ended")
+    repo: str | None = Field(None, description="Hub id to publish as, such as you/ky-phones")
+    private: bool = Field(True, description="whether a new repository is private")
     license: str | None = Field(None, description="of the model, as the Hub names it (apache-2.0); null: none is named")
 
 
@@ -254,11 +276,11 @@ class RunConfig(Section):
         description="a list makes a run of each, in output_dir/seed-N (config.reading.read_configs)",
         json_schema_extra=_or_list,
     )
-    output_dir: str = "runs/run"
+    output_dir: str = Field("runs/run", description="folder of the run")
     resume: bool | str = Field(
         False, description="true: the newest checkpoint of output_dir; auto: the same where there is one; or a folder"
     )
-    dry_run: bool = False
+    dry_run: bool = Field(False, description="resolve and check everything, print what would run, and train nothing")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     batch: BatchConfig = BatchConfig()

@@ -1,13 +1,14 @@
 """Changed copies of clips: another speed, a room, a noise. A copy is drawn once, by its name, and then a clip like any
 other: the batch plan counts it, and its features are computed once.
 
-`S` samples. Resampling, convolution and mixing are torchaudio's.
+`S` samples.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import conv1d, pad
 
 from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, BadClip, Waveform, read_audio
@@ -56,10 +58,29 @@ class Change:
 
 def at_speed(waveform: Waveform, speed: float) -> Waveform:
     """`[S]` → about `[S / speed]`, resampled."""
-    from torchaudio.functional import resample
+    rate = round(SAMPLE_RATE_HZ * speed)
+    shared = math.gcd(rate, SAMPLE_RATE_HZ)
+    filters, reach = _sinc_filters(rate // shared, SAMPLE_RATE_HZ // shared)
+    padded = pad(torch.from_numpy(waveform)[None, None], (reach, reach + rate // shared))
+    changed = conv1d(padded, filters, stride=rate // shared)[0].T.reshape(-1)
+    return np.asarray(changed[: int(samples_at_speed(np.array(len(waveform)), speed))].numpy(), dtype=np.float32)
 
-    changed = resample(torch.from_numpy(waveform), round(SAMPLE_RATE_HZ * speed), SAMPLE_RATE_HZ)
-    return np.asarray(changed.numpy(), dtype=np.float32)
+
+def _sinc_filters(rate: int, wanted: int) -> tuple[torch.Tensor, int]:
+    """Windowed-sinc filters `[wanted, 1, taps]` from one rate to another, without a common divisor, and their reach in
+    samples: those of `torchaudio.functional.resample`, to the bit.
+
+    Source: Smith, "Digital Audio Resampling Home Page", CCRMA.
+    """
+    crossings, cutoff = 6, 0.99 * min(rate, wanted)
+    reach = math.ceil(crossings * rate / cutoff)
+    places = torch.arange(-reach, reach + rate, dtype=torch.float32)[None, None] / rate
+    phase = (torch.arange(0, -wanted, -1, dtype=torch.float32)[:, None, None] / wanted + places) * cutoff
+    phase = phase.clamp(-crossings, crossings)
+    window = torch.cos(phase * math.pi / crossings / 2) ** 2
+    phase = phase * math.pi
+    sinc = torch.where(phase == 0, torch.ones_like(phase), phase.sin() / phase)
+    return sinc * (window * (cutoff / rate)), reach
 
 
 def samples_at_speed(num_samples: npt.NDArray[np.int64], speed: float) -> npt.NDArray[np.int64]:
@@ -70,21 +91,22 @@ def samples_at_speed(num_samples: npt.NDArray[np.int64], speed: float) -> npt.ND
 
 def in_room(waveform: Waveform, impulse: Waveform) -> Waveform:
     """Speech `[S]` in a room, from its direct sound on and as loud as before."""
-    from torchaudio.functional import fftconvolve
-
     response = impulse[int(np.abs(impulse).argmax()) :]
-    heard = fftconvolve(torch.from_numpy(waveform), torch.from_numpy(response))[: len(waveform)].numpy()
+    size = len(waveform) + len(response) - 1
+    spectrum = torch.fft.rfft(torch.from_numpy(waveform), n=size) * torch.fft.rfft(torch.from_numpy(response), n=size)
+    heard = torch.fft.irfft(spectrum, n=size)[: len(waveform)].numpy()
     return np.asarray(heard * _level(waveform) / max(_level(heard), 1e-8), dtype=np.float32)
 
 
 def with_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:
     """Speech `[S]` and noise `[S]`, the speech so many decibels above."""
-    from torchaudio.functional import add_noise
-
     if not noise.any():
         return waveform
-    mixed = add_noise(torch.from_numpy(waveform), torch.from_numpy(noise), torch.tensor(snr_db))
-    return np.asarray(mixed.numpy(), dtype=np.float32)
+    speech, added = torch.from_numpy(waveform), torch.from_numpy(noise)
+    energy, noise_energy = (torch.linalg.vector_norm(sound) ** 2 for sound in (speech, added))
+    snr_now_db = 10 * (torch.log10(energy) - torch.log10(noise_energy))
+    gain = 10 ** ((snr_now_db - torch.tensor(snr_db)) / 20)
+    return np.asarray((speech + gain * added).numpy(), dtype=np.float32)
 
 
 def _level(waveform: Waveform) -> float:

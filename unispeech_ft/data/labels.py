@@ -54,6 +54,9 @@ class LabelledSplit:
     speakers: list[str | None]
     audio: PreparedAudio
 
+    def __repr__(self) -> str:
+        return f"LabelledSplit({self.split}: {len(self)} clips)"
+
     def __len__(self) -> int:
         return len(self.ids)
 

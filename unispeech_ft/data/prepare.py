@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 LAYOUT = "clips in 16 bits scaled to their peak, with digests, version 4"
 CLIPS_PER_PROCESS = 64
+# Fewer are decoded in a second or two.
+WORTH_A_BAR = 200
 # Id, start and end in seconds; None for the whole recording.
 Segment = tuple[str, float | None, float | None]
 # Path, channel that the list names, and segments.
@@ -175,7 +177,7 @@ def audio_key(corpus: Corpus, split: Split, channel: int | None = None) -> str:
 
 def _generate(corpus: Corpus, split: Split, folder: Path, num_workers: int, channel: int | None) -> list[str]:
     """Decodes a split into Arrow files below `folder`; returns their paths in order."""
-    from datasets import Dataset, Features, Value
+    from datasets import Dataset, Features, NamedSplit, Value
 
     features = Features(
         {
@@ -188,6 +190,7 @@ def _generate(corpus: Corpus, split: Split, folder: Path, num_workers: int, chan
     )
     recordings = _recordings(corpus.splits[split])
     options: dict[str, Any] = {"features": features, "cache_dir": str(folder), "writer_batch_size": 64}
+    options["split"] = NamedSplit(split)  # its bar says it
     if recordings:
         processes = min(num_workers, len(recordings), len(corpus.splits[split]) // CLIPS_PER_PROCESS)
         given: dict[str, Any] = {"recordings": recordings, "channel": channel}
@@ -242,7 +245,8 @@ def prepare_audio(
         shutil.rmtree(partial / "generated", ignore_errors=True)
 
     folder = cache_dir / "audio" / f"{split}-{audio_key(corpus, split, channel)}"
-    (enable_progress_bar if show_progress else disable_progress_bar)()
+    worth_it = show_progress and len(corpus.splits[split]) >= WORTH_A_BAR
+    (enable_progress_bar if worth_it else disable_progress_bar)()
     try:
         keep(folder, fill)
     except OSError as error:

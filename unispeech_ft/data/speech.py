@@ -42,6 +42,10 @@ class Speech:
     left_out: list[Rejected]
     notes: list[str]
 
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name}: {len(split)} clips" for name, split in self.splits.items())
+        return f"Speech({splits}; {len(self.left_out)} left out)"
+
 
 @dataclass(frozen=True)
 class Turns:

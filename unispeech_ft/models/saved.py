@@ -53,6 +53,9 @@ class SavedModel:
     boundaries: BoundaryModel | None = None
     confidence: Confidence | None = None
 
+    def __repr__(self) -> str:
+        return f"SavedModel({self.name!r}, {len(self.tokenizer.phones)} phones)"
+
     def phone_times(
         self, marks: Sequence[Segment], log_posteriors: npt.NDArray[np.floating], duration_s: float
     ) -> list[PhoneTime]:

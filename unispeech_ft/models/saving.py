@@ -63,8 +63,11 @@ def save_model(
         layerdrop: the value that the model was trained with; the live model's is 0, since layers are drawn by name.
         card: text of README.md.
     """
+    from transformers.utils import logging
+
     config = network.config
     live, config.layerdrop = config.layerdrop, layerdrop
+    logging.disable_progress_bar()
     try:
         with atomic_folder(folder, replace=True) as partial:
             save_processor(partial, config, extractor, tokenizer)
@@ -72,3 +75,4 @@ def save_model(
             (partial / "README.md").write_text(card, encoding="utf-8")
     finally:
         config.layerdrop = live
+        logging.enable_progress_bar()

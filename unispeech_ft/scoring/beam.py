@@ -1,4 +1,4 @@
-"""Beam search with a phone n-gram, by torchaudio's CTC decoder (flashlight-text, KenLM); greedy decoding is the rule.
+"""Beam search with a phone n-gram, by flashlight-text's decoder with KenLM; greedy decoding is the rule.
 
 A folder holds what a search needs: `phones.arpa`, made from training labels, and `beam.json` with weights tuned on the
 validation split. The blank's log posterior is lowered by `blank_penalty`, since every n-gram favours few phones.
@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import parse_json
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.alignment import distance
+from unispeech_ft.scoring.greedy import collapse
 
 ARPA, SETTINGS = "phones.arpa", "beam.json"
 LM_WEIGHTS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0)
@@ -78,30 +78,30 @@ def make_search(
         UserError: flashlight-text is not installed, or the n-gram cannot be read.
     """
     check_library()
-    import torch
-    from torchaudio.models.decoder import ctc_decoder
+    from flashlight.lib.text.decoder import CriterionType, LexiconFreeDecoder, LexiconFreeDecoderOptions
+    from flashlight.lib.text.decoder.kenlm import KenLM
+    from flashlight.lib.text.dictionary import Dictionary
 
     never = sorted({*special_ids} - {blank})
+    options = LexiconFreeDecoderOptions(
+        beam_size=settings.beam_size,
+        beam_size_token=len(tokens),
+        beam_threshold=20.0,
+        lm_weight=settings.lm_weight,
+        sil_score=0.0,
+        log_add=False,
+        criterion_type=CriterionType.CTC,
+    )
     try:
-        with _quiet(), tempfile.TemporaryDirectory() as folder:
-            # Without a dictionary of its own, torchaudio numbers the n-gram's phones in another order than the rows.
-            rows = Path(folder) / "rows.txt"
-            rows.write_text("".join(f"{token.replace(' ', '_')}\n" for token in tokens), encoding="utf-8")
-            decoder = ctc_decoder(
-                lexicon=None,
-                tokens=list(tokens),
-                lm=str(arpa),
-                lm_dict=str(rows),
-                beam_size=settings.beam_size,
-                beam_threshold=20.0,
-                lm_weight=settings.lm_weight,
-                blank_token=tokens[blank],
-                sil_token=tokens[blank],
-            )
+        with _quiet():
+            # Its words stand in the order of the rows, so that a row's number is its word's.
+            language_model = KenLM(str(arpa), Dictionary([token.replace(" ", "_") for token in tokens]))
     except (RuntimeError, UnicodeDecodeError) as error:
         raise UserError(
             f"{arpa}: not an n-gram that can be read ({first_line(error)})", remedy="make it again"
         ) from None
+
+    decoder = LexiconFreeDecoder(options, language_model, blank, blank, [])
 
     def search(log_posteriors: LogPosteriors) -> list[int]:
         emissions = np.array(log_posteriors, dtype=np.float32)
@@ -109,8 +109,8 @@ def make_search(
             return []
         emissions[:, never] = NEVER
         emissions[:, blank] -= settings.blank_penalty
-        best = decoder(torch.from_numpy(emissions)[None])[0]
-        return [label for label in best[0].tokens.tolist() if label not in never and label != blank] if best else []
+        found = decoder.decode(emissions.ctypes.data, *emissions.shape)
+        return collapse(found[0].tokens, blank, never) if found else []
 
     return search
 

@@ -75,6 +75,10 @@ class Summary:
     speakers: int | None = None
     speakers_in_training: int | None = None
 
+    def __repr__(self) -> str:
+        per = "?" if self.per is None else f"{100 * self.per:.1f} %"
+        return f"Summary({self.split or 'no split'}: PER {per} of {self.reference_phones} phones)"
+
     @property
     def interval(self) -> str | None:
         """The interval in words; None where there is none."""

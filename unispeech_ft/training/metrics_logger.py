@@ -71,8 +71,9 @@ class MetricsLogger:
         self.norms: deque[float] = deque(maxlen=USUAL_OF)
         self.pending: list[tuple[int, float | None, StepResult]] = []
         self.since = time.perf_counter()
-        self.per: float | None = None
+        # At 80 columns the bar gets narrow, and the speed is cut off, but not the PER.
         self.bar = tqdm(
+            bar_format="{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {remaining}{postfix}",
             total=last,
             initial=first,
             unit="update",
@@ -154,7 +155,7 @@ class MetricsLogger:
         tracked = {name: value for name, value in last.items() if name not in ("update", "epoch", "padded_s")} | rates
         self.accelerator.log({f"train/{name}": value for name, value in tracked.items()}, step=int(last["update"]))
         shown = {"loss": f"{last['loss']:.2f}", "lr": f"{last['lr']:.1e}", "audio": f"{rates['audio_s_per_s']:.0f}×"}
-        self.bar.set_postfix(shown | ({} if self.per is None else {"PER": f"{100 * self.per:.1f}%"}), refresh=False)
+        self.bar.set_postfix(shown, refresh=False)
         self.pending.clear()
         if self.accelerator.is_main_process:
             with self.path.open("rb") as file:
@@ -164,7 +165,8 @@ class MetricsLogger:
     def evaluation(self, number: int, values: Mapping[str, Any]) -> None:
         """Notes an evaluation of the validation split."""
         self.flush()
-        self.per = values.get("per")
+        per = values.get("per")
+        self.bar.set_description_str("" if per is None else f"PER {100 * per:.1f}% ", refresh=False)
         self.event("evaluation", {"update": number, **values})
         self.accelerator.log({f"validation/{name}": v for name, v in values.items() if v is not None}, step=number)
         self.since = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Phones that are known, placed in time: torchaudio's forced alignment on the model's posteriors."""
+"""Phones that are known, placed in time: forced alignment on the model's posteriors."""
 
 from __future__ import annotations
 

@@ -51,6 +51,10 @@ class Pronunciation:
     added: list[AddedPhone]
     words: list[TimedWord]
 
+    def __repr__(self) -> str:
+        wrong = sum(item.heard != item.phone for item in self.phones)
+        return f"Pronunciation({self.path!r}, {wrong} of {len(self.phones)} phones wrong, {len(self.added)} added)"
+
 
 def pronounce_file(saved: SavedModel, path: str | Path, words: Words, channel: int | None = None) -> Pronunciation:
     """How well a sentence was said; of several pronunciations of a word, the one that fits the sound best is asked of.

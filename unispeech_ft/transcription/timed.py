@@ -56,6 +56,10 @@ class Transcript:
     confidence: float | None = None
     unlike: bool = False
 
+    def __repr__(self) -> str:
+        said = " ".join(item.phone for item in self.phones[:12]) + (" …" if len(self.phones) > 12 else "")
+        return f"Transcript({self.path!r}, {self.duration_s:.2f} s, {len(self.phones)} phones: {said})"
+
 
 def _phone_json(item: TimedPhone) -> dict[str, object]:
     times = {"start_s": round(item.start_s, 3), "end_s": round(item.end_s, 3)}

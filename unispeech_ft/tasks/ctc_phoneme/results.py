@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,9 @@ from unispeech_ft.runs.training_facts import training_facts
 from unispeech_ft.scoring import GREEDY_RULE, TEXT_RULE, Summary, UtteranceScore
 from unispeech_ft.scoring.beam import load_search
 from unispeech_ft.scoring.confidence import Confidence, learn_confidence
+from unispeech_ft.scoring.floor import Floor
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, load_config
-from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split, warnings_about
+from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split, warnings_about
 from unispeech_ft.tasks.ctc_phoneme.task import SplitFeatures, split_features
 from unispeech_ft.tasks.ctc_phoneme.write_results import floor_of, result_lines, trained_speakers, write_evaluation
 from unispeech_ft.training import launch
@@ -79,7 +81,7 @@ def score_and_export(
                 confidence=confidence,
             )
             if split == "test":
-                accelerator.print("\n" + "\n".join(result_lines(evaluation, summaries[split], floor=floor)))
+                accelerator.print("\n" + "\n".join(_told(evaluation, summaries[split], floor)))
     if config.probe.enabled:
         # Neither Transformers nor our own commands have a place for its head.
         accelerator.print(f"results: {output / 'eval'}; a probe of phones is a measurement and leaves no model")
@@ -94,6 +96,10 @@ def score_and_export(
             save_confidence(output / "model", confidence)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     return list(summaries.values())
+
+
+def _told(evaluation: Evaluation, summary: Summary, floor: Floor | None) -> list[str]:
+    return result_lines(evaluation, summary, floor=floor, columns=shutil.get_terminal_size().columns)
 
 
 def _same_speech(first: CtcPhonemeConfig, second: CtcPhonemeConfig) -> bool:
@@ -193,6 +199,6 @@ def evaluate_saved(
             confidence=None if beam else saved.confidence,
         )
         warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
-        print("\n".join(["", *result_lines(evaluation, summary, floor=floor), *warnings, f"results: {folder}"]))
+        print("\n".join(["", *_told(evaluation, summary, floor), *warnings, f"results: {folder}"]))
     accelerator.end_training()
     return summary

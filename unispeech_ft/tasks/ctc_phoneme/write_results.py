@@ -109,8 +109,10 @@ def floor_of(config: CtcPhonemeConfig, split: Split, references: Mapping[str, Se
     return reference_floor(references, second_labels(floor, split, config.data, config.phonemes))
 
 
-def result_lines(evaluation: Evaluation, summary: Summary, examples: int = 3, floor: Floor | None = None) -> list[str]:
-    """PER with its interval, what guessing would score, and some reference/hypothesis pairs."""
+def result_lines(
+    evaluation: Evaluation, summary: Summary, examples: int = 3, floor: Floor | None = None, columns: int = 80
+) -> list[str]:
+    """PER with its interval, what guessing would score, and some reference/hypothesis pairs, so many columns wide."""
     if summary.per is None:
         return [f"{summary.split}: no reference phones, so no PER"]
     lines = [
@@ -125,10 +127,19 @@ def result_lines(evaluation: Evaluation, summary: Summary, examples: int = 3, fl
     lines += [f"  {line}" for line in ladder_lines(evaluation.scores)]
     step = max(1, len(evaluation.scores) // examples)
     for item in evaluation.scores[::step][:examples]:
-        pairs = align(item.reference, item.hypothesis).pairs
-        widths = [max(len(first or "·"), len(second or "·")) for first, second in pairs]
-        for name, side in (("ref", 0), ("hyp", 1)):
-            cells = [(pair[side] or "·").ljust(width) for pair, width in zip(pairs, widths, strict=True)]
-            lines.append(f"  {name} {' '.join(cells).rstrip()}")
-        lines.append("")
+        lines += [*_pair_lines(align(item.reference, item.hypothesis).pairs, columns), ""]
     return lines
+
+
+def _pair_lines(pairs: Sequence[tuple[str | None, str | None]], columns: int) -> list[str]:
+    """Reference above hypothesis, phone above phone; both go on together on the next line."""
+    lines: list[str] = []
+    above, below = "  ref", "  hyp"
+    for pair in pairs:
+        first, second = (side or "·" for side in pair)
+        width = max(len(first), len(second))
+        if len(above) + 1 + width > columns and len(above) > len("  ref"):
+            lines += [above.rstrip(), below.rstrip()]
+            above, below = "  ref", "  hyp"
+        above, below = f"{above} {first:<{width}}", f"{below} {second:<{width}}"
+    return [*lines, above.rstrip(), below.rstrip()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from unispeech_ft.config.sections import ModelConfig, TrainingConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.row import Row, lay_out
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.families import check_family, frame_s
 from unispeech_ft.models.forward import encode_blocks
@@ -85,11 +86,16 @@ def named_features(model: str | None, layer: int | None) -> tuple[Features, str]
         layer: of the model, from 1.
 
     Raises:
-        UserError: there is no such model or layer.
+        UserError: there is no such model or layer, or no torchaudio for MFCC.
     """
     from transformers import AutoModel
 
     if model is None or layer is None:
+        try:
+            import_module("torchaudio.compliance.kaldi")
+        except (ImportError, OSError) as error:
+            remedy = "pip install 'unispeech-ft[torchaudio]'"
+            raise UserError(f"MFCC need torchaudio ({first_line(error)})", remedy=remedy) from None
         return MFCC, "MFCC with differences"
     try:
         folder = small_files(model)

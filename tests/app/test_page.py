@@ -1,0 +1,166 @@
+"""The page, driven by a client and in a browser: a folder of clips becomes a model, and its phones a corrected .eaf."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from running import REPOSITORY
+from scoring.chromium import Browser, drive, find_chromium
+from warm import clean_environment
+
+from unispeech_ft.app.workspace import PHONES, SENTENCES, Wishes, Workspace, read_rows, save_rows, take_in, write_config
+from unispeech_ft.errors import UserError
+from unispeech_ft.transcription.textgrid import read_phones
+
+gradio_client = pytest.importorskip("gradio_client")
+SHOTS = os.environ.get("UNISPEECH_FT_SCREENSHOTS")
+
+
+@pytest.fixture(scope="module")
+def clips(tiny_speech, tmp_path_factory):
+    """Recordings with a text of the same name beside each."""
+    folder = tmp_path_factory.mktemp("field")
+    for split in ("train", "dev"):
+        with (tiny_speech / "ky" / f"{split}.tsv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+                (folder / row["path"]).write_bytes((tiny_speech / "ky" / "clips" / row["path"]).read_bytes())
+                (folder / row["path"]).with_suffix(".txt").write_text(row["sentence"], encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The command `app`: its folder and address."""
+    folder = tmp_path_factory.mktemp("page")
+    words = [sys.executable, "-m", "unispeech_ft.cli", "app", folder / "app"]
+    with (folder / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            cwd=folder,
+            env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)},
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert (found := re.match(r"http://127\.0\.0\.1:\d+/", line)), (line, (folder / "said.txt").read_text())
+        yield folder / "app", found[0]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def trained(page, clips):
+    """What the client got of each button."""
+    folder, address = page
+    client = gradio_client.Client(address, verbose=False, analytics_enabled=False)
+    chosen = [gradio_client.handle_file(str(path)) for path in clips]
+    audited = client.predict(chosen, SENTENCES, "ky", "", api_name="/audit")
+    states = list(client.submit(SENTENCES, "ky", "", "packaged:demo", 20, api_name="/train"))
+    return client, audited, states
+
+
+@pytest.mark.long
+def test_from_a_folder_to_a_corrected_annotation(page, trained, clips):
+    folder, _ = page
+    client, audited, states = trained
+    assert "train:" in audited
+    headline, pers, *_, report = states[-1]
+    assert headline.startswith("Done: update 20 of 20, PER **"), states[-1][3]
+    assert len(states) > 3, "it is seen while it trains"
+    assert [row[0] for row in pers["value"]["data"]] == list(range(1, 21)) if "value" in pers else pers
+    assert "<iframe sandbox" in report
+
+    recording = gradio_client.handle_file(str(next(path for path in clips if path.suffix == ".mp3")))
+    line, table, duration_s = client.predict(recording, "", api_name="/transcribe")
+    rows = table["data"]
+    assert line.split() == [row[2] for row in rows]
+    assert duration_s > 0 or duration_s is None
+    corrected = [[0.1, 0.2, "a", 1], [0.2, 0.35, "ʃ", 1], [0.5, 0.6, "", 1]]
+    files = client.predict(recording, {**table, "data": corrected}, api_name="/save")
+    eaf, grid = sorted(map(Path, files), key=lambda path: path.suffix)
+    values = [item.text for item in ElementTree.parse(eaf).iter("ANNOTATION_VALUE")]
+    assert values == ["a", "ʃ"]
+    assert [phone for *_, phone in read_phones(grid)] == ["a", "ʃ"]
+    assert eaf.is_file()
+
+    archive, config = map(Path, client.predict(api_name="/export"))
+    assert {"config.json", "model.safetensors", "README.md"} <= set(zipfile.ZipFile(archive).namelist())
+    assert yaml.safe_load(config.read_text(encoding="utf-8"))["schedule"]["updates"] == 20
+    with pytest.raises(Exception, match="language of the sentences is missing"):
+        client.predict([], SENTENCES, "", "", api_name="/audit")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser(page, trained, tmp_path, width):
+    _, address = page
+    shots = Path(SHOTS) if SHOTS else tmp_path
+
+    async def script(browser: Browser) -> None:
+        await browser.open_url(address, width)
+        await browser.until("document.querySelectorAll('button[role=tab]').length >= 4")
+        for number in range(4):
+            await browser.evaluate(f"document.querySelectorAll('button[role=tab]')[{number}].click()")
+            await browser.until(f"document.querySelectorAll('button[role=tab]')[{number}].ariaSelected === 'true'")
+            assert await browser.evaluate("document.documentElement.scrollWidth") <= width
+            await browser.screenshot(shots / f"page-{number + 1}-{width}.png", whole=True)
+        assert [url for url in browser.requests() if not url.startswith((address, "data:", "blob:"))] == []
+
+    drive(tmp_path, script)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "app")
+
+
+def test_what_is_taken_in(workspace, clips):
+    names = take_in(workspace, clips)
+    assert len(names) == len(clips) == len(list(workspace.speech.iterdir()))
+    with pytest.raises(UserError, match="none of the files is a recording"):
+        take_in(workspace, [clips[1]] if clips[1].suffix == ".txt" else [clips[0]])
+    assert len(list(workspace.speech.iterdir())) == len(clips)
+
+
+def test_the_configuration_of_wishes(workspace):
+    of_phones = yaml.safe_load(write_config(workspace, Wishes(PHONES, "", "tx@A", "packaged:demo", 200)).read_text())
+    assert (of_phones["phonemes"]["labels"], of_phones["data"]["text_column"]) == ("column", "tx@A")
+    large = yaml.safe_load(write_config(workspace, Wishes(SENTENCES, "ky", "", "some/model", 2000)).read_text())
+    assert (large["model"]["base"], large["phonemes"]["normalise"], large["schedule"]["warmup"]) == (
+        "some/model",
+        "text",
+        200,
+    )
+    with pytest.raises(UserError, match=r"schedule\.updates"):
+        write_config(workspace, Wishes(SENTENCES, "ky", "", "packaged:demo", -1))
+
+
+def test_corrected_rows(workspace, tmp_path):
+    assert read_rows([["0.5", "0.7", "b", ""], [0, 0.5, " a ", 1], ["", "", "", ""]]) == [
+        (0.0, 0.5, "a"),
+        (0.5, 0.7, "b"),
+    ]
+    for table, said in (
+        ([["x", 1, "a", 1]], "row 1: x to 1 are no times"),
+        ([[1, 0.5, "a", 1]], "row 1: 1 to 0.5 is no stretch"),
+        ([[0, 0.5, "a", 1], [0.4, 0.6, "b", 1]], "a ends at 0.5 s, behind the start of b"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            read_rows(table)
+    for rows in ([(0.0, 0.5, "a")], [(0.0, 0.5, "b")]):
+        places = save_rows(workspace, tmp_path / "clip.wav", rows, 1.0)
+        assert [phone for *_, phone in read_phones(places[1])] == [rows[0][2]]

@@ -1,0 +1,41 @@
+"""Changed copies of clips: the bits are those that torchaudio makes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from unispeech_ft.data.augmentation import at_speed, in_room, samples_at_speed, with_noise
+
+F = pytest.importorskip("torchaudio.functional")
+
+
+def sound(num_samples, seed=0):
+    return np.random.default_rng(seed).normal(size=num_samples).astype(np.float32) / 8
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.9, 0.95, 1.03, 1.05, 1.1, 2.0])
+@pytest.mark.parametrize("num_samples", [0, 1, 17, 16_001, 48_000])
+def test_another_speed(speed, num_samples):
+    waveform = sound(num_samples)
+    changed = at_speed(waveform, speed)
+    assert len(changed) == samples_at_speed(np.array([num_samples]), speed)[0]
+    if num_samples:
+        expected = F.resample(torch.from_numpy(waveform), round(16_000 * speed), 16_000).numpy()
+        np.testing.assert_array_equal(changed, expected)
+
+
+def test_a_room():
+    waveform, impulse = sound(16_000), sound(900, seed=1) * np.exp(-np.arange(900) / 90).astype(np.float32)
+    heard = F.fftconvolve(torch.from_numpy(waveform), torch.from_numpy(impulse[np.abs(impulse).argmax() :])).numpy()
+    heard = heard[:16_000] * np.sqrt(np.mean(waveform**2)) / np.sqrt(np.mean(heard[:16_000] ** 2))
+    np.testing.assert_allclose(in_room(waveform, impulse), heard, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.5])
+def test_a_noise(snr_db):
+    waveform, noise = sound(16_000), sound(16_000, seed=1) * np.float32(3)
+    expected = F.add_noise(torch.from_numpy(waveform), torch.from_numpy(noise), torch.tensor(snr_db)).numpy()
+    np.testing.assert_array_equal(with_noise(waveform, noise, snr_db), expected)
+    assert with_noise(waveform, np.zeros_like(noise), snr_db) is waveform

@@ -1,0 +1,45 @@
+"""What people see on a terminal: our words alone, within its width, with the PER in sight."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+from running import REPOSITORY
+from terminal import on_terminal
+from warm import clean_environment
+
+FOREIGN = re.compile(r"Generating|Loading weights|Writing model shards|LOAD REPORT|[A-Z][a-zA-Z]*Warning")
+
+
+def screen_lines(written):
+    return [line for row in written.split("\n") for line in row.split("\r")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("columns", [80, 120])
+def test_training_and_transcribing(columns, small_config, spoken_corpus, tmp_path):
+    program = [sys.executable, "-m", "unispeech_ft.cli"]
+    keys = {"output_dir": tmp_path / "run", "schedule.updates": 30, "evaluation.every_updates": 5}
+    words = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
+    status, written = on_terminal(
+        [*program, "train", small_config, *words], columns, cwd=REPOSITORY, env=clean_environment()
+    )
+    assert status == 0, written
+    assert not FOREIGN.search(written), written
+    bars = [line for line in screen_lines(written) if "%|" in line and "features" not in line]
+    assert any(re.match(r"PER [\d.]+%", bar) for bar in bars), bars
+    pairs = [line for line in screen_lines(written) if line.startswith(("  ref", "  hyp"))]
+    assert pairs
+    assert [line for line in bars + pairs if len(line) > columns] == []
+
+    clips = spoken_corpus / "ky" / "clips"
+    status, written = on_terminal(
+        [*program, "transcribe", tmp_path / "run" / "model", clips], columns, cwd=REPOSITORY, env=clean_environment()
+    )
+    assert status == 0, written
+    assert not FOREIGN.search(written), written
+    assert "file/s]" in written
+    told = {line.partition("\t")[0] for line in screen_lines(written) if "\t" in line}
+    assert told == {str(path) for path in clips.iterdir()}

@@ -1,0 +1,212 @@
+"""The page: four tabs, from recordings to a model and corrected annotations."""
+
+from __future__ import annotations
+
+import html
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from unispeech_ft.api import transcribe
+from unispeech_ft.app import training
+from unispeech_ft.app.workspace import (
+    PHONES,
+    SENTENCES,
+    Wishes,
+    Workspace,
+    packed_model,
+    read_rows,
+    save_rows,
+    take_in,
+    write_config,
+)
+from unispeech_ft.audit.findings import format_audit
+from unispeech_ft.audit.run import audit
+from unispeech_ft.errors import UserError
+from unispeech_ft.tasks.ctc_phoneme.config import load_config
+
+COLUMNS = ["start (s)", "end (s)", "phone", "sure"]
+TITLE = "One hour of speech in, a phone recogniser out"
+CSS = """
+.gradio-container { max-width: 1080px !important; margin: 0 auto; }
+.audit textarea, .said textarea { font-family: ui-monospace, monospace; font-size: 12px; white-space: pre; }
+.report iframe { width: 100%; height: 75vh; border: 1px solid #ccc; border-radius: 6px; }
+"""
+
+
+def look() -> dict[str, Any]:
+    """How the page looks: fonts of the machine, so that none is fetched."""
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return {"theme": theme, "css": CSS}
+
+
+@contextmanager
+def faults_shown() -> Iterator[None]:
+    """Shows a fault of the user as one line on the page."""
+    try:
+        yield
+    except UserError as fault:
+        raise gr.Error("\n".join(fault.lines), duration=None, print_exception=False) from None
+
+
+def build(workspace: Workspace) -> gr.Blocks:
+    """The page of a folder."""
+    page = gr.Blocks(title=f"unispeech-ft: {TITLE.lower()}", analytics_enabled=False)
+    with page:
+        gr.Markdown(f"## {TITLE}")
+        with gr.Tab("1 Speech"):
+            wishes = _speech_tab(workspace)
+        with gr.Tab("2 Train"):
+            _training_tab(workspace, wishes)
+        with gr.Tab("3 Transcribe"):
+            _transcription_tab(workspace)
+        with gr.Tab("4 Take away"):
+            _export_tab(workspace)
+    return page
+
+
+def _speech_tab(workspace: Workspace) -> list[gr.components.Component]:
+    """Files, what their texts are, and what is wrong with them; returns the fields that say it."""
+    gr.Markdown(
+        "Recordings, and for each a text of the same name: `.eaf`, `.TextGrid`, `.txt` or `.lab`. They stay on this"
+        " machine."
+    )
+    files = gr.File(label="Files", file_count="multiple", height=160)
+    with gr.Row():
+        holds = gr.Radio([SENTENCES, PHONES], value=SENTENCES, label="The texts are")
+        language = gr.Textbox(label="Language of the sentences", placeholder="ky", info="Common Voice code")
+        tier = gr.Textbox(label="Tier", placeholder="found by itself", info="of .eaf and .TextGrid: its name")
+    button = gr.Button("Look at them", variant="primary")
+    found = gr.Textbox(label="What would spoil a training", lines=14, max_lines=30, elem_classes="audit")
+
+    @faults_shown()
+    def examine(chosen: list[str] | None, holds: str, language: str, tier: str) -> str:
+        if chosen:
+            take_in(workspace, chosen)
+        config = write_config(workspace, Wishes(holds, language, tier, "packaged:demo", 100))
+        return format_audit(audit(load_config(config, {"dry_run": True})))
+
+    button.click(examine, [files, holds, language, tier], found, api_name="audit")
+    return [holds, language, tier]
+
+
+def _training_tab(workspace: Workspace, wishes: list[gr.components.Component]) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+    with gr.Row():
+        base = gr.Textbox(
+            "packaged:demo",
+            label="Start from",
+            info="a model folder or Hub id; packaged:demo is tiny, to try things out",
+        )
+        updates = gr.Number(2000, label="Updates", minimum=1, precision=0, info="how long it trains")
+    with gr.Row():
+        button = gr.Button("Train", variant="primary")
+        end = gr.Button("Stop and save")
+    state = gr.Markdown("Not started.")
+    with gr.Row():
+        pers = gr.LinePlot(x="update", y="PER (%)", label="PER on the validation split", height=240)
+        losses = gr.LinePlot(x="update", y="loss", label="Loss of an update", height=240)
+    said = gr.Textbox(label="What the command says", lines=8, elem_classes="said")
+    report = gr.HTML(label="Report", elem_classes="report")
+
+    def run(holds: str, language: str, tier: str, base: str, updates: float) -> Iterator[tuple[Any, ...]]:
+        with faults_shown():
+            config = load_config(write_config(workspace, Wishes(holds, language, tier, base, int(updates))))
+        folder = Path(config.output_dir)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        process = training.start(workspace.yaml, folder)
+        running.append(process)
+        for now in training.watch(process, folder):
+            shown = _report(folder) if now.status == 0 else ""
+            yield _headline(now, int(updates)), _frame("PER (%)", now.pers), _frame("loss", now.losses), now.said, shown
+
+    def finish() -> None:
+        for process in running:
+            training.stop(process)
+
+    button.click(run, [*wishes, base, updates], [state, pers, losses, said, report], api_name="train")
+    end.click(finish, None, None, api_name="stop", concurrency_limit=None)
+
+
+def _headline(now: training.Look, updates: int) -> str:
+    done = now.losses[-1][0] if now.losses else 0
+    per = f", PER **{now.pers[-1][1]:.1f} %**" if now.pers else ""
+    ended = {None: "Training", 0: "Done"}.get(now.status, "Ended early: read below what the command says")
+    return f"{ended}: update {done} of {updates}{per}"
+
+
+def _frame(name: str, points: list[tuple[int, float]]) -> pd.DataFrame:
+    return pd.DataFrame(points, columns=["update", name])
+
+
+def _report(run: Path) -> str:
+    """The report in a frame of its own, whose policy lets it fetch nothing."""
+    files = [run / "eval" / split / "report.html" for split in ("test", "validation")]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        return ""
+    page = html.escape(found.read_text(encoding="utf-8"), quote=True)
+    return f'<iframe sandbox="allow-scripts" title="report" srcdoc="{page}"></iframe>'
+
+
+def _transcription_tab(workspace: Workspace) -> None:
+    model = gr.Textbox(label="Model", placeholder="the newest run of this page", info="a model folder or Hub id")
+    recording = gr.Audio(label="Recording", type="filepath", sources=["upload", "microphone"])
+    button = gr.Button("Transcribe", variant="primary")
+    line = gr.Textbox(label="Phones", lines=2)
+    table = gr.Dataframe(
+        headers=COLUMNS,
+        datatype=["number", "number", "str", "number"],
+        interactive=True,
+        type="array",
+        label="Correct phones and times here; a row without a phone is taken out",
+        max_height=420,
+    )
+    save = gr.Button("Save as .eaf and .TextGrid")
+    files = gr.File(label="Annotations", file_count="multiple", interactive=False)
+    length = gr.State(0.0)
+
+    @faults_shown()
+    def recognise(path: str | None, model: str) -> tuple[Any, ...]:
+        if not path:
+            raise UserError("there is no recording", remedy="choose one, or say something")
+        (heard,) = transcribe(model.strip() or _newest(workspace) / "model", path)
+        rows = [[round(p.start_s, 3), round(p.end_s, 3), p.phone, round(p.posterior, 2)] for p in heard.phones]
+        return " ".join(p.phone for p in heard.phones), rows, heard.duration_s
+
+    @faults_shown()
+    def keep(path: str | None, rows: list[list[object]], duration_s: float) -> list[str]:
+        if not path:
+            raise UserError("there is no recording", remedy="transcribe one first")
+        return [str(place) for place in save_rows(workspace, Path(path), read_rows(rows), duration_s)]
+
+    button.click(recognise, [recording, model], [line, table, length], api_name="transcribe")
+    save.click(keep, [recording, table, length], files, api_name="save")
+
+
+def _newest(workspace: Workspace) -> Path:
+    runs = workspace.runs()
+    if not runs:
+        raise UserError("there is no model yet", remedy="train one, or name a model")
+    return runs[0]
+
+
+def _export_tab(workspace: Workspace) -> None:
+    gr.Markdown(
+        f"The newest model as a folder that Transformers loads, and the configuration that this page made of your"
+        f" choices: `unispeech-ft train config.yaml` does the same on another machine. All of it lies in"
+        f" `{workspace.root}`."
+    )
+    button = gr.Button("Pack model and configuration", variant="primary")
+    files = gr.File(label="Files", file_count="multiple", interactive=False)
+
+    @faults_shown()
+    def pack() -> list[str]:
+        return [str(packed_model(workspace, _newest(workspace))), str(workspace.yaml)]
+
+    button.click(pack, None, files, api_name="export")

@@ -1,0 +1,169 @@
+"""The folder of a page: what was uploaded, the configuration that was made of it, and the runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unispeech_ft.config.reading import to_yaml
+from unispeech_ft.data.audio import AUDIO_ENDINGS
+from unispeech_ft.data.sources.folders import TEXT_ENDINGS
+from unispeech_ft.errors import UserError
+from unispeech_ft.files import write_text
+from unispeech_ft.runs.shipped import find_shipped
+from unispeech_ft.tasks.ctc_phoneme.config import load_config
+from unispeech_ft.transcription.annotation import write_annotation
+from unispeech_ft.transcription.elan import Tier
+from unispeech_ft.transcription.textgrid import TIER
+
+PACKAGED = "packaged:"
+SENTENCES, PHONES = "sentences", "phones"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where everything of a page lies.
+
+    Attributes:
+        root: nothing is written elsewhere.
+    """
+
+    root: Path
+
+    @property
+    def speech(self) -> Path:
+        """The recordings with their texts."""
+        return self.root / "speech"
+
+    @property
+    def yaml(self) -> Path:
+        """The configuration that the page made."""
+        return self.root / "config.yaml"
+
+    def runs(self) -> list[Path]:
+        """The runs that have ended, the newest first."""
+        found = (self.root / "runs").glob("*/model/config.json")
+        return sorted((path.parents[1] for path in found), key=lambda run: run.stat().st_mtime, reverse=True)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person chose on the page.
+
+    Attributes:
+        holds: whether the texts are sentences or phones.
+        language: of the sentences.
+        tier: of annotations; "" for the one that is found.
+        base: the model to start from.
+        updates: how long it trains.
+    """
+
+    holds: str
+    language: str
+    tier: str
+    base: str
+    updates: int
+
+
+def take_in(workspace: Workspace, files: Iterable[str | Path]) -> list[str]:
+    """Copies uploaded files into the folder, in place of those that were there; returns their names.
+
+    Raises:
+        UserError: none is a recording, or none is a text.
+    """
+    paths = [Path(file) for file in files]
+    for endings, what in ((AUDIO_ENDINGS, "a recording"), (TEXT_ENDINGS, "a text")):
+        if not any(path.suffix.lower() in endings for path in paths):
+            raise UserError(f"none of the files is {what}", remedy=f"choose files with {' '.join(endings)} as well")
+    shutil.rmtree(workspace.speech, ignore_errors=True)
+    workspace.speech.mkdir(parents=True)
+    for path in paths:
+        shutil.copyfile(path, workspace.speech / path.name)
+    return sorted(path.name for path in paths)
+
+
+def write_config(workspace: Workspace, wishes: Wishes) -> Path:
+    """Writes the YAML of what was chosen: one of the package with these keys in it.
+
+    Raises:
+        UserError: a value cannot be used.
+    """
+    if wishes.holds == SENTENCES and not wishes.language.strip():
+        raise UserError("the language of the sentences is missing", remedy="give its code, such as ky")
+    number = 1 + len(list((workspace.root / "runs").glob("run-*")))
+    every = max(1, wishes.updates // 20)
+    overrides: dict[str, object] = {
+        "data.source": "manifest",
+        "data.root": str(workspace.speech),
+        "data.train": str(workspace.speech),
+        "data.language": wishes.language.strip() or None,
+        "data.text_column": wishes.tier.strip() or None,
+        "data.cache_dir": str(workspace.root / "cache"),
+        "phonemes.labels": "espeak" if wishes.holds == SENTENCES else "column",
+        "model.base": wishes.base.strip(),
+        "schedule.updates": wishes.updates,
+        "schedule.warmup": wishes.updates // 10,
+        "schedule.freeze_encoder_updates": 0,
+        "schedule.name": "linear",
+        "evaluation.every_updates": every,
+        "evaluation.start_after": 0,
+        "checkpointing.every_updates": wishes.updates,
+        "tracking.trackers": [],
+        "output_dir": str(workspace.root / "runs" / f"run-{number}"),
+    }
+    # From the small model of the package, the many small updates of the demo; else the published recipe.
+    if wishes.base.startswith(PACKAGED):
+        start = find_shipped("ctc_phoneme/demo")
+    else:
+        start = find_shipped("ctc_phoneme/ky_1h")
+        overrides |= {"data.splits": "release", "phonemes.normalise": "text", "phonemes.head_layout": "transformers"}
+    config = load_config(start.path, overrides)
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    write_text(workspace.yaml, to_yaml(config))
+    return workspace.yaml
+
+
+# Start and end in seconds, and the phone, as the table of the page has them.
+Rows = Sequence[tuple[float, float, str]]
+
+
+def read_rows(table: Sequence[Sequence[object]]) -> list[tuple[float, float, str]]:
+    """The corrected phones in order; rows without a phone are taken out.
+
+    Raises:
+        UserError: a time is no number, or phones overlap.
+    """
+    rows = []
+    for number, (start, end, phone, *_) in enumerate(table, start=1):
+        if not str(phone).strip():
+            continue
+        try:
+            start_s, end_s = float(str(start)), float(str(end))
+        except ValueError:
+            raise UserError(f"row {number}: {start} to {end} are no times", remedy="write seconds, 0.25") from None
+        if not 0 <= start_s < end_s:
+            raise UserError(f"row {number}: {start} to {end} is no stretch of time", remedy="mend its times")
+        rows.append((start_s, end_s, str(phone).strip()))
+    rows.sort()
+    for before, after in zip(rows, rows[1:], strict=False):
+        if after[0] < before[1]:
+            what = f"{before[2]} ends at {before[1]} s, behind the start of {after[2]} at {after[0]} s"
+            raise UserError(what, remedy="mend one of the two")
+    return rows
+
+
+def save_rows(workspace: Workspace, recording: Path, rows: Rows, duration_s: float) -> list[Path]:
+    """Writes corrected phones as .eaf and .TextGrid; returns the files."""
+    folder = workspace.root / "annotations"
+    places = [folder / f"{recording.stem}{ending}" for ending in (".eaf", ".TextGrid")]
+    for place in places:
+        place.unlink(missing_ok=True)
+        write_annotation(place, recording, [Tier(TIER, list(rows))], duration_s)
+    return places
+
+
+def packed_model(workspace: Workspace, run: Path) -> Path:
+    """The model folder of a run as one file."""
+    return Path(shutil.make_archive(str(workspace.root / "exports" / f"{run.name}-model"), "zip", run / "model"))
