@@ -153,9 +153,11 @@ def test_in_a_browser(page, clips, tmp_path, width):
                 await browser.evaluate(TYPE.format("input[type=number]", 20))
                 await press(browser, "Train", "Done: update 20 of 20", of="document.body.innerText")
                 await browser.until("Boolean(document.querySelector('.report iframe'))", limit_s=10)
+                await asyncio.sleep(2)
             elif number == 2:
                 await choose(browser, [clips[0] if clips[0].suffix == ".mp3" else clips[1]])
-                await press(browser, "Transcribe", " ")
+                await press(browser, "Transcribe", " ", of=f"({TEXTS}).trim()")
+                await asyncio.sleep(1)
             assert await browser.evaluate("document.documentElement.scrollWidth") <= width
             await browser.screenshot(shots / f"page-{number + 1}-{width}.png", whole=True)
         assert [url for url in browser.requests() if not url.startswith((address, "data:", "blob:"))] == []

@@ -42,7 +42,7 @@ STYLE = """<style>
   .gradio-container, .gradio-container > *, .gradio-container main { padding: 4px !important; }
   .gradio-container button[role=tab] { padding: 0 9px !important; }
   .gradio-container .row { flex-direction: column !important; }
-  .gradio-container .row > * { width: 100% !important; min-width: 0 !important; }
+  .gradio-container .row > * { width: 100% !important; min-width: 0 !important; flex: none !important; }
 }
 </style>"""
 
@@ -149,7 +149,7 @@ def _headline(now: training.Look, updates: int) -> str:
 
 
 def _frame(name: str, points: list[tuple[int, float]]) -> pd.DataFrame:
-    return pd.DataFrame(points, columns=["update", name])
+    return pd.DataFrame(points, columns=["update", name], dtype=float).round(2)
 
 
 def _report(run: Path) -> str:
@@ -164,7 +164,7 @@ def _report(run: Path) -> str:
 
 def _transcription_tab(workspace: Workspace) -> None:
     model = gr.Textbox(label="Model", placeholder="the newest run of this page", info="a model folder or Hub id")
-    recording = gr.Audio(label="Recording", type="filepath", sources=["upload", "microphone"])
+    recording = gr.Audio(label="Recording", type="filepath", sources=["upload", "microphone"], buttons=["download"])
     button = gr.Button("Transcribe", variant="primary")
     line = gr.Textbox(label="Phones", lines=2)
     table = gr.Dataframe(
