@@ -159,7 +159,8 @@ def _report(run: Path) -> str:
     if found is None:
         return ""
     page = html.escape(found.read_text(encoding="utf-8"), quote=True)
-    return f'<iframe sandbox="allow-scripts" title="report" srcdoc="{page}"></iframe>'
+    said = f"<p>Report: {html.escape(str(found))}</p>"
+    return f'{said}<iframe sandbox="allow-scripts" title="report" srcdoc="{page}"></iframe>'
 
 
 def _transcription_tab(workspace: Workspace) -> None:
