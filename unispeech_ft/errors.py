@@ -36,7 +36,6 @@ class UserError(Exception):
         what = one_line(self.what)
         return [f"{what}: {one_line(self.remedy)}" if self.remedy else what]
 
-
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows in place of a traceback (IPython's protocol)."""
         return [f"error: {line}" for line in self.lines]
