@@ -32,17 +32,25 @@ from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
 COLUMNS = ["start (s)", "end (s)", "phone", "sure"]
 TITLE = "One hour of speech in, a phone recogniser out"
-CSS = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto; }
-.audit textarea, .said textarea { font-family: ui-monospace, monospace; font-size: 12px; white-space: pre; }
+# In a style of its own, since gradio rewrites the rules of `css` and drops those for narrow screens.
+STYLE = """<style>
+.gradio-container { width: 100%; max-width: 1080px !important; margin: 0 auto !important; }
+.gradio-container main { width: 100%; min-width: 0; box-sizing: border-box; }
+.audit textarea, .said textarea { font-family: ui-monospace, monospace !important; font-size: 12px !important; }
 .report iframe { width: 100%; height: 75vh; border: 1px solid #ccc; border-radius: 6px; }
-"""
+@media (max-width: 500px) {
+  .gradio-container, .gradio-container > *, .gradio-container main { padding: 4px !important; }
+  .gradio-container button[role=tab] { padding: 0 9px !important; }
+  .gradio-container .row { flex-direction: column !important; }
+  .gradio-container .row > * { width: 100% !important; min-width: 0 !important; flex: none !important; }
+}
+</style>"""
 
 
 def look() -> dict[str, Any]:
     """How the page looks: fonts of the machine, so that none is fetched."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    return {"theme": theme, "css": CSS}
+    return {"theme": theme, "head": STYLE}
 
 
 @contextmanager
@@ -59,13 +67,13 @@ def build(workspace: Workspace) -> gr.Blocks:
     page = gr.Blocks(title=f"unispeech-ft: {TITLE.lower()}", analytics_enabled=False)
     with page:
         gr.Markdown(f"## {TITLE}")
-        with gr.Tab("1 Speech"):
+        with gr.Tab("Speech"):
             wishes = _speech_tab(workspace)
-        with gr.Tab("2 Train"):
+        with gr.Tab("Train"):
             _training_tab(workspace, wishes)
-        with gr.Tab("3 Transcribe"):
+        with gr.Tab("Transcribe"):
             _transcription_tab(workspace)
-        with gr.Tab("4 Take away"):
+        with gr.Tab("Export"):
             _export_tab(workspace)
     return page
 
@@ -141,7 +149,7 @@ def _headline(now: training.Look, updates: int) -> str:
 
 
 def _frame(name: str, points: list[tuple[int, float]]) -> pd.DataFrame:
-    return pd.DataFrame(points, columns=["update", name])
+    return pd.DataFrame(points, columns=["update", name], dtype=float).round(2)
 
 
 def _report(run: Path) -> str:
@@ -151,12 +159,13 @@ def _report(run: Path) -> str:
     if found is None:
         return ""
     page = html.escape(found.read_text(encoding="utf-8"), quote=True)
-    return f'<iframe sandbox="allow-scripts" title="report" srcdoc="{page}"></iframe>'
+    said = f"<p>Report: {html.escape(str(found))}</p>"
+    return f'{said}<iframe sandbox="allow-scripts" title="report" srcdoc="{page}"></iframe>'
 
 
 def _transcription_tab(workspace: Workspace) -> None:
     model = gr.Textbox(label="Model", placeholder="the newest run of this page", info="a model folder or Hub id")
-    recording = gr.Audio(label="Recording", type="filepath", sources=["upload", "microphone"])
+    recording = gr.Audio(label="Recording", type="filepath", sources=["upload", "microphone"], buttons=["download"])
     button = gr.Button("Transcribe", variant="primary")
     line = gr.Textbox(label="Phones", lines=2)
     table = gr.Dataframe(
