@@ -153,7 +153,9 @@ def test_in_a_browser(page, clips, tmp_path, width):
                 await browser.evaluate(TYPE.format("input[type=number]", 20))
                 await press(browser, "Train", "Done: update 20 of 20", of="document.body.innerText")
                 await browser.until("Boolean(document.querySelector('.report iframe'))", limit_s=10)
+                await browser.evaluate("document.querySelector('.report iframe').scrollIntoView()")
                 await asyncio.sleep(2)
+                await browser.screenshot(shots / f"report-{width}.png")
             elif number == 2:
                 await choose(browser, [clips[0] if clips[0].suffix == ".mp3" else clips[1]])
                 await press(browser, "Transcribe", " ", of=f"({TEXTS}).trim()")
