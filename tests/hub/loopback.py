@@ -128,6 +128,7 @@ class Handler(BaseHTTPRequestHandler):
     def on_create(self, body: bytes) -> None:
         asked = json.loads(body)
         repo = f"{asked.get('organization') or 'someone'}/{asked['name']}"
+        repo = f"spaces/{repo}" if asked.get("type") == "space" else repo
         address = f"http://{self.headers['Host']}/{repo}"
         if repo in self.state.repositories:
             self.answer(409, {"error": "You already created this model repo", "url": address})
@@ -203,6 +204,8 @@ class Handler(BaseHTTPRequestHandler):
         address = f"http://{self.headers['Host']}/{repo}/commit/{found.sha}"
         self.answer(200, {"commitUrl": address, "commitOid": found.sha})
 
+    on_space_commit = on_commit
+
     def on_resolve(self, body: bytes, repo: str, name: str) -> None:
         found = self.repository(repo)
         if found is None:
@@ -229,6 +232,8 @@ ROUTES = (
     (rf"POST /{REPO}\.git/info/lfs/objects/batch", "batch"),
     (r"PUT /blobs/([0-9a-f]+)", "put"),
     (rf"POST /api/models/{REPO}/commit/.*", "commit"),
+    (rf"POST /api/(spaces/{REPO[1:]}/preupload/.*", "preupload"),
+    (rf"POST /api/(spaces/{REPO[1:]}/commit/.*", "space_commit"),
     (rf"(?:GET|HEAD) /{REPO}/resolve/[^/]+/(.+)", "resolve"),
 )
 

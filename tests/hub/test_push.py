@@ -91,6 +91,33 @@ def test_the_round_trip(client: Client, server: LoopbackHub, online, home, small
     assert not any(TOKEN.encode() in content for content in repository.files.values())
 
 
+def test_a_space_shows_the_model(client: Client, server: LoopbackHub, small_run, home, online) -> None:
+    pushed = client("push", small_run.model_dir, REPO, "--space", setup=NO_SNIPPET)
+    assert pushed.returncode == 0, pushed.stderr
+    assert f"{server.address}/spaces/{REPO}" in pushed.stdout
+    space = server.state.repositories[f"spaces/{REPO}"]
+    assert space.private
+    assert set(space.files) == {"README.md", "app.py", "requirements.txt"}
+    assert f"models:\n- {REPO}\n" in space.files["README.md"].decode()
+    program = space.files["app.py"].decode().replace(").launch()", ")") + "\nimport soundfile, numpy\n"
+    program += 'soundfile.write("clip.wav", numpy.random.default_rng(0).normal(scale=0.1, size=16_000), 16_000)\n'
+    program += 'print("heard:", phones("clip.wav"))\n'
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=home, env=online, capture_output=True, text=True, check=False
+    )
+    assert "heard:" in ran.stdout, ran.stderr[-2000:]
+
+
+def test_a_space_that_fails_leaves_the_model(client: Client, server: LoopbackHub, small_run) -> None:
+    server.state.fail["space_commit"] = 500
+    pushed = client("push", small_run.model_dir, REPO, "--space", setup=NO_SNIPPET)
+    assert pushed.returncode == 2
+    assert "making a Space of" in pushed.stderr
+    assert "The model is published, its Space is not" in pushed.stderr
+    assert "--space`" in pushed.stderr
+    assert "model.safetensors" in server.state.repositories[REPO].files
+
+
 def plain_transformers(card: str, online: dict[str, str], home: Path, corpus: Path) -> list[str]:
     """What the programs of a card say in an interpreter that has never heard of this package."""
     clip = next((corpus / "ky" / "clips").glob("*.mp3"))

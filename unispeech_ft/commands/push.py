@@ -1,4 +1,4 @@
-"""`unispeech-ft push RUN REPO [--public] [--license NAME] [--onnx] [--sentences]`."""
+"""`unispeech-ft push RUN REPO [--public] [--license NAME] [--onnx] [--sentences] [--space]`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     sentences = "publish the sentences of the scored utterances as well (they may be personal, or protected)"
     parser.add_argument("--sentences", action="store_true", help=sentences)
 
+    space = "make a Space of the same name as well, where people try the model; a private one needs a secret HF_TOKEN"
+    parser.add_argument("--space", action="store_true", help=space)
+
 
 def run(options: argparse.Namespace) -> None:
     """Publishes, and prints where."""
@@ -28,5 +31,6 @@ def run(options: argparse.Namespace) -> None:
     from unispeech_ft.hub.push import PushOptions, push
     from unispeech_ft.tasks.published import card_of
 
-    wanted = PushOptions(options.repo, not options.public, options.license, options.sentences, options.onnx)
+    private, sentences = not options.public, options.sentences
+    wanted = PushOptions(options.repo, private, options.license, sentences, options.onnx, options.space)
     print(f"published: {push(options.run_folder, wanted, card_of(run_folder(options.run_folder)))}")

@@ -130,7 +130,7 @@ def model_card(evidence: Evidence) -> str:
     splits, environment = scored(evidence), evidence.environment
     scores = evidence.scores[splits[0]] if splits else []
     versions = [f"{name} {version}" for name, version in environment.packages.items() if version]
-    text = _templates().get_template("card.md.jinja")
+    text = templates().get_template("card.md.jinja")
     return f"---\n{header}---\n\n" + text.render(
         evidence=evidence,
         splits=splits,
@@ -156,7 +156,7 @@ def snippets(evidence: Evidence, model: str) -> list[str]:
     """
     names = ("pipeline.py.jinja", "by_hand.py.jinja")
     ours = needs_this_package(evidence)
-    return [_templates().get_template(name).render(model=model, ours=ours) for name in names]
+    return [templates().get_template(name).render(model=model, ours=ours) for name in names]
 
 
 def duration(seconds: float) -> str:
@@ -183,7 +183,8 @@ def commonest_errors(scores: Sequence[UtteranceScore], shown: int = SHOWN_ERRORS
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """Those of this folder."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # Nothing is escaped: the card is Markdown, where `&lt;` in a code span would be read as it stands.

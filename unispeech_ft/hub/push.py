@@ -19,6 +19,7 @@ from unispeech_ft.config.sections import HubConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import run_folder
 from unispeech_ft.hub.public import without_tokens
+from unispeech_ft.hub.space import send_space, space_files
 from unispeech_ft.hub.stage import no_room, run_snippet, stage
 from unispeech_ft.hub.task_card import TaskCard
 from unispeech_ft.hub.task_evidence import check_task_folder, stage_task
@@ -45,6 +46,7 @@ class PushOptions:
     license_name: str | None = None
     sentences: bool = False
     onnx: bool = False
+    space: bool = False
 
 
 def repeat_command(run: Path, options: PushOptions) -> str:
@@ -53,6 +55,7 @@ def repeat_command(run: Path, options: PushOptions) -> str:
         "--public": not options.private,
         "--onnx": options.onnx,
         "--sentences": options.sentences,
+        "--space": options.space,
         f"--license {options.license_name}": options.license_name is not None,
     }
     return " ".join(["unispeech-ft push", str(run), options.repo, *(flag for flag, given in flags.items() if given)])
@@ -109,8 +112,14 @@ def _status_text(fault: BaseException) -> tuple[str, str]:
     return f"the upload failed ({type(error).__name__}: {reason})", "check the connection"
 
 
-def _guarded(step: str, run: Path, options: PushOptions, work: Callable[[], Result]) -> Result:
-    """Does a part of the push; whatever goes wrong becomes one clear fault."""
+def _guarded(
+    step: str,
+    run: Path,
+    options: PushOptions,
+    work: Callable[[], Result],
+    left: str = "Nothing was published by this push",
+) -> Result:
+    """Does a part of the push; whatever goes wrong becomes one clear fault, which says what is `left` of it."""
     try:
         return work()
     except UserError as error:
@@ -122,7 +131,7 @@ def _guarded(step: str, run: Path, options: PushOptions, work: Callable[[], Resu
     if sys.stderr.isatty():
         print(file=sys.stderr)  # a progress bar may still stand in this line
     raise UserError(
-        f"{step} {options.repo}: {what}. Nothing was published by this push, and the run in {run} is as it was",
+        f"{step} {options.repo}: {what}. {left}, and the run in {run} is as it was",
         remedy=f"{remedy}, then repeat `{repeat_command(run, options)}`",
     )
 
@@ -167,8 +176,8 @@ def _staged(run: Path, folder: Path, options: PushOptions) -> Evidence:
 
 
 def _stage_task(run: Path, folder: Path, options: PushOptions, card: TaskCard) -> None:
-    if options.onnx or options.sentences:
-        raise UserError("--onnx and --sentences are of phone recognition", remedy="leave them out")
+    if options.onnx or options.sentences or options.space:
+        raise UserError("--onnx, --sentences and --space are of phone recognition", remedy="leave them out")
     stage_task(run, folder, card, repo=options.repo, license_name=options.license_name)
     _refuse(check_task_folder(folder, card).faults)
 
@@ -191,7 +200,7 @@ def push(run: Path, options: PushOptions, card: TaskCard | None = None) -> str:
         options: `private` counts for a new repository; an existing public one is refused unless it is False.
 
     Returns:
-        The address of the repository, and who can see it.
+        The address of the repository, and who can see it; with `space`, that of the Space too.
 
     Raises:
         UserError: the run is incomplete or contradicts itself, or the Hub or the disk refuses.
@@ -214,7 +223,15 @@ def push(run: Path, options: PushOptions, card: TaskCard | None = None) -> str:
 
         api = HfApi()
         _guarded("creating", run, options, lambda: _open_repository(api, options))
-        return _guarded("uploading to", run, options, lambda: _send(api, folder, options))
+        sent = _guarded("uploading to", run, options, lambda: _send(api, folder, options))
+        if card is not None or not options.space:
+            return sent
+        files = space_files(evidence, options.repo)
+        left = "The model is published, its Space is not"
+        space = _guarded(
+            "making a Space of", run, options, lambda: send_space(api, options.repo, files, options.private), left
+        )
+        return f"{sent}, {space}"
 
 
 def options_of(config: CtcPhonemeConfig) -> PushOptions:
