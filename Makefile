@@ -1,5 +1,6 @@
 # make demo   sets up .venv and trains the embedded demo, without pre-training and with
 # make test   sets up .venv and runs the tests
+# make docs   builds the site into build/site
 # make check  looks at style, types, code that is not safe, and packages with known faults
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: demo test long-test slow-test style types check clean
+.PHONY: demo test long-test slow-test docs style types check clean
 
 $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,6 +34,9 @@ long-test: $(READY)
 
 slow-test: $(READY)
 	$(BIN)/python -m pytest
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 style: $(READY)
 	$(BIN)/ruff format .
