@@ -89,7 +89,7 @@ def list_folder_of_audio(
             fault = item.fault or ("" if _in_time(item) else "a segment begins or ends at no time in seconds")
             if fault:
                 kind = FILTERED if fault.startswith(FILTERED) else ""
-                rejected.append((name, f"{kind}{text.name}: {fault.removeprefix(FILTERED)}"))
+                rejected.append((name, f"{kind}{fault.removeprefix(FILTERED)}: {text.name}"))
                 continue
             identity = segment_id(name, item.start_s, item.end_s)
             speaker = item.speaker or (path.parent.name if by_folder else None)
