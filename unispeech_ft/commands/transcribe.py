@@ -143,6 +143,7 @@ def _transcribe_tiers(
 ) -> None:
     """Of each recording the intervals of a tier; where their texts are known, those that have one, aligned."""
     from unispeech_ft.commands.align import words_reader
+    from unispeech_ft.data.audio import duration_s
     from unispeech_ft.errors import UserError
     from unispeech_ft.transcription.annotation import interval_tiers, intervals_of, write_annotation
     from unispeech_ft.transcription.spans import align_spans, transcribe_spans
@@ -168,8 +169,9 @@ def _transcribe_tiers(
                     continue
                 _print(result, options, words=bool(decoding.words))
                 heard.append((item, result))
+            length_s = duration_s(file, options.channel) if options.textgrid else 0.0
             for place in at.values():
-                write_annotation(place, file, interval_tiers(heard), max((end_s for _, end_s in spans), default=0.0))
+                write_annotation(place, file, interval_tiers(heard), length_s)
         except UserError as fault:
             faults.append(fault)
 
