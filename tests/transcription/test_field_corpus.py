@@ -255,6 +255,25 @@ def test_a_fresh_textgrid_of_a_tier_is_as_long_as_the_recording(one: Path, small
     assert [tier.name for tier in grid.tiers] == ["later transcript", "later confidence", "later phones"]
 
 
+def test_remarks_beside_the_sentences_are_no_faults_of_a_corpus_that_is_aligned(
+    one: Path, small_run, small_model: SavedModel, command: Command
+) -> None:
+    first, second = small_model.tokenizer.phones[:2]
+    lexicon, path = one.with_name("lexicon"), one.with_suffix(".eaf")
+    lexicon.write_text(f"ба\t{first} {second}\nаб\t{second}\n", encoding="utf-8")
+    write_field_eaf(path, [(0.5, 2.0, "ба аб"), (2.5, 4.0, "a dog")], first_todo=1)
+    path.write_bytes(path.read_bytes().replace(b'TIER_ID="later"', b'TIER_ID="Notes"'))
+    keys = {"root": one.parent, "train": ".", "test": ".", "cache_dir": one.parent / "cache", "language": "ky"}
+    words = ["align", small_run.model_dir, "--corpus", "configs/ctc_phoneme/manifest.yaml", "--split", "train"]
+    words += [text for key, value in keys.items() for text in (f"--data.{key}", value)]
+    words += ["--phonemes.labels", "lexicon", "--phonemes.lexicon", lexicon]
+    status, out, err = command(*words)
+    assert (status, len(out.splitlines())) == (0, 3), err
+    assert "1 × a tier of remarks is not read; data.text_column can name it (Notes): rec" in err
+    assert "error" not in err
+    assert "filtered" not in err
+
+
 def test_intervals_of_one_tier_that_overlap_are_said(one: Path, small_run, command: Command) -> None:
     write_field_eaf(one.with_suffix(".eaf"), [(0.5, 2.0, ""), (1.5, 4.0, ""), (4.0, 5.25, "")], first_todo=0)
     status, out, err = command("transcribe", small_run.model_dir, one, "--tier", "later")
