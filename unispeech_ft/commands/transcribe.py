@@ -184,9 +184,11 @@ def _print(result: Transcript, options: argparse.Namespace, *, words: bool) -> N
     line = f"{result.path}\t{times}{' '.join(item.phone for item in result.phones)}"
     line += "\t" + " ".join(item.word for item in result.words) if words else ""
     print(as_json(result) if options.json else line, flush=True)
+    where = result.path if result.start_s is None else f"{result.path} from {result.start_s:.3f} s"
     if result.unlike:
-        where = "" if result.start_s is None else f" from {result.start_s:.3f} s"
-        warn(f"{result.path}{where}: unlike the speech that the model was validated on; its phones mean little")
+        warn(f"{where}: unlike the speech that the model was validated on; its phones mean little")
+    if not result.phones:
+        warn(f"{where}: no phone is heard")
 
 
 def _of_known_texts(options: argparse.Namespace) -> list[str]:
