@@ -11,8 +11,10 @@ import pytest
 import soundfile
 
 from unispeech_ft.config.sections import DataConfig
+from unispeech_ft.data.labels import summarize_rejected
 from unispeech_ft.data.sources.folders import list_folder_of_audio, text_beside
-from unispeech_ft.data.utterances import FILTERED, Utterance
+from unispeech_ft.data.sources.tiers import ANNOTATOR
+from unispeech_ft.data.utterances import FILTERED, Rejected, Utterance
 from unispeech_ft.errors import UserError
 
 Found = tuple[list[Utterance], list[tuple[str, str]]]
@@ -101,7 +103,7 @@ def test_an_annotation_without_a_time_is_reported(folder: Path) -> None:
     )
     assert said(folder) == [("three", 0.0, 0.9, None)]
     assert [reason for _, reason in listed(folder)[1]] == [
-        f"a.EAF: annotation a{number} of tier x begins or ends at no known time" for number in (0, 1)
+        f"an annotation begins or ends at no known time: a{number} of tier x: a.EAF" for number in (0, 1)
     ]
 
 
@@ -148,13 +150,35 @@ def test_tiers_of_sentences_by_their_names_and_remarks_beside_them(folder: Path)
     elan(folder / "a.eaf", KM=("", [("0", "kin ta")]), Notes=("", [("0", "a dog")]))
     assert said(folder) == [("kin ta", 0.0, 1.0, "KM")]
     assert listed(folder)[1] == [
-        ("a", f"{FILTERED}a.eaf: a tier of remarks is not read; data.text_column can name it (Notes)")
+        ("a", f"{FILTERED}a tier of remarks is not read; data.text_column can name it (Notes): a.eaf")
     ]
     elan(folder / "a.eaf", phones=("", [("0", "k")]), words=("", [("0", "kin"), ("2", "ta")]))
     assert said(folder) == [("kin ta", None, None, None)]
     (folder / "a.eaf").unlink()
     textgrid(folder / "a.TextGrid", Anna="good day|", comments="|dog")
     assert said(folder) == [("good day", 0.0, 0.5, None)]
+
+
+def test_alike_faults_of_many_annotations_are_counted_together(folder: Path) -> None:
+    (folder / "b.txt").unlink()
+    for name in "ab":
+        elan(folder / f"{name}.eaf", KM=("", [("0", "kin ta")]), Notes=("", [("0", "a dog")]))
+    rejected = [Rejected("train", *item) for item in listed(folder)[1]]
+    assert summarize_rejected(rejected, 4, "train") == [
+        "train: 2 of 4 utterances left out",
+        "  2 × a tier of remarks is not read; data.text_column can name it (Notes): a, b",
+    ]
+
+
+def test_a_participant_stands_for_what_they_say_and_not_for_what_hangs_on_it(folder: Path) -> None:
+    hung = {"ft": ("tx", [("tx0", "he goes")]), "tx transcript": ("tx", [("tx0", "k")])}
+    elan(folder / "a.eaf", tx=("", [("0", "kin ta")]), **hung, Notes=("", [("3", "a dog")]))
+    text = (folder / "a.eaf").read_text()
+    (folder / "a.eaf").write_text(text.replace('TIER_ID="tx t', f'ANNOTATOR="{ANNOTATOR}" TIER_ID="tx t'))
+    assert said(folder, text_column="KM") == [("kin ta", 0.0, 1.0, "KM")]
+    gloss = ("KM_text", [("KM_text0", "he goes")])
+    elan(folder / "a.eaf", ref=NUMBERED, KM_text=("ref", [("ref0", "kin ta")]), KM_gloss=gloss)
+    assert said(folder, text_column="KM") == [("kin ta", 0.0, 1.0, "KM")]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import soundfile
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.sources.folders import list_folder_of_audio
 from unispeech_ft.data.sources.media import linked_media
+from unispeech_ft.errors import UserError
 
 TEXT = (
     "<ANNOTATION_DOCUMENT><HEADER>{media}</HEADER><TIME_ORDER><TIME_SLOT TIME_SLOT_ID='ts1' TIME_VALUE='100'/>"
@@ -140,3 +141,11 @@ def test_a_folder_of_annotations_alone(tmp_path: Path) -> None:
     eaf(tmp_path / "ann" / "s.eaf", ("file:///d:/rec.wav", "../audio/rec.wav"))
     found, _ = listed(tmp_path / "ann")
     assert found == {"kin ta": "rec.wav"}
+
+
+def test_where_nothing_can_be_read_the_recording_that_was_looked_for_is_named(tmp_path: Path) -> None:
+    sound(tmp_path / "other.wav")
+    eaf(tmp_path / "rec.eaf", ("file:///d:/field/take1.wav", "./take1.wav"))
+    why = r"\(rec.eaf has no recording of the same name, and .*take1.wav, which it links, is not there\)"
+    with pytest.raises(UserError, match=why):
+        list_folder_of_audio(tmp_path, tmp_path, DataConfig(source="manifest", root=str(tmp_path)), "data.train")

@@ -246,6 +246,41 @@ def test_intervals_whose_boundary_has_no_time_are_heard(one: Path, small_run, co
     assert len(values(after, "later alternatives")) == len(values(after, "later phones"))
 
 
+def test_a_fresh_textgrid_of_a_tier_is_as_long_as_the_recording(one: Path, small_run, command: Command) -> None:
+    words = ("transcribe", small_run.model_dir, one, "--tier", "later", "--textgrid", one.parent / "new")
+    assert command(*words)[::2] == (0, "")
+    grid = read_grid((one.parent / "new" / "rec.TextGrid").read_bytes())
+    info = soundfile.info(one)
+    assert float(grid.ends_s[1]) == pytest.approx(info.frames / info.samplerate)
+    assert [tier.name for tier in grid.tiers] == ["later transcript", "later confidence", "later phones"]
+
+
+def test_remarks_beside_the_sentences_are_no_faults_of_a_corpus_that_is_aligned(
+    one: Path, small_run, small_model: SavedModel, command: Command
+) -> None:
+    first, second = small_model.tokenizer.phones[:2]
+    lexicon, path = one.with_name("lexicon"), one.with_suffix(".eaf")
+    lexicon.write_text(f"ба\t{first} {second}\nаб\t{second}\n", encoding="utf-8")
+    write_field_eaf(path, [(0.5, 2.0, "ба аб"), (2.5, 4.0, "a dog")], first_todo=1)
+    path.write_bytes(path.read_bytes().replace(b'TIER_ID="later"', b'TIER_ID="Notes"'))
+    keys = {"root": one.parent, "train": ".", "test": ".", "cache_dir": one.parent / "cache", "language": "ky"}
+    words = ["align", small_run.model_dir, "--corpus", "configs/ctc_phoneme/manifest.yaml", "--split", "train"]
+    words += [text for key, value in keys.items() for text in (f"--data.{key}", value)]
+    words += ["--phonemes.labels", "lexicon", "--phonemes.lexicon", lexicon]
+    status, out, err = command(*words)
+    assert (status, len(out.splitlines())) == (0, 3), err
+    assert "1 × a tier of remarks is not read; data.text_column can name it (Notes): rec" in err
+    assert "error" not in err
+    assert "filtered" not in err
+
+
+def test_intervals_of_one_tier_that_overlap_are_said(one: Path, small_run, command: Command) -> None:
+    write_field_eaf(one.with_suffix(".eaf"), [(0.5, 2.0, ""), (1.5, 4.0, ""), (4.0, 5.25, "")], first_todo=0)
+    status, out, err = command("transcribe", small_run.model_dir, one, "--tier", "later")
+    assert (status, len(out.splitlines()), len(err.splitlines())) == (0, 3, 1)
+    assert "1 intervals of tier later begin before the one before them ends, the first at 1.500 s" in err
+
+
 @pytest.mark.parametrize("verb", ["transcribe", "align"])
 def test_an_annotation_that_links_the_recording_has_any_name(
     verb: str, one: Path, small_run, small_model, command: Command

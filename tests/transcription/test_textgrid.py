@@ -229,3 +229,9 @@ def test_what_would_have_no_effect_on_known_texts_is_said(command, small_run, sp
     assert "given for 2 recordings" in err
     status, _, err = command(*words, "--textgrid", tmp_path, "--phones")
     assert (status, "warning: 1 recordings have no .txt or .lab beside them" in err) == (0, True)
+
+
+def test_a_file_that_stands_where_a_folder_should_is_refused_before_anything_is_heard(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a.wav is a file, and no .TextGrid"):
+        output_paths(tmp_path / "a.wav", [tmp_path / "a.wav"], [tmp_path / "a.wav"], ".TextGrid")

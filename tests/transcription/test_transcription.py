@@ -292,3 +292,13 @@ def test_what_is_unlike_the_models_speech_is_said(small_run, spoken_corpus, tmp_
         assert found["unlike"] is unlike
         assert 0 <= found["confidence"] <= 1
         assert ("unlike the speech" in said.err) is unlike
+
+
+def test_that_no_phone_is_heard_is_said(small_run, long_recording, capfd, monkeypatch):
+    silent = Transcript(str(long_recording), 1.0, [])
+    monkeypatch.setattr("unispeech_ft.transcription.transcripts.transcribe_files", lambda *_, **__: iter([silent]))
+    with pytest.raises(SystemExit) as ended:
+        main(["transcribe", str(small_run.model_dir), str(long_recording)])
+    said = capfd.readouterr()
+    assert (ended.value.code, said.out) == (0, f"{long_recording}\t\n")
+    assert said.err == f"warning: {long_recording}: no phone is heard\n"

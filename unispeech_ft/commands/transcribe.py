@@ -150,6 +150,7 @@ def _transcribe_tiers(
 ) -> None:
     """Of each recording the intervals of a tier; where their texts are known, those that have one, aligned."""
     from unispeech_ft.commands.align import words_reader
+    from unispeech_ft.data.audio import duration_s
     from unispeech_ft.errors import UserError
     from unispeech_ft.transcription.annotation import interval_tiers, intervals_of, write_annotation
     from unispeech_ft.transcription.spans import align_spans, transcribe_spans
@@ -175,8 +176,9 @@ def _transcribe_tiers(
                     continue
                 _print(result, options, words=bool(decoding.words))
                 heard.append((item, result))
+            length_s = duration_s(file, options.channel) if options.textgrid else 0.0
             for place in at.values():
-                write_annotation(place, file, interval_tiers(heard), max((end_s for _, end_s in spans), default=0.0))
+                write_annotation(place, file, interval_tiers(heard), length_s)
         except UserError as fault:
             faults.append(fault)
 
@@ -189,9 +191,11 @@ def _print(result: Transcript, options: argparse.Namespace, *, words: bool) -> N
     line = f"{result.path}\t{times}{' '.join(item.phone for item in result.phones)}"
     line += "\t" + " ".join(item.word for item in result.words) if words else ""
     print(as_json(result) if options.json else line, flush=True)
+    where = result.path if result.start_s is None else f"{result.path} from {result.start_s:.3f} s"
     if result.unlike:
-        where = "" if result.start_s is None else f" from {result.start_s:.3f} s"
-        warn(f"{result.path}{where}: unlike the speech that the model was validated on; its phones mean little")
+        warn(f"{where}: unlike the speech that the model was validated on; its phones mean little")
+    if not result.phones:
+        warn(f"{where}: no phone is heard")
 
 
 def _of_known_texts(options: argparse.Namespace) -> list[str]:

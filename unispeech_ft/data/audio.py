@@ -12,6 +12,7 @@ import itertools
 import mmap
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,15 @@ def waveform_blocks(source: Path | bytes, channel: int | None = None, block_s: f
         resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
         yield from (resampler.resample_chunk(block) for block, _ in group)
         yield resampler.resample_chunk(nothing, last=True)
+
+
+def duration_s(path: Path, channel: int | None = None) -> float:
+    """Of a recording, as far as it can be decoded."""
+    num_samples = 0
+    with suppress(BadClip):
+        for block in waveform_blocks(path, channel):
+            num_samples += len(block)
+    return num_samples / SAMPLE_RATE_HZ
 
 
 def cut_segments(

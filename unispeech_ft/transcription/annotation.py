@@ -78,7 +78,22 @@ def intervals_of(recording: Path, tier: str, places: dict[str, Path]) -> list[Sa
         raise UserError(f"{path}: tier {tier} has no interval with times", remedy="name another tier")
     if faults:
         warn(f"{path}: {len(faults)} intervals are passed over: {faults[0]}")
-    return sorted(timed, key=lambda item: (item.start_s or 0.0, item.end_s or 0.0))
+    timed.sort(key=_times)
+    _warn_of_overlaps(path, timed)
+    return timed
+
+
+def _warn_of_overlaps(path: Path, said: Sequence[Said]) -> None:
+    """Neither ELAN nor Praat has room for them within a tier; files of other programs may have them."""
+    ends: dict[str, float] = {}
+    early: list[Said] = []
+    for item in said:
+        start_s, end_s = _times(item)
+        early += [item] if start_s < ends.get(item.tier, 0.0) else []
+        ends[item.tier] = max(ends.get(item.tier, 0.0), end_s)
+    if early:
+        what = f"{len(early)} intervals of tier {early[0].tier} begin before the one before them ends"
+        warn(f"{path}: {what}, the first at {early[0].start_s:.3f} s; so will what is written for them")
 
 
 def tiers_of(transcript: Transcript) -> list[Tier]:

@@ -36,6 +36,7 @@ CONSTRAINTS = {
     ASSOCIATED: "1-1 association with a parent annotation",
 }
 LAST_ID = "lastUsedAnnotationId"
+NUMBERED = re.compile(r"a\d{1,18}", re.ASCII)
 NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Attributes that name what stands elsewhere.
 REFERENCES = {
@@ -97,13 +98,19 @@ def read_eaf(content: bytes) -> Document:
 
 
 def with_tiers(document: Document, tiers: Sequence[Tier]) -> Document:
-    """The file with tiers added, in the place of those of ours of their names; a name that is taken gets a mark."""
+    """The file with tiers added, in the place of those of ours of their names; a name that is taken gets a mark.
+
+    The annotations that are replaced hand their identities on, so that the same tiers again are the same file.
+    """
+    earlier = _identities_of(document)
     document = _without_ours(document, [tier.name for tier in tiers])
+    kept = {*_identities_of(document)}
+    replaced = [name for name in earlier if name not in kept]
     taken = {item.get("TIER_ID") for item in document.root.iter("TIER")}
     names = {tier.name: _free(taken, tier.name) for tier in tiers}
     written = [tier for tier in tiers if tier.spans]
     types = _types(document, {tier.kind for tier in written})
-    ids, slot_ids = _unused(document, "a"), _unused(document, "ts")
+    ids, slot_ids = chain(replaced, _unused(document, "a")), _unused(document, "ts")
     annotations: dict[str, list[str]] = {}
     slots: list[Element] = []
     elements: list[Element] = []
@@ -196,6 +203,12 @@ def _types(document: Document, kinds: Iterable[str]) -> dict[str, Element]:
     return found
 
 
+def _identities_of(document: Document) -> list[str]:
+    """Of the annotations that are numbered as ELAN does."""
+    found = (item.get("ANNOTATION_ID", "") for item in document.root.iter())
+    return [name for name in found if NUMBERED.fullmatch(name)]
+
+
 def _unused(document: Document, prefix: str) -> Iterator[str]:
     """Identities that no attribute of the file has, and that ELAN has not given before."""
     known = re.compile(rf"{prefix}(\d{{1,18}})")
@@ -213,13 +226,13 @@ def _counter(document: Document) -> Element | None:
 
 
 def _last_id(document: Document, annotations: Iterable[Sequence[str]]) -> Iterator[tuple[int, int, str]]:
-    last = [ids[-1].removeprefix("a") for ids in annotations]
+    last = max((int(own.removeprefix("a")) for ids in annotations for own in ids), default=0)
     counter = _counter(document)
-    if last and counter is not None:
+    if counter is not None and last > int(counter.text or 0):
         place = document.places[counter]
         digits = re.fullmatch(rb"\s*(\d+)\s*", document.utf8[place.opened : place.closed])
         if digits:
-            yield place.opened + digits.start(1), place.opened + digits.end(1), last[-1]
+            yield place.opened + digits.start(1), place.opened + digits.end(1), str(last)
 
 
 def _margin(document: Document, start: int) -> str:

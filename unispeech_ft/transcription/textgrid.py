@@ -35,13 +35,15 @@ def output_paths(folder: Path, given: Iterable[str | Path], files: Sequence[Path
         files: the recordings.
 
     Raises:
-        UserError: two recordings would write the same file.
+        UserError: two recordings would write the same file, or the folder is a file.
     """
     searched = [path for path in map(Path, given) if path.is_dir()]
     if folder.suffix.lower() == ending.lower() and not folder.is_dir():
         if len(files) > 1:
             raise UserError(f"{folder} is one file, for {len(files)} recordings", remedy="name a folder")
         return [folder for _ in files]
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, and no {ending}", remedy="name a folder")
     paths = []
     for file in files:
         root = next((root for root in searched if file.is_relative_to(root)), None)

@@ -89,19 +89,20 @@ def list_folder_of_audio(
             fault = item.fault or ("" if _in_time(item) else "a segment begins or ends at no time in seconds")
             if fault:
                 kind = FILTERED if fault.startswith(FILTERED) else ""
-                rejected.append((name, f"{kind}{text.name}: {fault.removeprefix(FILTERED)}"))
+                rejected.append((name, f"{kind}{fault.removeprefix(FILTERED)}: {text.name}"))
                 continue
             identity = segment_id(name, item.start_s, item.end_s)
             speaker = item.speaker or (path.parent.name if by_folder else None)
             found.append(Utterance(identity, path, item.text.strip(), None, speaker, item.start_s, item.end_s))
+    alone = sorted(text for place, beside in texts.items() for text in beside if place not in read)
     if not found:
         faults = [f" ({fault.removeprefix(FILTERED)})" for _, fault in rejected if fault != NO_TEXT]
+        faults += [f" ({text.name} has {_no_recording(links.get(text))})" for text in alone]
         raise UserError(
             f"{key}: {folder} holds {len(audio)} recordings, none with a text of the same name beside it"
             + "".join(f" that can be used{fault}" for fault in faults[:1]),
             remedy="put a .txt, .lab, .TextGrid or .eaf beside each, or name a manifest",
         )
-    alone = sorted(text for place, beside in texts.items() for text in beside if place not in read)
     rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}{_no_recording(links.get(text))}") for text in alone]
     strangers = passed_over(files)
     return found, [*rejected, (folder.name, f"{FILTERED}{strangers}")] if strangers else rejected

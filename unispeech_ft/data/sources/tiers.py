@@ -28,6 +28,8 @@ PHONE_TIERS = {"phone", "phones", "phoneme", "phonemes", "phonetic", "phon", "ma
 # A number or name of a sentence, as other programs write it into the tier on which the sentence hangs.
 REFERENCE = re.compile(r"[^\s\d]*\d\S*")
 
+NO_TIME = "an annotation begins or ends at no known time"
+
 # Tiers that we wrote: named as their annotator in ELAN files; TextGrids have room only in a tier's name.
 ANNOTATOR = "unispeech-ft"
 MARK = f" ({ANNOTATOR})"
@@ -154,7 +156,8 @@ def elan_sentences(path: Path, wanted: str | None, recording: str | None = None)
     of words are one sentence.
 
     Args:
-        wanted: a tier's name; or the linguistic type or participant of several; or a tier's number, from 1.
+        wanted: a tier's name; or the linguistic type of several; or the participant of tiers of sentences, ours apart;
+            or a tier's number, from 1.
         recording: its name without the ending, where it is not the file's; times are the recording's.
 
     Raises:
@@ -162,16 +165,14 @@ def elan_sentences(path: Path, wanted: str | None, recording: str | None = None)
     """
     document = read_document(path.read_bytes()).root
     tiers = {str(tier.get("TIER_ID")): tier for tier in document.iter("TIER")}
+    theirs = [name for name, tier in tiers.items() if tier.get("ANNOTATOR") != ANNOTATOR]
     remarks: list[Said] = []
     if wanted:
-        kinds = ("LINGUISTIC_TYPE_REF", "PARTICIPANT")
-        chosen = _wanted(wanted, [*tiers], *({name: tiers[name].get(kind, "") for name in tiers} for kind in kinds))
+        by_type = {name: tier.get("LINGUISTIC_TYPE_REF", "") for name, tier in tiers.items()}
+        of_one, _ = _of_sentences(tiers, [name for name in theirs if tiers[name].get("PARTICIPANT") == wanted])
+        chosen = _wanted(wanted, [*tiers], by_type, {name: wanted if name in of_one else "" for name in tiers})
     else:
-        theirs = [name for name, tier in tiers.items() if tier.get("ANNOTATOR") != ANNOTATOR]
-        spoken, _ = _spoken_of(theirs)
-        chosen = [name for name in spoken if _is_of_sentences(name) and not _is_of_sentences(_parent(tiers, name))]
-        if not chosen:
-            chosen, remarks = _spoken_of(name for name in theirs if not _parent(tiers, name))
+        chosen, remarks = _of_sentences(tiers, theirs)
     if not chosen:
         raise ValueError(f"no tier of sentences; it has {', '.join(tiers) or 'none'}")
     origin_s = media_origin_s(document, recording or path.stem)
@@ -190,6 +191,13 @@ def elan_sentences(path: Path, wanted: str | None, recording: str | None = None)
     if not wanted and len(chosen) == 1 and any(WORD_WORDS.fullmatch(word) for word in _words_of(chosen[0])):
         return [*remarks, Said(" ".join(item.text.strip() for item in found[chosen[0]]))]
     return remarks + sorted((item for said in found.values() for item in said), key=lambda item: item.start_s or 0.0)
+
+
+def _of_sentences(tiers: Mapping[str, ElementTree.Element], names: Sequence[str]) -> tuple[list[str], list[Said]]:
+    """Those of these tiers that hold sentences by their names, or else all that hang on no other; and the remarks."""
+    spoken, _ = _spoken_of(names)
+    named = [name for name in spoken if _is_of_sentences(name) and not _is_of_sentences(_parent(tiers, name))]
+    return (named, []) if named else _spoken_of(name for name in names if not _parent(tiers, name))
 
 
 def _parent(tiers: Mapping[str, ElementTree.Element], name: str) -> str:
@@ -226,6 +234,6 @@ def _annotation(text: str, timed: ElementTree.Element, above: str, tier: Element
     start, end = times.get(timed.get("TIME_SLOT_REF1")), times.get(timed.get("TIME_SLOT_REF2"))
     name, annotation = tier.get("TIER_ID", ""), timed.get("ANNOTATION_ID", "")
     if start is None or end is None or start < 0:
-        return Said(text, fault=f"annotation {annotation} of tier {name} begins or ends at no known time", tier=name)
+        return Said(text, fault=f"{NO_TIME}: {annotation} of tier {name}", tier=name)
     speaker = tier.get("PARTICIPANT") or None
     return Said(text, start, end, speaker, None, name, annotation, above)
