@@ -185,6 +185,7 @@ def test_python_examples(here, spoken_corpus, small_run):
     assert "'text'" in run(["python", "-c", pipeline], here)
 
 
+@pytest.mark.long
 def test_commands_on_numbers(here, spoken_corpus, small_run):
     (here / "data").mkdir()
     (here / "data" / "demo").symlink_to(spoken_corpus)
@@ -223,6 +224,7 @@ def test_commands_on_numbers(here, spoken_corpus, small_run):
     assert "phones spread evenly" in run([*command("python scripts/boundary_error.py"), "--clips", "24"], here)
 
 
+@pytest.mark.long
 def test_publish_commands(here, spoken_corpus, small_config, small_run):
     (here / "runs").mkdir()
     (here / "runs" / "ky_1h").symlink_to(small_run.output_dir.resolve())

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from running import REPOSITORY
 from warm import clean_environment
 
@@ -30,6 +31,7 @@ assert "torchaudio" not in {name.partition(".")[0] for name, module in sys.modul
 """
 
 
+@pytest.mark.long
 def test_it_trains_transcribes_and_aligns(small_config, spoken_corpus, tmp_path):
     clip = next((spoken_corpus / "ky" / "clips").iterdir())
     words = [small_config, clip, spoken_corpus / "ky" / "clips", tmp_path / "classes"]

@@ -91,6 +91,7 @@ def test_the_round_trip(client: Client, server: LoopbackHub, online, home, small
     assert not any(TOKEN.encode() in content for content in repository.files.values())
 
 
+@pytest.mark.long
 def test_a_space_shows_the_model(client: Client, server: LoopbackHub, small_run, home, online) -> None:
     pushed = client("push", small_run.model_dir, REPO, "--space", setup=NO_SNIPPET)
     assert pushed.returncode == 0, pushed.stderr

@@ -247,6 +247,7 @@ print(heard, samples * 4 / 2**20, *marks)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads resident memory from /proc")
 @pytest.mark.parametrize("source", ["folder", pytest.param("tar", marks=pytest.mark.slow)])
 def test_memory_is_flat_over_ten_thousand_clips(source: str, tmp_path: Path) -> None:
