@@ -271,7 +271,6 @@ def table(
         " the contrastive task alone.",
         "- UniSpeech+: UniSpeech, continued with the contrastive task alone on one hour of Kyrgyz without labels,"
         " spoken by training voices.",
-        "",
         "- masked prediction: WavLM's objective, with its gated position bias, on the same English without labels;"
         f" {CLASSES} classes of MFCC; with mixing, a fifth of the clips have another clip laid over a part.",
         "",
