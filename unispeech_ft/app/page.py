@@ -126,7 +126,6 @@ def _training_tab(workspace: Workspace, wishes: list[gr.components.Component]) -
         with faults_shown():
             config = load_config(write_config(workspace, Wishes(holds, language, tier, base, int(updates))))
         folder = Path(config.output_dir)
-        folder.parent.mkdir(parents=True, exist_ok=True)
         process = training.start(workspace.yaml, folder)
         running.append(process)
         for now in training.watch(process, folder):
@@ -142,13 +141,13 @@ def _training_tab(workspace: Workspace, wishes: list[gr.components.Component]) -
 
 
 def _headline(now: training.Look, updates: int) -> str:
-    done = now.losses[-1][0] if now.losses else 0
+    done = int(now.losses[-1][0]) if now.losses else 0
     per = f", PER **{now.pers[-1][1]:.1f} %**" if now.pers else ""
     ended = {None: "Training", 0: "Done"}.get(now.status, "Ended early: read below what the command says")
     return f"{ended}: update {done} of {updates}{per}"
 
 
-def _frame(name: str, points: list[tuple[int, float]]) -> pd.DataFrame:
+def _frame(name: str, points: list[tuple[float, float]]) -> pd.DataFrame:
     return pd.DataFrame(points, columns=["update", name], dtype=float).round(2)
 
 

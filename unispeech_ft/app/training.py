@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unispeech_ft.files import write_text
+from unispeech_ft.scoring.report.figures import parse_curves
 
 POLL_S = 0.5
 LAST_LINES = 12
@@ -28,16 +27,16 @@ class Look:
         status: the command's exit status; None while it runs.
     """
 
-    losses: list[tuple[int, float]] = field(default_factory=list)
-    pers: list[tuple[int, float]] = field(default_factory=list)
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    pers: list[tuple[float, float]] = field(default_factory=list)
     said: str = ""
     status: int | None = None
 
 
 def start(config: Path, run: Path) -> subprocess.Popen[bytes]:
-    """Starts `unispeech-ft train CONFIG`; what it writes goes into the file `output.txt` beside its run."""
+    """Starts `unispeech-ft train CONFIG`; what it writes goes into a file of its name beside its run."""
     log = run.with_suffix(".txt")
-    write_text(log, "")
+    log.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "unispeech_ft.cli", "train", str(config)]
     with log.open("wb") as file:
         return subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
@@ -61,19 +60,11 @@ def watch(process: subprocess.Popen[bytes], run: Path) -> Iterator[Look]:
 
 def look(run: Path, status: int | None) -> Look:
     """What `metrics.jsonl` and the command's lines say now."""
-    losses, pers = [], []
     metrics = run / "metrics.jsonl"
-    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else ():
-        try:
-            event = json.loads(line)
-        except ValueError:  # the line that is being written
-            continue
-        if event["event"] == "update" and event["loss"] is not None:
-            losses.append((event["update"], event["loss"]))
-        elif event["event"] == "evaluation" and event.get("per") is not None:
-            pers.append((event["update"], 100 * event["per"]))
+    curves = parse_curves(metrics.read_text(encoding="utf-8") if metrics.is_file() else "")
     log = run.with_suffix(".txt")
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     # Of a bar that was drawn over and over, its last state.
-    lines = [row.rstrip("\r").rpartition("\r")[2].rstrip() for row in text.splitlines(keepends=False)]
-    return Look(losses, pers, "\n".join([line for line in lines if line][-LAST_LINES:]), status)
+    lines = [row.rstrip("\r").rpartition("\r")[2].rstrip() for row in text.split("\n")]
+    pers = [(update, 100 * per) for update, per in curves.per]
+    return Look(curves.loss, pers, "\n".join([line for line in lines if line][-LAST_LINES:]), status)

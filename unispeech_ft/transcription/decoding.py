@@ -83,16 +83,13 @@ def _chunk_phones(saved: SavedModel, outputs: FrameOutputs, chunk: Chunk, decodi
         search = lambda _: labels  # noqa: E731  # what `marks_of` takes
     marks = marks_of(outputs, tokenizer, search)
     times = saved.phone_times(marks, outputs.log_posteriors, len(chunk.waveform) / SAMPLE_RATE_HZ)
-    means = mean_posteriors(marks, outputs.log_posteriors, tokenizer) if decoding.alternatives else []
-    phones = [
-        TimedPhone(tokenizer.tokens[mark.label], chunk.start_s + time.start_s, chunk.start_s + time.end_s, time[2])
-        for mark, time in zip(marks, times, strict=True)
-    ]
-    if means:
-        phones = [
-            replace(item, alternatives=likeliest(others, item.phone, decoding.alternatives))
-            for item, others in zip(phones, means, strict=True)
-        ]
+    wanted = decoding.alternatives
+    means = mean_posteriors(marks, outputs.log_posteriors, tokenizer) if wanted else [{} for _ in marks]
+    phones = []
+    for mark, (start_s, end_s, posterior), others in zip(marks, times, means, strict=True):
+        phone = tokenizer.tokens[mark.label]
+        span = chunk.start_s + start_s, chunk.start_s + end_s
+        phones.append(TimedPhone(phone, *span, posterior, likeliest(others, phone, wanted)))
     opening = marks[0].end_frame if marks and marks[0].start_frame == 0 else 0
     closes = bool(marks) and marks[-1].end_frame == len(outputs.best_rows)
     closing = marks[-1].end_frame - marks[-1].start_frame if closes else 0
