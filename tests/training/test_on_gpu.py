@@ -34,6 +34,7 @@ def run(tmp_path: Path, kind: str, precision: Any, name: str, **overrides: str) 
     AcceleratorState._reset_state(reset_partial_state=True)
     ours = Ours(setting, quiet_accelerator(setting))
     config = setting.config()
+    (tmp_path / name).mkdir()
     task = ours.task(config)
     train(task, config, ours.accelerator, None)
     return ours, task

@@ -229,6 +229,9 @@ class TrainingConfig(Section):
     compile_layers: bool | None = Field(
         None, description="encoder layers in Triton's kernels; null: on a CUDA device in 16 bits, where Triton works"
     )
+    cuda_graphs: bool = Field(
+        True, description="Triton's layers run as CUDA graphs where an update is one pass; costs nothing elsewhere"
+    )
     max_bad_updates: PositiveCount = Field(
         10, description="so many updates in a row whose loss or gradients are not finite stop the run"
     )

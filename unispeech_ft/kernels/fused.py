@@ -2,8 +2,8 @@
 
 `N` frames of a row, `C` channels, `P` programs. Bias, dropout, residual and norm are read and written once, in 32 bits
 inside; weights, biases and their gradients are in 32 bits. Whether a value is dropped is a hash of its place and a seed
-from torch's generator on the host, so the backward pass needs no mask, and reseeding torch repeats it. Sums over frames
-are taken in a fixed order.
+from torch's generator of the device, so the backward pass needs no mask, reseeding torch repeats it, and a CUDA graph
+draws anew each time it runs. Sums over frames are taken in a fixed order.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ DRAWS = 2**31
 PROGRAMS_PER_PROCESSOR = 2
 WIDEST_BLOCK = 1024
 # A kernel is compiled once, whatever values these have.
-CHANGING = ["frames", "threshold", "seed", "more_seed"]
+CHANGING = ["frames", "threshold"]
 
 
 @triton.jit
-def kept(places, seed, more_seed, threshold):
+def kept(places, seeds, threshold):
     """Whether the values at these places are kept; Chris Wellons' hash of 32 bits, seeded twice."""
-    x = (places.to(tl.uint32) * 0x9E3779B1) ^ seed.to(tl.uint32)
+    x = (places.to(tl.uint32) * 0x9E3779B1) ^ tl.load(seeds).to(tl.uint32)
     x = (x ^ (x >> 16)) * 0x7FEB352D
-    x = (x ^ (x >> 15)) + more_seed.to(tl.uint32)
+    x = (x ^ (x >> 15)) + tl.load(seeds + 1).to(tl.uint32)
     x = x * 0x846CA68B
     x = x ^ (x >> 16)
     return (x >> 1).to(tl.int32) >= threshold
@@ -39,7 +39,7 @@ def kept(places, seed, more_seed, threshold):
 @triton.jit(do_not_specialize=CHANGING)
 def _add_norm(
     inner, bias, hidden, weight, offset, summed, normed, means, scales,
-    channels, eps, threshold, factor, seed, more_seed,
+    channels, eps, threshold, factor, seeds,
     DROPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     frame = tl.program_id(0).to(tl.int64)
@@ -49,7 +49,7 @@ def _add_norm(
     value = tl.load(inner + places, mask=there, other=0.0).to(tl.float32)
     value += tl.load(bias + columns, mask=there, other=0.0).to(tl.float32)
     if DROPS:
-        value = tl.where(kept(places, seed, more_seed, threshold), value * factor, 0.0)
+        value = tl.where(kept(places, seeds, threshold), value * factor, 0.0)
     value += tl.load(hidden + places, mask=there, other=0.0).to(tl.float32)
     value = value.to(summed.dtype.element_ty).to(tl.float32)
     tl.store(summed + places, value.to(summed.dtype.element_ty), mask=there)
@@ -66,7 +66,7 @@ def _add_norm(
 @triton.jit(do_not_specialize=CHANGING)
 def _add_norm_backward(
     outer, outer_sum, summed, weight, means, scales, for_inner, for_hidden, partial,
-    frames, channels, threshold, factor, seed, more_seed,
+    frames, channels, threshold, factor, seeds,
     HAS_SUM: tl.constexpr, DROPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -93,7 +93,7 @@ def _add_norm_backward(
             found += tl.load(outer_sum + places, mask=there, other=0.0).to(tl.float32)
         tl.store(for_hidden + places, found.to(for_hidden.dtype.element_ty), mask=there)
         if DROPS:
-            found = tl.where(kept(places, seed, more_seed, threshold), found * factor, 0.0)
+            found = tl.where(kept(places, seeds, threshold), found * factor, 0.0)
             tl.store(for_inner + places, found.to(for_inner.dtype.element_ty), mask=there)
         for_bias += tl.where(there, found, 0.0)
     place = partial + program * 3 * channels + columns
@@ -104,7 +104,7 @@ def _add_norm_backward(
 
 @triton.jit(do_not_specialize=CHANGING)
 def _gelu(
-    inner, bias, activated, channels, threshold, factor, seed, more_seed, DROPS: tl.constexpr, BLOCK: tl.constexpr
+    inner, bias, activated, channels, threshold, factor, seeds, DROPS: tl.constexpr, BLOCK: tl.constexpr
 ):
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     there = columns < channels
@@ -113,13 +113,13 @@ def _gelu(
     value += tl.load(bias + columns, mask=there, other=0.0)
     value = 0.5 * value * (1 + tl.erf(value * 0.7071067811865476))
     if DROPS:
-        value = tl.where(kept(places, seed, more_seed, threshold), value * factor, 0.0)
+        value = tl.where(kept(places, seeds, threshold), value * factor, 0.0)
     tl.store(activated + places, value.to(activated.dtype.element_ty), mask=there)
 
 
 @triton.jit(do_not_specialize=CHANGING)
 def _gelu_backward(
-    outer, inner, bias, for_inner, partial, frames, channels, threshold, factor, seed, more_seed,
+    outer, inner, bias, for_inner, partial, frames, channels, threshold, factor, seeds,
     DROPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -133,7 +133,7 @@ def _gelu_backward(
         places = frame * channels + columns
         gradient = tl.load(outer + places, mask=there, other=0.0).to(tl.float32)
         if DROPS:
-            gradient = tl.where(kept(places, seed, more_seed, threshold), gradient * factor, 0.0)
+            gradient = tl.where(kept(places, seeds, threshold), gradient * factor, 0.0)
         value = tl.load(inner + places, mask=there, other=0.0).to(tl.float32) + biases
         slope = 0.5 * (1 + tl.erf(value * 0.7071067811865476))
         slope += value * tl.exp(-0.5 * value * value) * 0.3989422804014327
@@ -143,12 +143,12 @@ def _gelu_backward(
     tl.store(partial + program * channels + columns, for_bias, mask=there)
 
 
-def draws(p: float) -> tuple[int, float, int, int]:
-    """The kernels' threshold, factor and two seeds for dropout with probability `p`; drawn on the host."""
+def draws(p: float, device: torch.device) -> tuple[int, float, Tensor | None]:
+    """The kernels' threshold and factor for dropout with probability `p`, and two seeds, drawn on the device."""
     if p == 0:
-        return 0, 1.0, 0, 0
-    seed, more_seed = torch.randint(DRAWS - 1, (2,)).tolist()
-    return min(round(p * DRAWS), DRAWS - 1), 1 / (1 - p) if p < 1 else 0.0, seed, more_seed
+        return 0, 1.0, None
+    seeds = torch.randint(DRAWS - 1, (2,), device=device, dtype=torch.int32)
+    return min(round(p * DRAWS), DRAWS - 1), 1 / (1 - p) if p < 1 else 0.0, seeds
 
 
 def num_programs(values: Tensor) -> int:
@@ -161,7 +161,7 @@ class _AddNorm(torch.autograd.Function):
     def forward(ctx: Any, inner: Tensor, bias: Tensor, hidden: Tensor, weight: Tensor, offset: Tensor, eps: float,
                 p: float) -> tuple[Tensor, Tensor]:  # fmt: skip
         frames, channels = inner.shape
-        ctx.draws, ctx.drops = draws(p), p > 0
+        ctx.draws, ctx.drops = draws(p, inner.device), p > 0
         summed, normed = torch.empty_like(hidden), torch.empty_like(hidden)
         means, scales = (torch.empty(frames, device=inner.device) for _ in range(2))
         launch(_add_norm, (frames,), 
@@ -196,7 +196,7 @@ class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inner: Tensor, bias: Tensor, p: float) -> Tensor:
         frames, channels = inner.shape
-        ctx.draws, ctx.drops = draws(p), p > 0
+        ctx.draws, ctx.drops = draws(p, inner.device), p > 0
         ctx.save_for_backward(inner, bias)
         activated = torch.empty_like(inner)
         block = min(WIDEST_BLOCK, triton.next_power_of_2(channels))

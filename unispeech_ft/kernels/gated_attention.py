@@ -20,7 +20,7 @@ from unispeech_ft.kernels.launch import launch
 
 BLOCK = 64
 LOG2E = tl.constexpr(1.4426950408889634)
-CHANGING = ["longest", "threshold", "seed", "more_seed"]
+CHANGING = ["longest", "threshold"]
 
 
 @triton.jit
@@ -39,14 +39,14 @@ def _position_bias(table, head, longest, queries, keys, length):
 
 
 @triton.jit
-def _kept(first, queries, keys, head, heads, longest, threshold, seed, more_seed):
+def _kept(first, queries, keys, head, heads, longest, threshold, seeds):
     names = ((first + queries) * heads + head)[:, None] * longest + keys[None, :]
-    return kept(names, seed, more_seed, threshold)
+    return kept(names, seeds, threshold)
 
 
 @triton.jit(do_not_specialize=CHANGING)
 def _forward(
-    qkv, gates, table, attended, normalisers, starts, scale, longest, heads, threshold, factor, seed, more_seed,
+    qkv, gates, table, attended, normalisers, starts, scale, longest, heads, threshold, factor, seeds,
     DROPS: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     block, head, clip = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -73,7 +73,7 @@ def _forward(
         shrink = tl.exp2(highest - higher)
         total = total * shrink + tl.sum(weights, axis=1)
         if DROPS:
-            keep = _kept(first, queries, keys, head, heads, longest, threshold, seed, more_seed)
+            keep = _kept(first, queries, keys, head, heads, longest, threshold, seeds)
             weights = tl.where(keep, weights * factor, 0.0)
         value = _part(base + 2 * heads * DIM, keys, length, row, DIM, WIDTH)
         found = found * shrink[:, None] + tl.dot(weights.to(value.dtype), value, input_precision=EXACT)
@@ -88,7 +88,7 @@ def _forward(
 @triton.jit(do_not_specialize=CHANGING)
 def _backward_keys(
     qkv, gates, table, outer, normalisers, products, starts, for_qkv,
-    scale, longest, heads, threshold, factor, seed, more_seed,
+    scale, longest, heads, threshold, factor, seeds,
     DROPS: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     block, head, clip = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -118,7 +118,7 @@ def _backward_keys(
         for_weights = tl.dot(gradient, tl.trans(value), input_precision=EXACT)
         dropped = weights
         if DROPS:
-            keep = _kept(first, queries, keys, head, heads, longest, threshold, seed, more_seed)
+            keep = _kept(first, queries, keys, head, heads, longest, threshold, seeds)
             for_weights = tl.where(keep, for_weights * factor, 0.0)
             dropped = tl.where(keep, weights * factor, 0.0)
         for_scores = weights * (for_weights - tl.load(products + lines, mask=there, other=0.0)[:, None])
@@ -156,7 +156,7 @@ def _along_diagonals(values, SIZE: tl.constexpr):
 @triton.jit(do_not_specialize=CHANGING)
 def _backward_queries(
     qkv, gates, table, outer, normalisers, products, starts, for_qkv, for_gates, diagonals,
-    scale, longest, heads, threshold, factor, seed, more_seed,
+    scale, longest, heads, threshold, factor, seeds,
     DROPS: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr, SIZE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     block, head, clip = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -190,7 +190,7 @@ def _backward_queries(
         weights = tl.where(there[:, None] & (keys < length)[None, :], weights, 0.0)
         for_weights = tl.dot(gradient, tl.trans(value), input_precision=EXACT)
         if DROPS:
-            keep = _kept(first, queries, keys, head, heads, longest, threshold, seed, more_seed)
+            keep = _kept(first, queries, keys, head, heads, longest, threshold, seeds)
             for_weights = tl.where(keep, for_weights * factor, 0.0)
         for_scores = weights * (for_weights - product[:, None])
         for_query += tl.dot(for_scores.to(key.dtype), key, input_precision=EXACT)
@@ -239,7 +239,7 @@ class _GatedAttention(torch.autograd.Function):
         frames, heads = gates.shape
         dim, longest = qkv.shape[1] // (3 * heads), layout.longest
         ctx.grid = (triton.cdiv(longest, BLOCK), heads, len(layout.num_frames))
-        ctx.drawn = draws(p)
+        ctx.drawn = draws(p, qkv.device)
         ctx.meta = {
             "DROPS": p > 0,
             "DIM": dim,

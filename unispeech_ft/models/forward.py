@@ -23,6 +23,7 @@ from unispeech_ft.kernels.rows import collect, spread
 from unispeech_ft.kernels.triton_there import runs_triton
 from unispeech_ft.models.families import backbone, reads_waveforms, shares_position_bias
 from unispeech_ft.models.fused_layers import can_fuse, copies_of, fused_layer
+from unispeech_ft.models.layer_graphs import graphs_for
 from unispeech_ft.models.layer_sum import LayerSumHead
 from unispeech_ft.models.padded import frame_mask, kept_layers
 
@@ -152,11 +153,15 @@ def _fused_layers(
     encoder: Any = backbone(model).encoder
     layers = [encoder.layers[index] for index in indices]
     norm_first = bool(model.config.do_stable_layer_norm)
-    table = position_bias(encoder.layers[0].attention, layout.longest) if shares_position_bias(model.config) else None
     dtype = autocast_dtype(hidden)
     norms = [layer.layer_norm for layer in layers] + [encoder.layer_norm]
     normed = norms[0](hidden) if norm_first else hidden
     hidden, normed = hidden.to(dtype), normed.to(dtype)
+    held = None if inputs is not None else graphs_for(model, layout, indices, dtype)
+    if held is not None:
+        graphs, starts = held
+        return graphs(hidden, normed, indices, starts)
+    table = position_bias(encoder.layers[0].attention, layout.longest) if shares_position_bias(model.config) else None
     for layer, copies, next_norm in zip(layers, copies_of(layers, dtype), norms[1:], strict=True):
         norm = next_norm if norm_first else None
         if inputs is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,26 +48,40 @@ def _projections(layer: Any) -> tuple[Any, Any, Any]:
     return layer.attention.q_proj, layer.attention.k_proj, layer.attention.v_proj
 
 
-@torch.no_grad()
+def _single(layer: Any) -> list[Tensor]:
+    block = layer.feed_forward
+    return [layer.attention.out_proj.weight, block.intermediate_dense.weight, block.output_dense.weight]
+
+
 def copies_of(layers: Sequence[Any], dtype: torch.dtype) -> list[LayerCopies]:
-    """The copies for one pass, made together: autocast would cast one weight after another."""
-    found: list[LayerCopies] = []
-    copies: list[Tensor] = []
-    originals: list[Tensor] = []
+    """The copies for one pass."""
+    found = []
     for layer in layers:
-        query, _, _ = _projections(layer)
-        channels = query.weight.shape[0]
-        block = layer.feed_forward
-        single = [layer.attention.out_proj.weight, block.intermediate_dense.weight, block.output_dense.weight]
-        qkv = query.weight.new_empty(3 * channels, query.weight.shape[1], dtype=dtype)
-        qkv_bias = query.weight.new_empty(3 * channels, dtype=dtype)
-        others = [torch.empty_like(weight, dtype=dtype) for weight in single]
-        found.append(LayerCopies(qkv, qkv_bias, *others))
-        copies += [*qkv.split(channels), *qkv_bias.split(channels), *others]
-        originals += [projection.weight for projection in _projections(layer)]
-        originals += [projection.bias for projection in _projections(layer)] + single
-    torch._foreach_copy_(copies, originals)
+        weight = layer.attention.q_proj.weight
+        channels = weight.shape[0]
+        qkv = weight.new_empty(3 * channels, weight.shape[1], dtype=dtype)
+        qkv_bias = weight.new_empty(3 * channels, dtype=dtype)
+        found.append(LayerCopies(qkv, qkv_bias, *(torch.empty_like(w, dtype=dtype) for w in _single(layer))))
+    refresh(*copied(found, layers))
     return found
+
+
+def copied(copies: Sequence[LayerCopies], layers: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
+    """The tensors of copies, and the weights and biases that each is copied from."""
+    targets: list[Tensor] = []
+    originals: list[Tensor] = []
+    for copy, layer in zip(copies, layers, strict=True):
+        channels = len(copy.output)
+        targets += [*copy.qkv.split(channels), *copy.qkv_bias.split(channels), copy.output, copy.inner, copy.outer]
+        originals += [projection.weight for projection in _projections(layer)]
+        originals += [projection.bias for projection in _projections(layer)] + _single(layer)
+    return targets, originals
+
+
+@torch.no_grad()
+def refresh(targets: list[Tensor], originals: list[Tensor]) -> None:
+    """Brings copies up to date, all together: autocast would cast one weight after another."""
+    torch._foreach_copy_(targets, originals)
 
 
 def can_fuse(model: PreTrainedModel, hidden: Tensor) -> bool:
@@ -95,7 +110,7 @@ def fused_layer(
     normed: Tensor,
     layout: Layout,
     table: Tensor | None,
-    next_norm: nn.LayerNorm | None,
+    next_norm: nn.LayerNorm | SimpleNamespace | None,
 ) -> tuple[Tensor, Tensor]:
     """One encoder layer.
 
@@ -103,7 +118,8 @@ def fused_layer(
         hidden: `[N, C]` in 16 bits, the residual stream.
         normed: `[N, C]`, what the layer multiplies; where norms stand last the same as `hidden`.
         table: WavLM's position bias by distance, `[H, 2 · L − 1]`.
-        next_norm: the first norm of the next layer, or the encoder's last; None where norms stand last.
+        next_norm: the first norm of the next layer, or the encoder's last, by weight, bias and eps; None where norms
+            stand last.
 
     Returns:
         `hidden` and `normed` of the next layer.

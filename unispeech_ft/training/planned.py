@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from unispeech_ft.config.sections import RunConfig, Section
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan, passes
 from unispeech_ft.data.collate import Batch, MicroBatchStream, TrainingSet
-from unispeech_ft.models.families import backbone, shares_position_bias
+from unispeech_ft.models.families import backbone, num_frames, shares_position_bias
+from unispeech_ft.models.layer_graphs import Room, give_room
 from unispeech_ft.randomness import kept_layers
 from unispeech_ft.training.checkpoint import identity_of
 from unispeech_ft.training.passes import Passes
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel
 
+# Of a run, to find how large its passes are.
+UPDATES_LOOKED_AT = 200
+
 
 def drawn_layers(network: Any, seed: int, update: int, layerdrop: float) -> list[int] | None:
     """Indices of the encoder layers that an update runs, None for all of them."""
@@ -32,18 +37,28 @@ def drawn_layers(network: Any, seed: int, update: int, layerdrop: float) -> list
     return kept_layers(seed, update, num_layers, layerdrop, keep_first=keep_first)
 
 
-def parameters_that_run(
-    network: Any, layers: Sequence[int] | None, idle: Sequence[nn.Module] = ()
-) -> list[nn.Parameter]:
-    """The trainable parameters of a network without those of encoder layers left out and of idle modules.
+class Trainable:
+    """The trainable parameters of a network, found once, and which of them an update trains."""
 
-    Args:
-        layers: indices of the encoder layers that run; None for all.
-    """
-    all_layers = backbone(network).encoder.layers
-    skipped = [] if layers is None else [all_layers[index] for index in range(len(all_layers)) if index not in layers]
-    left_out = {id(parameter) for module in (*skipped, *idle) for parameter in module.parameters()}
-    return [p for p in network.parameters() if p.requires_grad and id(p) not in left_out]
+    def __init__(self, network: Any) -> None:
+        layers = backbone(network).encoder.layers
+        self._layer_of = {id(p): index for index, layer in enumerate(layers) for p in layer.parameters()}
+        self._named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+
+    def named(self, beginnings: tuple[str, ...]) -> list[nn.Parameter]:
+        """Those whose names begin so."""
+        return [parameter for name, parameter in self._named if name.startswith(beginnings)]
+
+    def running(self, layers: Sequence[int] | None, idle: Sequence[nn.Module] = ()) -> list[nn.Parameter]:
+        """All but those of encoder layers left out and of idle modules.
+
+        Args:
+            layers: indices of the encoder layers that run; None for all.
+        """
+        left_out = {id(parameter) for module in idle for parameter in module.parameters()}
+        if layers is not None:
+            left_out |= {name for name, index in self._layer_of.items() if index not in layers}
+        return [parameter for _, parameter in self._named if id(parameter) not in left_out]
 
 
 def identity_of_run(config: RunConfig, own: Sequence[Section], *said: object) -> str:
@@ -84,10 +99,32 @@ class FineTuning(Task[Batch]):
         longest_s = int(plan.num_samples.max()) / SAMPLE_RATE_HZ
         self.passes = Passes(config.training.seconds_per_pass, network, longest_s, accelerator)
 
+    def _graph_room(self, last: int) -> Room | None:
+        """What CUDA graphs must hold for this process's passes; None where they are of no use or an update is several.
+
+        From the first updates of the run, wherever it goes on; a larger one later runs without graphs.
+        """
+        on_gpu = self.accelerator.device.type == "cuda"
+        if not on_gpu or not self.run.training.cuda_graphs or self.run.model.gradient_checkpointing:
+            return None
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        crop = self.training_set.crop_frames
+        frames = [num_frames(self.network.config, count) for count in self.plan.num_samples.tolist()]
+        rows = []
+        for update in self.plan.updates(0, min(last, UPDATES_LOOKED_AT)):
+            found = passes(update.share(rank, world), self.passes.seconds)
+            if len(found) > 1:
+                return None
+            rows += [
+                [min(frames[clip], crop or frames[clip]) for batch in row for clip in batch.clips] for row in found
+            ]
+        return Room.of(rows) if rows else None
+
     def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.passes.begin(state)
         seconds = self.passes.seconds
+        give_room(self.network, self._graph_room(last))
         stream = MicroBatchStream(self.plan, self.training_set, first, last, rank, world, seconds)
         on_gpu = self.accelerator.device.type == "cuda"
         workers = self.run.data.num_workers if on_gpu else 0
@@ -104,10 +141,16 @@ class FineTuning(Task[Batch]):
         return self.passes.parts(micro_batch)
 
     def halve(self) -> bool:
+        give_room(self.network, None)
         return self.passes.halve()
 
     def state(self) -> Mapping[str, Any] | None:
         return self.passes.state()
+
+    @cached_property
+    def trainable(self) -> Trainable:
+        """Of the network."""
+        return Trainable(self.network)
 
     def is_frozen(self, update: int) -> bool:
         """Whether the head trains alone."""
@@ -120,5 +163,5 @@ class FineTuning(Task[Batch]):
     def trained_parameters(self, update: int) -> list[nn.Parameter]:
         """The head alone while the encoder is frozen, else all but the conv extractor and the layers left out."""
         if self.is_frozen(update):
-            return [p for name, p in self.network.named_parameters() if name.startswith(self.head)]
-        return parameters_that_run(self.network, self.layers(update))
+            return self.trainable.named(self.head)
+        return self.trainable.running(self.layers(update))

@@ -27,7 +27,7 @@ from unispeech_ft.tasks.pretraining.prediction_objective import PredictionObject
 from unispeech_ft.tasks.pretraining.speech import LabelledSpeech, layout_of, plan_for
 from unispeech_ft.tasks.pretraining.unispeech_objective import UniSpeechObjective
 from unispeech_ft.training.checkpoint import identity_of
-from unispeech_ft.training.planned import drawn_layers, parameters_that_run
+from unispeech_ft.training.planned import Trainable, drawn_layers
 from unispeech_ft.training.task import Score, SummedLoss, Task, UpdateShare
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class PretrainingTask(Task[PretrainingBatch]):
     ) -> None:
         self.config, self.built, self.accelerator = config, built, accelerator
         self.network, self.pieces = built.network, pieces
+        self.trainable = Trainable(built.network)
         self.layout = layout_of(config)
         self.labelled = labelled_clips(config, speech, built)
         scores = speech is not None and built.tokenizer is not None and config.objective.alpha > 0
@@ -188,7 +189,7 @@ class PretrainingTask(Task[PretrainingBatch]):
 
     def trained_parameters(self, update: int) -> list[nn.Parameter]:
         """Not those of layers left out, nor of branches that no micro-batch of the update has, on whichever process."""
-        return parameters_that_run(self.network, self._layers(update), self.objective.idle(update))
+        return self.trainable.running(self._layers(update), self.objective.idle(update))
 
     def figures(self, update: int, sums: Tensor, weight: Tensor) -> Mapping[str, Tensor]:
         return self.objective.figures(update, sums, weight)

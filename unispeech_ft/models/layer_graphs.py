@@ -1,0 +1,302 @@
+"""The encoder's layers as CUDA graphs: a training pass costs the host a replay a layer instead of some forty launches.
+
+`N` frames that a graph holds, `B` its clips, `L` frames of the longest, `C` channels. A graph has one shape, so a row
+ends in silent clips of no loss. Layers hand their states on where they lie; one that layer drop leaves out costs a
+copy. What a graph computes is `models.fused_layers`, dropout included, which it draws anew each time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unispeech_ft.data.row import Layout
+from unispeech_ft.kernels.attention import position_bias
+from unispeech_ft.models.families import backbone, shares_position_bias
+from unispeech_ft.models.fused_layers import copied, copies_of, fused_layer, refresh
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Products like whole tiles.
+FRAMES_STEP = 128
+
+
+class Room(NamedTuple):
+    """What the graphs of a run hold: frames and clips of a row, and frames of its longest clip."""
+
+    frames: int
+    clips: int
+    longest: int
+
+    @staticmethod
+    def of(rows: Sequence[Sequence[int]]) -> Room:
+        """Room for any of some rows.
+
+        Args:
+            rows: frames of the clips of each.
+        """
+        longest = max(map(max, rows))
+        frames = FRAMES_STEP * math.ceil(max(map(sum, rows)) / FRAMES_STEP)
+        return Room(frames, max(len(row) + -((sum(row) - frames) // longest) for row in rows), longest)
+
+    def starts(self, num_frames: Sequence[int]) -> list[int] | None:
+        """First frames of a row's clips and of the silent ones behind them, `[B + 1]`; None where there is no room."""
+        if max(num_frames) > self.longest:
+            return None
+        found = [0]
+        for count in num_frames:
+            found.append(found[-1] + count)
+        while found[-1] < self.frames:
+            found.append(min(self.frames, found[-1] + self.longest))
+        if found[-1] > self.frames or len(found) > self.clips + 1:
+            return None
+        return found + [self.frames] * (self.clips + 1 - len(found))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer's graphs and what lies where.
+
+    Attributes:
+        outputs: what it leaves, `[N, C]`: the residual stream and what the next multiplies, or one that is both.
+        parameters: those of its own that have a gradient.
+        for_inputs, for_parameters, for_norm, for_table: gradients, where the backward graph leaves them.
+    """
+
+    forward: torch.cuda.CUDAGraph
+    outputs: tuple[Tensor, ...]
+    backward: torch.cuda.CUDAGraph | None = None
+    parameters: tuple[nn.Parameter, ...] = ()
+    for_inputs: tuple[Tensor, ...] = ()
+    for_parameters: tuple[Tensor, ...] = ()
+    for_norm: tuple[Tensor, ...] = ()
+    for_table: tuple[Tensor, ...] = ()
+
+
+class LayerGraphs:
+    """The layers of one network for rows of one size.
+
+    Args:
+        network: in training mode, on a CUDA device.
+        trains: whether the encoder has a backward pass.
+    """
+
+    def __init__(self, network: PreTrainedModel, room: Room, dtype: torch.dtype, *, trains: bool) -> None:
+        encoder: Any = backbone(network).encoder
+        self.room, self.trains, self.encoder = room, trains, encoder
+        self.norm_first = bool(network.config.do_stable_layer_norm)
+        self.gated = shares_position_bias(network.config)
+        device = encoder.layer_norm.weight.device
+        self.copies = copies_of(encoder.layers, dtype)
+        self.copied = copied(self.copies, encoder.layers)
+        self.starts = torch.tensor(room.starts([room.longest]), dtype=torch.int32, device=device)
+        nothing = torch.empty(0, device=device)
+        lengths = (room.longest,) * room.clips
+        self.layout = Layout(lengths, (), (), self.starts, nothing, nothing, nothing)
+        hidden = torch.zeros(room.frames, network.config.hidden_size, dtype=dtype, device=device)
+        self.inputs: tuple[Tensor, ...] = (hidden, hidden.clone()) if self.norm_first else (hidden,)
+        self.outer = tuple(map(torch.zeros_like, self.inputs))
+        self.table = self._leaf(self._table().detach().float().contiguous()) if self.gated else None
+        norm = encoder.layer_norm
+        self.norms = [tuple(self._leaf(values.clone()) for values in (norm.weight, norm.bias)) for _ in encoder.layers]
+        stream = torch.cuda.Stream(device)
+        with torch.random.fork_rng([device]), torch.cuda.stream(stream), torch.autocast("cuda", enabled=False):
+            torch.cuda.synchronize(device)
+            with torch.set_grad_enabled(trains):
+                self.layers = self._recorded()
+            torch.cuda.synchronize(device)
+
+    def _leaf(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().requires_grad_(self.trains)
+
+    def _table(self) -> Tensor:
+        return position_bias(self.encoder.layers[0].attention, self.room.longest)
+
+    def _run(self, index: int, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        weight, bias = self.norms[index]
+        norm = SimpleNamespace(weight=weight, bias=bias, eps=self.encoder.layer_norm.eps) if self.norm_first else None
+        layer, copies = self.encoder.layers[index], self.copies[index]
+        outputs = fused_layer(layer, copies, inputs[0], inputs[-1], self.layout, self.table, norm)
+        return outputs[: len(inputs)]
+
+    def _recorded(self) -> list[_Layer]:
+        """Captures every layer forward, then every layer backward, in the order in which they will run."""
+        given = tuple(map(self._leaf, self.inputs))
+        outputs = self._run(0, given)  # compiles what a capture cannot
+        if self.trains:
+            self._gradients(0, given, outputs, tuple(map(torch.zeros_like, outputs)))
+        del outputs
+        pool = torch.cuda.graph_pool_handle()
+        graphs, entered, left = [], [], []
+        inputs = self.inputs
+        for index in range(len(self.encoder.layers)):
+            entered.append(tuple(map(self._leaf, inputs)))
+            graphs.append(torch.cuda.CUDAGraph())
+            graphs[-1].capture_begin(pool=pool, capture_error_mode="thread_local")
+            left.append(self._run(index, entered[-1]))
+            graphs[-1].capture_end()
+            inputs = left[-1]
+        if not self.trains:
+            return [_Layer(graph, outputs) for graph, outputs in zip(graphs, left, strict=True)]
+        del inputs  # what a layer kept for its backward pass is free once that is captured
+        layers: list[_Layer] = []
+        outer = self.outer
+        for index in reversed(range(len(graphs))):
+            layers.append(self._recorded_backward(index, pool, graphs[index], entered[index], left.pop(), outer))
+            outer = layers[-1].for_inputs
+        return layers[::-1]
+
+    def _gradients(
+        self, index: int, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], outer: tuple[Tensor, ...]
+    ) -> dict[str, Any]:
+        """A layer's backward pass: what `_Layer` holds of it, by name."""
+        parameters = [parameter for parameter in self.encoder.layers[index].parameters() if parameter.requires_grad]
+        norm = self.norms[index] if self.norm_first else ()
+        table = () if self.table is None else (self.table,)
+        wanted = [*inputs, *norm, *table, *parameters]
+        found = iter(torch.autograd.grad(outputs, wanted, outer, allow_unused=True))
+        gradients: dict[str, Any] = {
+            name: tuple(itertools.islice(found, len(of)))
+            for name, of in (("for_inputs", inputs), ("for_norm", norm), ("for_table", table))
+        }
+        own = [pair for pair in zip(parameters, found, strict=True) if pair[1] is not None]
+        gradients["parameters"], gradients["for_parameters"] = zip(*own, strict=True)
+        return gradients
+
+    def _recorded_backward(
+        self,
+        index: int,
+        pool: Any,
+        forward: torch.cuda.CUDAGraph,
+        inputs: tuple[Tensor, ...],
+        outputs: tuple[Tensor, ...],
+        outer: tuple[Tensor, ...],
+    ) -> _Layer:
+        graph = torch.cuda.CUDAGraph()
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        gradients = self._gradients(index, inputs, outputs, outer)
+        graph.capture_end()
+        return _Layer(forward, tuple(output.detach() for output in outputs), graph, **gradients)
+
+    def prepare(self, indices: Sequence[int], starts: Sequence[int]) -> list[nn.Parameter]:
+        """Brings weights, norms and the places of the clips to where the graphs read them.
+
+        Returns:
+            The parameters whose gradients a pass through these layers gives.
+        """
+        self.starts.copy_(torch.tensor(starts, dtype=torch.int32).pin_memory(), non_blocking=True)
+        refresh(*self.copied)
+        if not self.norm_first:
+            return [parameter for index in indices for parameter in self.layers[index].parameters]
+        following = [*(self.encoder.layers[index].layer_norm for index in indices[1:]), self.encoder.layer_norm]
+        norms = [tensor for norm in following for tensor in (norm.weight, norm.bias)]
+        with torch.no_grad():
+            torch._foreach_copy_([tensor.detach() for index in indices for tensor in self.norms[index]], norms)
+        return [parameter for index in indices for parameter in self.layers[index].parameters] + norms
+
+    def __call__(self, hidden: Tensor, normed: Tensor, indices: Sequence[int], starts: Sequence[int]) -> Tensor:
+        """What the encoder's layers make of a row, `[N, C]`.
+
+        Args:
+            hidden, normed: `[≤ N, C]`, what enters the first of them.
+            indices: of the layers that run, at least one.
+            starts: of the row's clips, from `Room.starts`.
+        """
+        parameters = self.prepare(indices, starts)
+        table = self._table() if self.gated else None
+        found: Tensor = _Replay.apply(self, indices, hidden, normed, table, *parameters)
+        return found[: len(hidden)]
+
+
+def _bring(places: Sequence[Tensor], states: Sequence[Tensor | None]) -> None:
+    """Copies states to their places unless they lie there."""
+    for place, state in zip(places, states, strict=True):
+        if state is None:
+            place.zero_()
+        elif state.data_ptr() != place.data_ptr():
+            place.copy_(state)
+
+
+class _Replay(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        graphs: LayerGraphs,
+        indices: Sequence[int],
+        hidden: Tensor,
+        normed: Tensor,
+        table: Tensor | None,
+        *parameters: nn.Parameter,
+    ) -> Tensor:
+        ctx.graphs, ctx.indices, ctx.frames = graphs, indices, len(hidden)
+        ctx.set_materialize_grads(False)
+        if graphs.table is not None and table is not None:
+            graphs.table.detach().copy_(table)
+        for place, state in zip(graphs.inputs, (hidden, normed), strict=False):
+            place[: len(state)].copy_(state)
+            place[len(state) :].zero_()
+        states: tuple[Tensor, ...] = graphs.inputs
+        for index in indices:
+            _bring(graphs.inputs if index == 0 else graphs.layers[index - 1].outputs, states)
+            graphs.layers[index].forward.replay()
+            states = graphs.layers[index].outputs
+        return states[-1].detach()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Any, ...]:
+        graphs, indices = ctx.graphs, ctx.indices
+        layers = [graphs.layers[index] for index in indices]
+        states: Sequence[Any] = (*(None for _ in graphs.inputs[1:]), outer[0])
+        for index in reversed(indices):
+            last = index == len(graphs.layers) - 1
+            _bring(graphs.outer if last else graphs.layers[index + 1].for_inputs, states)
+            graphs.layers[index].backward.replay()
+            states = graphs.layers[index].for_inputs
+        found = [gradient.detach() for layer in layers for gradient in layer.for_parameters]
+        found += [gradient.detach() for layer in layers for gradient in layer.for_norm]
+        for_table = None if graphs.table is None else torch.stack([layer.for_table[0] for layer in layers]).sum(0)
+        for_hidden = states[0][: ctx.frames] if graphs.norm_first else None
+        return None, None, for_hidden, states[-1][: ctx.frames], for_table, *found
+
+
+def give_room(network: Any, room: Room | None) -> None:
+    """Has the training passes of a network run as CUDA graphs from the next one on; with None frees those it has."""
+    network.graph_room, network.layer_graphs = room, None
+
+
+def graphs_for(
+    network: Any, layout: Layout, indices: Sequence[int], dtype: torch.dtype
+) -> tuple[LayerGraphs, list[int]] | None:
+    """The graphs that can run a training pass, and where its clips begin for them; None where there are none.
+
+    A graph writes gradients where it left the last ones: it runs one pass an update.
+
+    Args:
+        network: its `graph_room` says what the graphs must hold, its `layer_graphs` keeps them.
+    """
+    room: Room | None = getattr(network, "graph_room", None)
+    starts = None if room is None or not network.training else room.starts(layout.num_frames)
+    layers = backbone(network).encoder.layers
+    if room is None or starts is None or layers[indices[0]].final_layer_norm.weight.grad is not None:
+        return None
+    trains = torch.is_grad_enabled()
+    held: LayerGraphs | None = getattr(network, "layer_graphs", None)
+    if held is None or held.trains != trains or held.copies[0].qkv.dtype != dtype:
+        network.layer_graphs = held = None  # frees those of the frozen phase first
+        try:
+            network.layer_graphs = held = LayerGraphs(network, room, dtype, trains=trains)
+        except RuntimeError as error:  # out of memory, or whatever a capture cannot hold: layers run one by one
+            network.graph_room = None
+            reason = str(error).strip().splitlines()[0]
+            warnings.warn(f"encoder layers run without CUDA graphs, which is slower ({reason})", stacklevel=2)
+            return None
+    return held, starts
