@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from benchmark.ours import Ours, quiet_accelerator
 from benchmark.setting import PRESETS, Setting, write_model
 
+from unispeech_ft.models import decoding
+from unispeech_ft.models.saved import load_saved
 from unispeech_ft.training.loop import train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -18,9 +21,11 @@ SMALL = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 2, "
 UPDATES = 4
 
 
-def run(tmp_path: Path, kind: str, precision: Any, name: str, **overrides: str) -> tuple[Ours, Any]:
+def run(
+    tmp_path: Path, kind: str, precision: Any, name: str, shape: dict[str, Any] | None = None, **overrides: str
+) -> tuple[Ours, Any]:
     """A short fine-tuning with all dropouts; returns our side and the task that trained."""
-    PRESETS["small"] = {**PRESETS["tiny"], **SMALL, "model_type": kind, "conv_dim": [16] * 7}
+    PRESETS["small"] = {**PRESETS["tiny"], **SMALL, "model_type": kind, "conv_dim": [16] * 7, **(shape or {})}
     if kind == "wavlm":
         PRESETS["small"].pop("conv_bias")
     keys = {
@@ -63,6 +68,53 @@ def test_layers_run_in_tritons_kernels_unless_told_otherwise(tmp_path: Path) -> 
         ours, _ = run(tmp_path, "unispeech", "bf16", switch, training__compile_layers=switch)
         with ours.accelerator.autocast():
             assert can_fuse(ours.model, torch.empty(1, 128, device="cuda")) == expected
+
+
+NO_DROPOUT = {f"model__{name}_dropout": "0.0" for name in ("hidden", "attention", "activation", "final")}
+NO_DROPOUT["model__feature_projection_dropout"] = "0.0"
+
+
+@pytest.mark.parametrize(("kind", "norm_first"), [("unispeech", True), ("wavlm", True), ("wavlm", False)])
+def test_graphs_give_the_gradients_that_layers_give_one_by_one(tmp_path: Path, kind: str, norm_first: bool) -> None:
+    shape = {"num_hidden_layers": 5, "do_stable_layer_norm": norm_first}
+    found = []
+    for switch in ("true", "false"):
+        keys = {"training__cuda_graphs": switch, "schedule__updates": "1", "model__layerdrop": "0.4", **NO_DROPOUT}
+        _, task = run(tmp_path, kind, "bf16", switch, shape, **keys)
+        assert 1 < len(task.layers(0)) < 5
+        found.append([parameter.grad.double() for parameter in task.trainable.running(task.layers(0))])
+    for mine, other in zip(*found, strict=True):
+        assert float((mine - other).norm()) <= 0.03 * float(other.norm()) + 1e-4
+
+
+@pytest.mark.parametrize("kind", ["unispeech", "wavlm"])
+def test_graphs_say_the_same_in_an_evaluation(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "LONGEST_ON_GPU_S", 20.0)
+    ours, _ = run(tmp_path, kind, "bf16", "run")
+    store, lengths = ours.features.store, ours.labelled.num_samples.tolist()
+    found = []
+    for switch in (True, False):
+        ours.model.cuda_graphs = switch
+        if not switch:
+            ours.model.layer_graphs = {}
+        outputs = decoding.clip_outputs(ours.model, store.clip, lengths, autocast=ours.accelerator.autocast)
+        found.append(dict(outputs))
+        assert bool(ours.model.layer_graphs) == switch
+    for index, mine in found[0].items():
+        assert np.abs(mine.log_posteriors - found[1][index].log_posteriors).max() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["unispeech", "wavlm"])
+def test_in_32_bits_a_gpu_hears_what_a_cpu_hears(tmp_path: Path, kind: str) -> None:
+    ours, _ = run(tmp_path, kind, "no", "run")
+    ours.model.save_pretrained(ours.setting.model_folder)
+    heard = []
+    for device in ("cuda", "cpu"):
+        model = load_saved(ours.setting.model_folder, device).built
+        clips = model.front_end.several(ours.setting.waveforms[:12])
+        outputs = decoding.frame_outputs(model.model, clips)
+        heard.append(np.concatenate([clip.log_posteriors for clip in outputs]))
+    assert np.abs(heard[0] - heard[1]).max() < 1e-4
 
 
 def test_an_update_is_one_pass_where_memory_allows_and_a_resume_keeps_its_size(tmp_path: Path) -> None:

@@ -156,8 +156,13 @@ class Row:
 
 
 def row_of(
-    clips: Sequence[npt.NDArray[Any]], *, time_mask: Tensor | None = None, channel_mask: Tensor | None = None
+    clips: Sequence[npt.NDArray[Any] | Tensor], *, time_mask: Tensor | None = None, channel_mask: Tensor | None = None
 ) -> Row:
-    """Clips `[T, F]` → their row; in the precision of the clips until it is on its device, float32 at least there."""
-    features = torch.from_numpy(np.concatenate(clips))
+    """Clips `[T, F]` → their row; in the precision of the clips until it is on its device, float32 at least there.
+
+    Args:
+        clips: all on the host, or all tensors of one device.
+    """
+    tensors = [clip for clip in clips if isinstance(clip, Tensor)]
+    features = torch.cat(tensors) if tensors else torch.from_numpy(np.concatenate(clips))
     return Row(features, lay_out([len(clip) for clip in clips]), time_mask, channel_mask)

@@ -20,7 +20,7 @@ from unispeech_ft.kernels.dropout import dropout
 from unispeech_ft.kernels.rows import heads_apart, heads_joined
 from unispeech_ft.kernels.triton_there import runs_triton
 
-Attention = Literal["matmul", "sdpa", "flash", "triton"]
+Attention = Literal["matmul", "sdpa", "flash", "efficient", "triton"]
 # The kernel's own limits.
 FLASH_WIDTH_STEP, FLASH_WIDEST = 8, 256
 WIDEST_GATED = 64
@@ -144,21 +144,36 @@ def _flash(qkv: Tensor, layout: Layout, heads: int, *, scale: float, p: float) -
     return found
 
 
+def _efficient(qkv: Tensor, layout: Layout, heads: int, *, scale: float) -> Tensor:
+    """aten's memory-efficient attention, which takes a row in 32 bits; without a backward pass."""
+    query, key, value = qkv.contiguous().view(1, len(qkv), 3, heads, -1).unbind(2)
+    starts, longest = layout.starts, layout.longest
+    attended = torch.ops.aten._efficient_attention_forward(
+        query, key, value, None, starts, starts, longest, longest, 0.0, 0, False, scale=scale
+    )[0]
+    return torch.flatten(attended[0], 1)
+
+
 def takes_flash(width: int) -> bool:
     """Whether flash attention takes heads of so many channels."""
     return width % FLASH_WIDTH_STEP == 0 and width <= FLASH_WIDEST
 
 
-def attention_of(values: Tensor, heads: int, *, gated: bool) -> Attention:
-    """The kernel that is fastest for queries, keys and values `[N, 3 · C]` of this device and precision."""
+def attention_of(values: Tensor, heads: int, p: float, *, gated: bool) -> Attention:
+    """The kernel that is fastest for queries, keys and values `[N, 3 · C]` of this device and precision.
+
+    Args:
+        p: dropout; without it and a backward pass there is one more.
+    """
     if values.device.type == "cpu":
         return "matmul"
     width = values.shape[-1] // (3 * heads)
-    if values.device.type == "cuda" and values.dtype in (torch.bfloat16, torch.float16):
+    in_16_bits = values.dtype in (torch.bfloat16, torch.float16)
+    if values.device.type == "cuda" and (in_16_bits or (p == 0 and not torch.is_grad_enabled())):
         if gated and width <= WIDEST_GATED and runs_triton(values.device):
             return "triton"
         if not gated and takes_flash(width):
-            return "flash"
+            return "flash" if in_16_bits else "efficient"
     return "sdpa"
 
 
@@ -186,9 +201,11 @@ def attend(
         `[N, C]`.
     """
     scale = (qkv.shape[-1] // (3 * heads)) ** -0.5
-    kernel = kernel or attention_of(qkv, heads, gated=gate is not None)
+    kernel = kernel or attention_of(qkv, heads, p, gated=gate is not None)
     if kernel == "flash":
         return _flash(qkv, layout, heads, scale=scale, p=p)
+    if kernel == "efficient":
+        return _efficient(qkv, layout, heads, scale=scale)
     if kernel == "triton" and gate is not None and position_bias is not None:
         from unispeech_ft.kernels.gated_attention import gated_attention
 

@@ -17,6 +17,7 @@ def place(model: Any, device: torch.device, settings: ModelConfig, training: Tra
     """
     nn.Module.to(model, device)
     model.fused_layers = training.compile_layers is not False
+    model.cuda_graphs = training.cuda_graphs
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.enable_cudnn_sdp(False)

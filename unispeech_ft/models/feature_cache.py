@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from unispeech_ft.config.sections import TrainingConfig
+from unispeech_ft.data.ahead import ahead
 from unispeech_ft.data.augmentation import Audio
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import allocate, keep
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 # Read and computed together on a GPU.
-CLIPS_A_TIME = 64
+CLIPS_A_TIME, GROUPS_AHEAD = 64, 2
+TORCH = {np.dtype(np.float16): torch.float16, np.dtype(np.float32): torch.float32}
 
 
 @dataclass(frozen=True)
@@ -93,23 +95,29 @@ def _fill(
 ) -> npt.NDArray[np.int64]:
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum([front_end.num_frames(int(audio.num_samples[row])) for row in rows], out=offsets[1:])
-    shape = (int(offsets[-1]), front_end.num_channels)
-    values = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=(int(offsets[-1]), front_end.num_channels))
     allocate(file)
+    begin = np.load(file, mmap_mode="r").offset
+    on_cpu = front_end.model.device.type == "cpu"
     longest_first = sorted(range(len(rows)), key=lambda index: -int(audio.num_samples[rows[index]]))
-    step = 1 if front_end.model.device.type == "cpu" else CLIPS_A_TIME
-    with tqdm(total=len(rows), desc=label, unit="clip", disable=not label, leave=False) as bar:
-        for start in range(0, len(rows), step):
-            indices = longest_first[start : start + step]
-            found = front_end.several([audio.waveform(rows[index]) for index in indices])
-            for index, features in zip(indices, found, strict=True):
-                kept = values[offsets[index] : offsets[index + 1]]
-                kept[:] = features.to(torch.float32).cpu().numpy()
+    groups = _groups(longest_first, 1 if on_cpu else CLIPS_A_TIME)
+    read = ((group, [front_end.samples(audio.waveform(rows[index])) for index in group]) for group in groups)
+    with tqdm(total=len(rows), desc=label, unit="clip", disable=not label, leave=False) as bar, file.open("r+b") as out:
+        for group, samples in read if on_cpu else ahead(read, GROUPS_AHEAD):
+            found = front_end.of_samples(samples)
+            values = torch.cat(found).to(TORCH[np.dtype(dtype)]).cpu().numpy()
+            for index, kept in zip(group, np.split(values, np.cumsum([len(clip) for clip in found])[:-1]), strict=True):
                 if not np.isfinite(kept).all():
                     raise _not_finite(audio, rows[index], dtype)
-            bar.update(len(indices))
-    values.flush()
+                # A map into memory takes twice as long: each of its pages is asked for when it is first touched.
+                out.seek(begin + int(offsets[index]) * values.strides[0])
+                out.write(kept.data)
+            bar.update(len(group))
     return offsets
+
+
+def _groups(indices: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 def cache_features(

@@ -66,12 +66,19 @@ class FrontEnd:
         """`[S]` at 16 kHz → `[T, F]` float32, on the model's device."""
         return self.several([waveform])[0]
 
-    @torch.no_grad()
     def several(self, waveforms: Sequence[Waveform]) -> list[torch.Tensor]:
         """Clips `[S]` at 16 kHz → `[T, F]` float32 of each, on the model's device; what a clip gives alone."""
+        return self.of_samples([self.samples(waveform) for waveform in waveforms])
+
+    def samples(self, waveform: Waveform) -> Waveform:
+        """What the extractor reads of a clip `[S]` at 16 kHz."""
+        return normalise_waveform(waveform, self.eps) if self.normalize and self.filter_banks is None else waveform
+
+    @torch.no_grad()
+    def of_samples(self, samples: Sequence[Waveform]) -> list[torch.Tensor]:
+        """`several`, from what `samples` gave of each clip."""
         if self.filter_banks is not None:
-            return [self._banks(waveform) for waveform in waveforms]
-        samples = [normalise_waveform(clip, self.eps) if self.normalize else clip for clip in waveforms]
+            return [self._banks(waveform) for waveform in samples]
         extractor = backbone(self.model).feature_extractor
         if self.model.device.type == "cpu":
             return [self._alone(extractor, clip) for clip in samples]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Products like whole tiles.
 FRAMES_STEP = 128
+# The share of all frames that a second room must spare.
+WORTH_A_ROOM = 0.04
 
 
 class Room(NamedTuple):
@@ -38,13 +40,13 @@ class Room(NamedTuple):
     longest: int
 
     @staticmethod
-    def of(rows: Sequence[Sequence[int]]) -> Room:
+    def of(rows: Sequence[Sequence[int]], longest: int) -> Room:
         """Room for any of some rows.
 
         Args:
             rows: frames of the clips of each.
+            longest: frames of a clip at most.
         """
-        longest = max(map(max, rows))
         frames = FRAMES_STEP * math.ceil(max(map(sum, rows)) / FRAMES_STEP)
         return Room(frames, max(len(row) + -((sum(row) - frames) // longest) for row in rows), longest)
 
@@ -60,6 +62,23 @@ class Room(NamedTuple):
         if found[-1] > self.frames or len(found) > self.clips + 1:
             return None
         return found + [self.frames] * (self.clips + 1 - len(found))
+
+
+def rooms_of(rows: Sequence[Sequence[int]]) -> tuple[Room, ...]:
+    """One room for all of some rows, or a smaller one before it where that spares frames enough.
+
+    Args:
+        rows: frames of the clips of each, at least one.
+    """
+    ordered = sorted(rows, key=sum)
+    longest = max(map(max, ordered))
+    sizes = [sum(row) for row in ordered]
+    spared = [(place + 1) * (sizes[-1] - size) for place, size in enumerate(sizes)]
+    best = max(range(len(sizes)), key=spared.__getitem__)
+    whole = Room.of(ordered, longest)
+    if spared[best] < WORTH_A_ROOM * len(sizes) * sizes[-1]:
+        return (whole,)
+    return Room.of(ordered[: best + 1], longest), whole
 
 
 @dataclass(frozen=True)
@@ -86,11 +105,22 @@ class LayerGraphs:
     """The layers of one network for rows of one size.
 
     Args:
-        network: in training mode, on a CUDA device.
+        network: on a CUDA device; in the mode, training or evaluation, that the graphs will have.
         trains: whether the encoder has a backward pass.
+        memory: of the graphs of other rooms, which never run in the same pass.
+        stream: to capture on, the same for all that share memory.
     """
 
-    def __init__(self, network: PreTrainedModel, room: Room, dtype: torch.dtype, *, trains: bool) -> None:
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        room: Room,
+        dtype: torch.dtype,
+        memory: Any,
+        stream: torch.cuda.Stream,
+        *,
+        trains: bool,
+    ) -> None:
         encoder: Any = backbone(network).encoder
         self.room, self.trains, self.encoder = room, trains, encoder
         self.norm_first = bool(network.config.do_stable_layer_norm)
@@ -108,11 +138,10 @@ class LayerGraphs:
         self.table = self._leaf(self._table().detach().float().contiguous()) if self.gated else None
         norm = encoder.layer_norm
         self.norms = [tuple(self._leaf(values.clone()) for values in (norm.weight, norm.bias)) for _ in encoder.layers]
-        stream = torch.cuda.Stream(device)
         with torch.random.fork_rng([device]), torch.cuda.stream(stream), torch.autocast("cuda", enabled=False):
             torch.cuda.synchronize(device)
             with torch.set_grad_enabled(trains):
-                self.layers = self._recorded()
+                self.layers = self._recorded(memory)
             torch.cuda.synchronize(device)
 
     def _leaf(self, tensor: Tensor) -> Tensor:
@@ -128,20 +157,19 @@ class LayerGraphs:
         outputs = fused_layer(layer, copies, inputs[0], inputs[-1], self.layout, self.table, norm)
         return outputs[: len(inputs)]
 
-    def _recorded(self) -> list[_Layer]:
+    def _recorded(self, memory: Any) -> list[_Layer]:
         """Captures every layer forward, then every layer backward, in the order in which they will run."""
         given = tuple(map(self._leaf, self.inputs))
         outputs = self._run(0, given)  # compiles what a capture cannot
         if self.trains:
             self._gradients(0, given, outputs, tuple(map(torch.zeros_like, outputs)))
         del outputs
-        pool = torch.cuda.graph_pool_handle()
         graphs, entered, left = [], [], []
         inputs = self.inputs
         for index in range(len(self.encoder.layers)):
             entered.append(tuple(map(self._leaf, inputs)))
             graphs.append(torch.cuda.CUDAGraph())
-            graphs[-1].capture_begin(pool=pool, capture_error_mode="thread_local")
+            graphs[-1].capture_begin(pool=memory, capture_error_mode="thread_local")
             left.append(self._run(index, entered[-1]))
             graphs[-1].capture_end()
             inputs = left[-1]
@@ -151,7 +179,7 @@ class LayerGraphs:
         layers: list[_Layer] = []
         outer = self.outer
         for index in reversed(range(len(graphs))):
-            layers.append(self._recorded_backward(index, pool, graphs[index], entered[index], left.pop(), outer))
+            layers.append(self._recorded_backward(index, memory, graphs[index], entered[index], left.pop(), outer))
             outer = layers[-1].for_inputs
         return layers[::-1]
 
@@ -175,14 +203,14 @@ class LayerGraphs:
     def _recorded_backward(
         self,
         index: int,
-        pool: Any,
+        memory: Any,
         forward: torch.cuda.CUDAGraph,
         inputs: tuple[Tensor, ...],
         outputs: tuple[Tensor, ...],
         outer: tuple[Tensor, ...],
     ) -> _Layer:
         graph = torch.cuda.CUDAGraph()
-        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        graph.capture_begin(pool=memory, capture_error_mode="thread_local")
         gradients = self._gradients(index, inputs, outputs, outer)
         graph.capture_end()
         return _Layer(forward, tuple(output.detach() for output in outputs), graph, **gradients)
@@ -268,35 +296,63 @@ class _Replay(torch.autograd.Function):
         return None, None, for_hidden, states[-1][: ctx.frames], for_table, *found
 
 
-def give_room(network: Any, room: Room | None) -> None:
-    """Has the training passes of a network run as CUDA graphs from the next one on; with None frees those it has."""
-    network.graph_room, network.layer_graphs = room, None
+class GraphStore:
+    """The graphs of one network in one mode, made when they are first needed.
+
+    Attributes:
+        rooms: by size.
+    """
+
+    def __init__(self, rooms: tuple[Room, ...], device: torch.device) -> None:
+        self.rooms, self._stream = rooms, torch.cuda.Stream(device)
+        self._kind: tuple[Any, ...] = ()
+        self._made: dict[Room, LayerGraphs] = {}
+        self._memory: Any = None
+
+    def graphs(self, network: Any, room: Room, dtype: torch.dtype) -> LayerGraphs | None:
+        """Those of a room for what is to be done now; None, and no others from then on, where they cannot be made."""
+        kind = dtype, torch.is_grad_enabled()
+        if kind != self._kind:
+            self._made.clear()  # those of the frozen phase make room
+            self._kind, self._memory = kind, torch.cuda.graph_pool_handle()
+        if room not in self._made:
+            try:
+                found = LayerGraphs(network, room, dtype, self._memory, self._stream, trains=torch.is_grad_enabled())
+            except RuntimeError as error:  # out of memory, or what a capture cannot hold
+                self.rooms = ()
+                self._made.clear()
+                reason = str(error).strip().splitlines()[0]
+                warnings.warn(f"encoder layers run without CUDA graphs, which is slower ({reason})", stacklevel=2)
+                return None
+            self._made[room] = found
+        return self._made[room]
+
+
+def give_rooms(network: Any, rooms: tuple[Room, ...], *, training: bool) -> None:
+    """Has the passes of a network in one mode run as CUDA graphs from now on; without rooms frees those that it has."""
+    stores = {**getattr(network, "layer_graphs", {})}
+    held = stores.get(training)
+    if not rooms:
+        stores.pop(training, None)
+    elif held is None or held.rooms != rooms:
+        stores[training] = GraphStore(rooms, network.device)
+    network.layer_graphs = stores
 
 
 def graphs_for(
     network: Any, layout: Layout, indices: Sequence[int], dtype: torch.dtype
 ) -> tuple[LayerGraphs, list[int]] | None:
-    """The graphs that can run a training pass, and where its clips begin for them; None where there are none.
+    """The graphs that can run a pass, and where its clips begin for them; None where there are none.
 
     A graph writes gradients where it left the last ones: it runs one pass an update.
-
-    Args:
-        network: its `graph_room` says what the graphs must hold, its `layer_graphs` keeps them.
     """
-    room: Room | None = getattr(network, "graph_room", None)
-    starts = None if room is None or not network.training else room.starts(layout.num_frames)
-    layers = backbone(network).encoder.layers
-    if room is None or starts is None or layers[indices[0]].final_layer_norm.weight.grad is not None:
+    store: GraphStore | None = getattr(network, "layer_graphs", {}).get(network.training)
+    gradient = backbone(network).encoder.layers[indices[0]].final_layer_norm.weight.grad
+    if store is None or (torch.is_grad_enabled() and gradient is not None):
         return None
-    trains = torch.is_grad_enabled()
-    held: LayerGraphs | None = getattr(network, "layer_graphs", None)
-    if held is None or held.trains != trains or held.copies[0].qkv.dtype != dtype:
-        network.layer_graphs = held = None  # frees those of the frozen phase first
-        try:
-            network.layer_graphs = held = LayerGraphs(network, room, dtype, trains=trains)
-        except RuntimeError as error:  # out of memory, or whatever a capture cannot hold: layers run one by one
-            network.graph_room = None
-            reason = str(error).strip().splitlines()[0]
-            warnings.warn(f"encoder layers run without CUDA graphs, which is slower ({reason})", stacklevel=2)
-            return None
-    return held, starts
+    for room in store.rooms:
+        starts = room.starts(layout.num_frames)
+        graphs = None if starts is None else store.graphs(network, room, dtype)
+        if graphs is not None and starts is not None:
+            return graphs, starts
+    return None

@@ -13,8 +13,10 @@ Shapes: `T` frames, `V` rows of the head, `N` phones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -74,16 +76,17 @@ def phone_times(
         first, last = grid.edge_s(mark.start_frame), grid.edge_s(mark.end_frame)
         start_s = min(max(low, first - REACH_S, 0.0), duration_s)
         end_s = max(start_s, min(high, last + REACH_S, duration_s))
-        marked = log_posteriors[mark.start_frame : mark.end_frame, mark.label]
-        times.append(PhoneTime(start_s, end_s, float(np.exp(marked).mean())))
+        marked = log_posteriors[mark.start_frame : mark.end_frame, mark.label].tolist()
+        times.append(PhoneTime(start_s, end_s, sum(map(math.exp, marked)) / len(marked)))
     return times
 
 
 def _crossing(first: Segment, second: Segment, log_posteriors: npt.NDArray[np.floating]) -> int:
     """The frame with which the second of two phones begins."""
     between = log_posteriors[first.end_frame : second.start_frame]
-    gain = between[:, first.label].astype(np.float64) - between[:, second.label]
-    return first.end_frame + int(np.argmax(np.concatenate(([0.0], np.cumsum(gain)))))
+    ours, theirs = between[:, first.label].tolist(), between[:, second.label].tolist()
+    gains = [0.0, *accumulate(one - other for one, other in zip(ours, theirs, strict=True))]
+    return first.end_frame + gains.index(max(gains))
 
 
 def pair_times(

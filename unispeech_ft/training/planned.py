@@ -15,7 +15,7 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan, passes
 from unispeech_ft.data.collate import Batch, MicroBatchStream, TrainingSet
 from unispeech_ft.models.families import backbone, num_frames, shares_position_bias
-from unispeech_ft.models.layer_graphs import Room, give_room
+from unispeech_ft.models.layer_graphs import Room, give_rooms, rooms_of
 from unispeech_ft.randomness import kept_layers
 from unispeech_ft.training.checkpoint import identity_of
 from unispeech_ft.training.passes import Passes
@@ -99,14 +99,14 @@ class FineTuning(Task[Batch]):
         longest_s = int(plan.num_samples.max()) / SAMPLE_RATE_HZ
         self.passes = Passes(config.training.seconds_per_pass, network, longest_s, accelerator)
 
-    def _graph_room(self, last: int) -> Room | None:
-        """What CUDA graphs must hold for this process's passes; None where they are of no use or an update is several.
+    def _graph_rooms(self, last: int) -> tuple[Room, ...]:
+        """What CUDA graphs must hold for this process's passes; none where they are of no use or an update is several.
 
         From the first updates of the run, wherever it goes on; a larger one later runs without graphs.
         """
         on_gpu = self.accelerator.device.type == "cuda"
         if not on_gpu or not self.run.training.cuda_graphs or self.run.model.gradient_checkpointing:
-            return None
+            return ()
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         crop = self.training_set.crop_frames
         frames = [num_frames(self.network.config, count) for count in self.plan.num_samples.tolist()]
@@ -114,24 +114,27 @@ class FineTuning(Task[Batch]):
         for update in self.plan.updates(0, min(last, UPDATES_LOOKED_AT)):
             found = passes(update.share(rank, world), self.passes.seconds)
             if len(found) > 1:
-                return None
+                return ()
             rows += [
                 [min(frames[clip], crop or frames[clip]) for batch in row for clip in batch.clips] for row in found
             ]
-        return Room.of(rows) if rows else None
+        return rooms_of(rows) if rows else ()
 
     def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.passes.begin(state)
         seconds = self.passes.seconds
-        give_room(self.network, self._graph_room(last))
+        give_rooms(self.network, self._graph_rooms(last), training=True)
         stream = MicroBatchStream(self.plan, self.training_set, first, last, rank, world, seconds)
         on_gpu = self.accelerator.device.type == "cuda"
         workers = self.run.data.num_workers if on_gpu else 0
         batches = iter(DataLoader(stream, batch_size=None, num_workers=workers, pin_memory=on_gpu))
-        for update in self.plan.updates(first, last):
-            mine = islice(batches, len(passes(update.share(rank, world), seconds)))
-            yield UpdateShare(update.number, mine, update.num_sentences, update.padded_s)
+        try:
+            for update in self.plan.updates(first, last):
+                mine = islice(batches, len(passes(update.share(rank, world), seconds)))
+                yield UpdateShare(update.number, mine, update.num_sentences, update.padded_s)
+        finally:
+            give_rooms(self.network, (), training=True)
 
     def clips_of(self, update: int) -> list[str]:
         [planned] = self.plan.updates(update, update + 1)
@@ -141,7 +144,7 @@ class FineTuning(Task[Batch]):
         return self.passes.parts(micro_batch)
 
     def halve(self) -> bool:
-        give_room(self.network, None)
+        give_rooms(self.network, (), training=True)
         return self.passes.halve()
 
     def state(self) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, unpack
-from unispeech_ft.models.decoding import FrameOutputs, clip_outputs, marks_of
+from unispeech_ft.models.decoding import FrameOutputs, Started, marks_of, started_batches
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.alternatives import likeliest, mean_posteriors
 from unispeech_ft.scoring.beam import Search
@@ -51,26 +51,45 @@ class ChunkPhones:
     closing_means: Mapping[str, float] = field(default_factory=dict)
 
 
-def decode_chunks(saved: SavedModel, chunks: Sequence[Chunk], decoding: Decoding = GREEDY) -> list[ChunkPhones]:
-    """Phones of each chunk; none where there is no sound at all.
+@dataclass(frozen=True)
+class StartedChunks:
+    """Chunks on their way through the model.
 
-    Each chunk is treated as evaluation treats a clip, its 16-bit storage included, so that both find the same phones.
+    Attributes:
+        heard: places among all chunks of those that hold sound.
+        batches: indices in `heard`, and what the head says of them.
+    """
+
+    chunks: Sequence[Chunk]
+    heard: Sequence[int]
+    batches: Sequence[tuple[list[int], Started]]
+
+
+def start_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> StartedChunks:
+    """Sends chunks through the model.
+
+    Each is treated as evaluation treats a clip, its 16-bit storage included, so that both find the same phones.
     """
     front_end = saved.built.front_end
-    found = [ChunkPhones([])] * len(chunks)
     heard = [
         place
         for place, chunk in enumerate(chunks)
         if front_end.num_frames(len(chunk.waveform)) and chunk.waveform.any()
     ]
     if not heard:
-        return found
-    features = [
-        values.cpu().numpy() for values in front_end.several([unpack(*pack(chunks[place].waveform)) for place in heard])
-    ]
+        return StartedChunks(chunks, [], [])
+    features = front_end.several([unpack(*pack(chunks[place].waveform)) for place in heard])
     num_samples = [len(chunks[place].waveform) for place in heard]
-    for index, outputs in clip_outputs(saved.built.model, features.__getitem__, num_samples):
-        found[heard[index]] = _chunk_phones(saved, outputs, chunks[heard[index]], decoding)
+    return StartedChunks(chunks, heard, list(started_batches(saved.built.model, features.__getitem__, num_samples)))
+
+
+def decode_chunks(saved: SavedModel, started: StartedChunks, decoding: Decoding = GREEDY) -> list[ChunkPhones]:
+    """Phones of each chunk; none where there is no sound at all."""
+    found = [ChunkPhones([])] * len(started.chunks)
+    for indices, batch in started.batches:
+        for index, outputs in zip(indices, batch.outputs(), strict=True):
+            place = started.heard[index]
+            found[place] = _chunk_phones(saved, outputs, started.chunks[place], decoding)
     return found
 
 

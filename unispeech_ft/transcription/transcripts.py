@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unispeech_ft.data.ahead import ahead, one_ahead
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ
 from unispeech_ft.data.sources.folders import files_below, passed_over
 from unispeech_ft.errors import UserError, warn
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.confidence import mean_posterior
-from unispeech_ft.transcription.ahead import ahead
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, recording_blocks
-from unispeech_ft.transcription.decoding import GREEDY, ChunkPhones, Decoding, decode_chunks, joined
+from unispeech_ft.transcription.decoding import GREEDY, ChunkPhones, Decoding, decode_chunks, joined, start_chunks
 from unispeech_ft.transcription.timed import Transcript
 
 MAX_CHUNK_S = 20.0
@@ -124,10 +124,13 @@ def transcripts_of(saved: SavedModel, items: Iterable[Item], decoding: Decoding)
     """For each end of chunks the transcript of those before it."""
     heard = ChunkPhones([])
     pools = _pools(items)
-    if saved.built.model.device.type != "cpu":
-        pools = ahead(pools, POOLS_AHEAD)
-    for pool in pools:
-        decoded = iter(decode_chunks(saved, [item for item in pool if isinstance(item, Chunk)], decoding))
+    on_cpu = saved.built.model.device.type == "cpu"
+    started = (
+        (pool, start_chunks(saved, [item for item in pool if isinstance(item, Chunk)]))
+        for pool in (pools if on_cpu else ahead(pools, POOLS_AHEAD))
+    )
+    for pool, chunks in started if on_cpu else one_ahead(started):
+        decoded = iter(decode_chunks(saved, chunks, decoding))
         for item in pool:
             if isinstance(item, Chunk):
                 heard = joined(heard, next(decoded))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.labels import LabelledSplit
-from unispeech_ft.models.decoding import Clip, FrameOutputs, OutputsOf, clip_outputs, frame_outputs, marks_of
+from unispeech_ft.models.decoding import Clip, FrameOutputs, LogitsOf, clip_outputs, logits_of, marks_of
 from unispeech_ft.models.families import frame_grid
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import UtteranceScore, blank_share, score
@@ -85,15 +85,15 @@ def evaluate_split(
     accelerator: Accelerator,
     *,
     search: Search | None = None,
-    outputs_of: OutputsOf = frame_outputs,
+    logits_of: LogitsOf = logits_of,
     timed: bool = True,
 ) -> Evaluation:
     """Scores a labelled split.
 
     Args:
-        clips: what `outputs_of` takes of each clip, features `[T, F]` unless it says otherwise.
+        clips: what `logits_of` takes of each clip, features `[T, F]` unless it says otherwise.
         search: see `scoring.beam`; None decodes greedily.
-        outputs_of: what the head says of a batch.
+        logits_of: what the head says of a batch.
         timed: whether anybody reads when the phones were said; finding it takes a tenth of the time.
     """
     started = time.perf_counter()
@@ -108,7 +108,8 @@ def evaluate_split(
             rank=accelerator.process_index,
             num_processes=accelerator.num_processes,
             autocast=accelerator.autocast,
-            outputs_of=outputs_of,
+            logits_of=logits_of,
+            posteriors=timed or search is not None,
         )
     ]
     if accelerator.num_processes > 1:

@@ -13,7 +13,7 @@ import torch
 from unispeech_ft.data.audio import Waveform, normalise_waveform
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.row import Row, lay_out
-from unispeech_ft.models.decoding import Autocast, FrameOutputs, OutputsOf, own_frames
+from unispeech_ft.models.decoding import Autocast, Logits, LogitsOf
 from unispeech_ft.models.families import backbone, num_frames
 from unispeech_ft.models.forward import encode
 from unispeech_ft.randomness import Stream, generator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def ctc_outputs(share: float, seed: int) -> OutputsOf:
+def ctc_branch_logits(share: float, seed: int) -> LogitsOf:
     """What the CTC branch says of some waveforms; the best codes are chosen.
 
     Args:
@@ -35,7 +35,7 @@ def ctc_outputs(share: float, seed: int) -> OutputsOf:
     """
 
     @torch.no_grad()
-    def outputs(model: PreTrainedModel, clips: Sequence[Waveform], autocast: Autocast) -> list[FrameOutputs]:
+    def logits_of(model: PreTrainedModel, clips: Sequence[Waveform], autocast: Autocast) -> Logits:
         frames = [num_frames(model.config, len(clip)) for clip in clips]
         with autocast():
             layout = lay_out(frames).to(model.device)
@@ -48,9 +48,9 @@ def ctc_outputs(share: float, seed: int) -> OutputsOf:
                 latents = backbone(model).feature_projection.layer_norm(features)
                 projected = project_up(model, quantise(model, latents, None, 1.0).vectors)
             logits = ctc_branch(model, hidden, projected, replaced)
-        return own_frames(logits, frames)
+        return Logits(logits, tuple(frames))
 
-    return outputs
+    return logits_of
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def score_languages(
 
     Args:
         validation: by language.
-        replacement: see `ctc_outputs`.
+        replacement: see `ctc_branch_logits`.
     """
     if built.tokenizer is None:
         raise ValueError("the CTC branch has no tokenizer")
@@ -93,7 +93,7 @@ def score_languages(
             split,
             SplitWaveforms(split, built),
             accelerator,
-            outputs_of=ctc_outputs(replacement, seed),
+            logits_of=ctc_branch_logits(replacement, seed),
             timed=False,
         )
         for language, split in validation.items()

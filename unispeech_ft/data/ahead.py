@@ -55,3 +55,13 @@ def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
                 made.get_nowait()
             except Empty:
                 thread.join(LOOK_S)
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The items in their order, each once the next one has been begun: a card works on that while this one is read."""
+    held: list[Item] = []
+    for item in items:
+        held.append(item)
+        if len(held) > 1:
+            yield held.pop(0)
+    yield from held

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from unispeech_ft.transcription.ahead import ahead
+from unispeech_ft.data.ahead import ahead
 
 
 def test_all_items_come_in_order() -> None:
