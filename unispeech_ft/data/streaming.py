@@ -105,7 +105,7 @@ class Pieces:
         targets = None if self.targets is None else open_targets(self.targets)
         classes = None if targets is None else targets.of(example["name"])
         for start_s, waveform in decode_pieces(source, self.max_s, first_s):
-            if len(waveform) >= self.min_s * SAMPLE_RATE_HZ and waveform.any():
+            if len(waveform) >= self.min_s * SAMPLE_RATE_HZ and sounds(waveform):
                 own = None
                 if targets is not None and classes is not None:
                     own = classes_between(classes, start_s, len(waveform) / SAMPLE_RATE_HZ, targets.rate_hz)

@@ -7,10 +7,11 @@ copy. What a graph computes is `models.fused_layers`, dropout included, which it
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -101,6 +102,20 @@ class _Layer:
     for_table: tuple[Tensor, ...] = ()
 
 
+@contextlib.contextmanager
+def _captured(memory: Any) -> Iterator[torch.cuda.CUDAGraph]:
+    """A graph of what the block starts on the device. Other threads may go on: torch's own door would stop them."""
+    graph = torch.cuda.CUDAGraph()
+    graph.capture_begin(pool=memory, capture_error_mode="thread_local")
+    try:
+        yield graph
+    except BaseException:
+        with contextlib.suppress(RuntimeError):
+            graph.capture_end()
+        raise
+    graph.capture_end()
+
+
 class LayerGraphs:
     """The layers of one network for rows of one size.
 
@@ -168,11 +183,10 @@ class LayerGraphs:
         inputs = self.inputs
         for index in range(len(self.encoder.layers)):
             entered.append(tuple(map(self._leaf, inputs)))
-            graphs.append(torch.cuda.CUDAGraph())
-            graphs[-1].capture_begin(pool=memory, capture_error_mode="thread_local")
-            left.append(self._run(index, entered[-1]))
-            graphs[-1].capture_end()
-            inputs = left[-1]
+            with _captured(memory) as graph:
+                inputs = self._run(index, entered[-1])
+            graphs.append(graph)
+            left.append(inputs)
         if not self.trains:
             return [_Layer(graph, outputs) for graph, outputs in zip(graphs, left, strict=True)]
         del inputs  # what a layer kept for its backward pass is free once that is captured
@@ -209,10 +223,8 @@ class LayerGraphs:
         outputs: tuple[Tensor, ...],
         outer: tuple[Tensor, ...],
     ) -> _Layer:
-        graph = torch.cuda.CUDAGraph()
-        graph.capture_begin(pool=memory, capture_error_mode="thread_local")
-        gradients = self._gradients(index, inputs, outputs, outer)
-        graph.capture_end()
+        with _captured(memory) as graph:
+            gradients = self._gradients(index, inputs, outputs, outer)
         return _Layer(forward, tuple(output.detach() for output in outputs), graph, **gradients)
 
     def prepare(self, indices: Sequence[int], starts: Sequence[int]) -> list[nn.Parameter]:
@@ -303,29 +315,35 @@ class GraphStore:
         rooms: by size.
     """
 
-    def __init__(self, rooms: tuple[Room, ...], device: torch.device) -> None:
-        self.rooms, self._stream = rooms, torch.cuda.Stream(device)
+    def __init__(self, rooms: tuple[Room, ...]) -> None:
+        self.rooms = rooms
         self._kind: tuple[Any, ...] = ()
         self._made: dict[Room, LayerGraphs] = {}
-        self._memory: Any = None
 
     def graphs(self, network: Any, room: Room, dtype: torch.dtype) -> LayerGraphs | None:
         """Those of a room for what is to be done now; None, and no others from then on, where they cannot be made."""
         kind = dtype, torch.is_grad_enabled()
-        if kind != self._kind:
-            self._made.clear()  # those of the frozen phase make room
-            self._kind, self._memory = kind, torch.cuda.graph_pool_handle()
-        if room not in self._made:
-            try:
-                found = LayerGraphs(network, room, dtype, self._memory, self._stream, trains=torch.is_grad_enabled())
-            except RuntimeError as error:  # out of memory, or what a capture cannot hold
-                self.rooms = ()
-                self._made.clear()
-                reason = str(error).strip().splitlines()[0]
-                warnings.warn(f"encoder layers run without CUDA graphs, which is slower ({reason})", stacklevel=2)
-                return None
-            self._made[room] = found
+        if kind == self._kind:
+            return self._made[room]
+        try:
+            self._make(network, dtype)
+        except RuntimeError as error:  # out of memory, or what a capture cannot hold
+            self.rooms = ()
+            self._made.clear()
+            reason = str(error).strip().splitlines()[0]
+            warnings.warn(f"encoder layers run without CUDA graphs, which is slower ({reason})", stacklevel=2)
+            return None
+        self._kind = kind
         return self._made[room]
+
+    def _make(self, network: Any, dtype: torch.dtype) -> None:
+        self._made.clear()  # those of the frozen phase make room
+        torch.cuda.empty_cache()  # a capture cannot give memory back
+        memory, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(network.device)
+        # They never run in the same pass: the smaller takes what the larger leaves free.
+        for room in self.rooms[::-1]:
+            trains = torch.is_grad_enabled()
+            self._made[room] = LayerGraphs(network, room, dtype, memory, stream, trains=trains)
 
 
 def give_rooms(network: Any, rooms: tuple[Room, ...], *, training: bool) -> None:
@@ -335,7 +353,7 @@ def give_rooms(network: Any, rooms: tuple[Room, ...], *, training: bool) -> None
     if not rooms:
         stores.pop(training, None)
     elif held is None or held.rooms != rooms:
-        stores[training] = GraphStore(rooms, network.device)
+        stores[training] = GraphStore(rooms)
     network.layer_graphs = stores
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, unpack
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, sounds, unpack
 from unispeech_ft.models.decoding import FrameOutputs, Started, marks_of, started_batches
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.alternatives import likeliest, mean_posteriors
@@ -74,7 +74,7 @@ def start_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> StartedChunks:
     heard = [
         place
         for place, chunk in enumerate(chunks)
-        if front_end.num_frames(len(chunk.waveform)) and chunk.waveform.any()
+        if front_end.num_frames(len(chunk.waveform)) and sounds(chunk.waveform)
     ]
     if not heard:
         return StartedChunks(chunks, [], [])
