@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, decode_pieces
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, decode_pieces, sounds
 from unispeech_ft.data.shards import Example, Source, list_files, read_units, units_of_stream
 from unispeech_ft.data.targets import Classes, classes_between, open_targets
 from unispeech_ft.errors import UserError
