@@ -228,6 +228,8 @@ def measure(setting: Setting, clock: Clock) -> dict[str, Any]:
     """Everything of one preset, as far as the time goes."""
     properties = torch.cuda.get_device_properties(0)
     found: dict[str, Any] = {"card": properties.name, "torch": torch.__version__, "precision": setting.precision}
+    gc.collect()  # the preset before this one
+    torch.cuda.empty_cache()
     write_model(setting)
     ours = Ours(setting, quiet_accelerator(setting))
     theirs = _training(ours, setting, clock, found)
@@ -242,6 +244,8 @@ def measure(setting: Setting, clock: Clock) -> dict[str, Any]:
             found[name] = step()
         except Exception:
             found[name] = traceback.format_exc()
+    ours.close()
+    gc.unfreeze()
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from benchmark.measure import Block, now
 from benchmark.setting import Setting
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import build_model
+from unispeech_ft.models.layer_graphs import give_rooms
 from unispeech_ft.tasks.ctc_phoneme import task as ctc
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split
@@ -39,6 +40,12 @@ class Ours:
         )
         self.phases = {False: self.updates(config), True: self.updates(setting.config(frozen=True))}
 
+    def close(self) -> None:
+        """Gives back what a device holds for updates to come."""
+        for phase in self.phases.values():
+            phase.close()
+        give_rooms(self.model, (), training=False)
+
     def cached(self, cache_dir: Path) -> ctc.SplitFeatures:
         config = self.setting.config(cache_dir=cache_dir)
         return ctc.split_features(self.labelled, self.built.front_end, config, self.accelerator)
@@ -48,7 +55,7 @@ class Ours:
         features = {"train": self.features}
         return ctc.ctc_phoneme_task(config, self.built, self.setting.tokenizer, features, self.accelerator)
 
-    def updates(self, config: CtcPhonemeConfig) -> Iterator[tuple[float, float]]:
+    def updates(self, config: CtcPhonemeConfig) -> Generator[tuple[float, float], None, None]:
         """Runs an update each time it is asked; yields its audio seconds and its padded seconds."""
         task = self.task(config)
         lengths, last = self.labelled.num_samples, config.schedule.updates

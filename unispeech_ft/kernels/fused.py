@@ -19,7 +19,7 @@ from unispeech_ft.kernels.launch import launch, num_processors
 
 # Dropout compares 31 bits of the hash.
 DRAWS = 2**31
-PROGRAMS_PER_PROCESSOR = 4
+PROGRAMS_PER_PROCESSOR = 8
 WIDEST_BLOCK = 1024
 # A kernel is compiled once, whatever values these have.
 CHANGING = ["frames", "threshold"]

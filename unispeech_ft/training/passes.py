@@ -24,6 +24,8 @@ SECONDS = "seconds_per_pass"
 BYTES_A_PARAMETER = 4 + 8 + 2
 # Of what is free, and of what a frame is reckoned to take.
 SHARE_OF_MEMORY, MARGIN = 0.85, 1.25
+# Of what fits, what graphs may hold: they keep it while the validation split is scored.
+SHARE_OF_GRAPHS = 0.6
 # Measured on an H200: what stock layers keep, as a multiple of what Triton's keep.
 STOCK_LAYERS, IN_32_BITS = 1.4, 2.8
 
@@ -91,6 +93,13 @@ class Passes:
         if not self._is_set:
             remembered = (state or {}).get(SECONDS)
             self.seconds = remembered or seconds_that_fit(self._network, self._longest_s, self._accelerator)
+
+    def leave_room_for_graphs(self, seconds: float) -> bool:
+        """Whether a pass of so much sound takes a part of the memory alone, so that it may keep it between updates."""
+        fits = self.seconds
+        if self._is_set:
+            fits = seconds_that_fit(self._network, self._longest_s, self._accelerator)
+        return fits is not None and seconds <= SHARE_OF_GRAPHS * fits
 
     def state(self) -> dict[str, Any] | None:
         """What a checkpoint must hold."""

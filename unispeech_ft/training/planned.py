@@ -14,7 +14,7 @@ from unispeech_ft.config.sections import RunConfig, Section
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan, passes
 from unispeech_ft.data.collate import Batch, MicroBatchStream, TrainingSet
-from unispeech_ft.models.families import backbone, num_frames, shares_position_bias
+from unispeech_ft.models.families import backbone, frame_s, num_frames, shares_position_bias
 from unispeech_ft.models.layer_graphs import Room, give_rooms, rooms_of
 from unispeech_ft.randomness import kept_layers
 from unispeech_ft.training.checkpoint import identity_of
@@ -118,7 +118,9 @@ class FineTuning(Task[Batch]):
             rows += [
                 [min(frames[clip], crop or frames[clip]) for batch in row for clip in batch.clips] for row in found
             ]
-        return rooms_of(rows) if rows else ()
+        rooms = rooms_of(rows) if rows else ()
+        fits = bool(rooms) and self.passes.leave_room_for_graphs(rooms[-1].frames * frame_s(self.network.config))
+        return rooms if fits else ()
 
     def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes

@@ -22,7 +22,7 @@ from unispeech_ft.transcription.timed import Transcript
 MAX_CHUNK_S = 20.0
 SEARCH_S = 5.0
 # So much speech is in memory before it passes through the model.
-POOL_S = 120.0
+POOL_S, POOL_ON_GPU_S = 120.0, 240.0
 # And so many such pools are decoded while a GPU works on one.
 POOLS_AHEAD = 2
 
@@ -73,13 +73,13 @@ def _chunks_of(paths: Iterable[Path], max_chunk_s: float, search_s: float, chann
             yield End(str(path), num_samples)
 
 
-def _pools(items: Iterable[Item]) -> Iterator[list[Item]]:
+def _pools(items: Iterable[Item], seconds: float) -> Iterator[list[Item]]:
     pool: list[Item] = []
     num_samples = 0
     for item in items:
         pool.append(item)
         num_samples += len(item.waveform) if isinstance(item, Chunk) else 0
-        if num_samples >= POOL_S * SAMPLE_RATE_HZ:
+        if num_samples >= seconds * SAMPLE_RATE_HZ:
             yield pool
             pool, num_samples = [], 0
     if pool:
@@ -123,8 +123,8 @@ def transcribe_files(
 def transcripts_of(saved: SavedModel, items: Iterable[Item], decoding: Decoding) -> Iterator[Transcript | UserError]:
     """For each end of chunks the transcript of those before it."""
     heard = ChunkPhones([])
-    pools = _pools(items)
     on_cpu = saved.built.model.device.type == "cpu"
+    pools = _pools(items, POOL_S if on_cpu else POOL_ON_GPU_S)
     started = (
         (pool, start_chunks(saved, [item for item in pool if isinstance(item, Chunk)]))
         for pool in (pools if on_cpu else ahead(pools, POOLS_AHEAD))
