@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 # Products like whole tiles.
 FRAMES_STEP = 128
-# The share of all frames that a second room must spare.
-WORTH_A_ROOM = 0.04
+# Each room takes memory for its own gradients; the share of all frames that one more must spare.
+MOST_ROOMS, WORTH_A_ROOM = 3, 0.015
 
 
 class Room(NamedTuple):
@@ -66,20 +67,26 @@ class Room(NamedTuple):
 
 
 def rooms_of(rows: Sequence[Sequence[int]]) -> tuple[Room, ...]:
-    """One room for all of some rows, or a smaller one before it where that spares frames enough.
+    """One room for all of some rows, and smaller ones before it where they spare frames enough.
 
     Args:
         rows: frames of the clips of each, at least one.
     """
     ordered = sorted(rows, key=sum)
+    sizes = np.array([sum(row) for row in ordered])
+    chosen = [len(sizes) - 1]
+
+    def frames_with(place: int) -> int:
+        ends = sorted({*chosen, place})
+        return int(sizes[ends][np.searchsorted(ends, np.arange(len(sizes)))].sum())
+
+    while len(chosen) < MOST_ROOMS:
+        best = min(range(len(sizes)), key=frames_with)
+        if frames_with(chosen[0]) - frames_with(best) < WORTH_A_ROOM * sizes.sum():
+            break
+        chosen.append(best)
     longest = max(map(max, ordered))
-    sizes = [sum(row) for row in ordered]
-    spared = [(place + 1) * (sizes[-1] - size) for place, size in enumerate(sizes)]
-    best = max(range(len(sizes)), key=spared.__getitem__)
-    whole = Room.of(ordered, longest)
-    if spared[best] < WORTH_A_ROOM * len(sizes) * sizes[-1]:
-        return (whole,)
-    return Room.of(ordered[: best + 1], longest), whole
+    return tuple(Room.of(ordered[: place + 1], longest) for place in sorted(chosen))
 
 
 @dataclass(frozen=True)
