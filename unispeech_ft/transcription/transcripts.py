@@ -5,8 +5,10 @@ Chunks of all files pass through the model together, sorted by length; transcrip
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from unispeech_ft.data.ahead import ahead, one_ahead
@@ -17,6 +19,7 @@ from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.confidence import mean_posterior
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, recording_blocks
 from unispeech_ft.transcription.decoding import GREEDY, ChunkPhones, Decoding, decode_chunks, joined, start_chunks
+from unispeech_ft.transcription.in_processes import FEWEST_FILES, read_in_processes
 from unispeech_ft.transcription.timed import Transcript
 
 MAX_CHUNK_S = 20.0
@@ -60,17 +63,16 @@ def audio_files(names: Iterable[str | Path]) -> tuple[list[Path], list[UserError
     return files, faults
 
 
-def _chunks_of(paths: Iterable[Path], max_chunk_s: float, search_s: float, channel: int | None) -> Iterator[Item]:
-    for path in paths:
-        num_samples = 0
-        try:
-            for chunk in cut_chunks(recording_blocks(path, channel), max_chunk_s, search_s):
-                num_samples = chunk.start_sample + len(chunk.waveform)
-                yield chunk
-        except UserError as error:
-            yield error
-        else:
-            yield End(str(path), num_samples)
+def _chunks_of(path: Path, max_chunk_s: float, search_s: float, channel: int | None) -> Iterator[Item]:
+    num_samples = 0
+    try:
+        for chunk in cut_chunks(recording_blocks(path, channel), max_chunk_s, search_s):
+            num_samples = chunk.start_sample + len(chunk.waveform)
+            yield chunk.stored(chunk.start_sample)
+    except UserError as error:
+        yield error
+    else:
+        yield End(str(path), num_samples)
 
 
 def _pools(items: Iterable[Item], seconds: float) -> Iterator[list[Item]]:
@@ -117,7 +119,11 @@ def transcribe_files(
     Yields:
         For each file, in order, its transcript, or the fault for which it has none.
     """
-    return transcripts_of(saved, _chunks_of(paths, max_chunk_s, search_s, channel), decoding)
+    read = partial(_chunks_of, max_chunk_s=max_chunk_s, search_s=search_s, channel=channel)
+    on_cpu = saved.built.model.device.type == "cpu"
+    if isinstance(paths, Sequence) and len(paths) >= FEWEST_FILES and not on_cpu:
+        return transcripts_of(saved, read_in_processes(paths, read), decoding)
+    return transcripts_of(saved, chain.from_iterable(map(read, paths)), decoding)
 
 
 def transcripts_of(saved: SavedModel, items: Iterable[Item], decoding: Decoding) -> Iterator[Transcript | UserError]:
