@@ -5,7 +5,7 @@ Chunks of all files pass through the model together, sorted by length; transcrip
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -19,13 +19,12 @@ from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.confidence import mean_posterior
 from unispeech_ft.transcription.chunks import Chunk, cut_chunks, recording_blocks
 from unispeech_ft.transcription.decoding import GREEDY, ChunkPhones, Decoding, decode_chunks, joined, start_chunks
-from unispeech_ft.transcription.in_processes import FEWEST_FILES, read_in_processes
 from unispeech_ft.transcription.timed import Transcript
 
 MAX_CHUNK_S = 20.0
 SEARCH_S = 5.0
 # So much speech is in memory before it passes through the model.
-POOL_S, POOL_ON_GPU_S = 120.0, 240.0
+POOL_S = 120.0
 # And so many such pools are decoded while a GPU works on one.
 POOLS_AHEAD = 2
 
@@ -75,13 +74,13 @@ def _chunks_of(path: Path, max_chunk_s: float, search_s: float, channel: int | N
         yield End(str(path), num_samples)
 
 
-def _pools(items: Iterable[Item], seconds: float) -> Iterator[list[Item]]:
+def _pools(items: Iterable[Item]) -> Iterator[list[Item]]:
     pool: list[Item] = []
     num_samples = 0
     for item in items:
         pool.append(item)
         num_samples += len(item.waveform) if isinstance(item, Chunk) else 0
-        if num_samples >= seconds * SAMPLE_RATE_HZ:
+        if num_samples >= POOL_S * SAMPLE_RATE_HZ:
             yield pool
             pool, num_samples = [], 0
     if pool:
@@ -120,9 +119,6 @@ def transcribe_files(
         For each file, in order, its transcript, or the fault for which it has none.
     """
     read = partial(_chunks_of, max_chunk_s=max_chunk_s, search_s=search_s, channel=channel)
-    on_cpu = saved.built.model.device.type == "cpu"
-    if isinstance(paths, Sequence) and len(paths) >= FEWEST_FILES and not on_cpu:
-        return transcripts_of(saved, read_in_processes(paths, read), decoding)
     return transcripts_of(saved, chain.from_iterable(map(read, paths)), decoding)
 
 
@@ -130,7 +126,7 @@ def transcripts_of(saved: SavedModel, items: Iterable[Item], decoding: Decoding)
     """For each end of chunks the transcript of those before it."""
     heard = ChunkPhones([])
     on_cpu = saved.built.model.device.type == "cpu"
-    pools = _pools(items, POOL_S if on_cpu else POOL_ON_GPU_S)
+    pools = _pools(items)
     started = (
         (pool, start_chunks(saved, [item for item in pool if isinstance(item, Chunk)]))
         for pool in (pools if on_cpu else ahead(pools, POOLS_AHEAD))
