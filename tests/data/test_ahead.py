@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from unispeech_ft.data.ahead import ahead
+from unispeech_ft.data.ahead import ahead, one_ahead
 
 
 def test_all_items_come_in_order() -> None:
@@ -50,3 +50,16 @@ def test_the_thread_ends_when_nobody_listens() -> None:
     next(found)
     found.close()
     assert threading.active_count() == before
+
+
+def test_an_item_comes_once_the_next_is_begun() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            yield number
+
+    seen = [(item, len(made)) for item in one_ahead(items())]
+    assert seen == [(0, 2), (1, 3), (2, 4), (3, 4)]
+    assert list(one_ahead([])) == []

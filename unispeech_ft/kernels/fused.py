@@ -103,9 +103,7 @@ def _add_norm_backward(
 
 
 @triton.jit(do_not_specialize=CHANGING)
-def _gelu(
-    inner, bias, activated, channels, threshold, factor, seeds, DROPS: tl.constexpr, BLOCK: tl.constexpr
-):
+def _gelu(inner, bias, activated, channels, threshold, factor, seeds, DROPS: tl.constexpr, BLOCK: tl.constexpr):
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     there = columns < channels
     places = tl.program_id(0).to(tl.int64) * channels + columns
