@@ -21,7 +21,8 @@ from unispeech_ft.data.batch_plan import evaluation_batches
 from unispeech_ft.data.row import row_of
 from unispeech_ft.models.families import num_frames
 from unispeech_ft.models.forward import ctc_logits
-from unispeech_ft.models.layer_graphs import give_rooms, rooms_of
+from unispeech_ft.models.graph_rooms import rooms_of
+from unispeech_ft.models.layer_graphs import give_rooms
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import Segment, segments
 from unispeech_ft.scoring.beam import Search

@@ -15,7 +15,8 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.batch_plan import BatchPlan, passes
 from unispeech_ft.data.collate import Batch, MicroBatchStream, TrainingSet
 from unispeech_ft.models.families import backbone, frame_s, num_frames, shares_position_bias
-from unispeech_ft.models.layer_graphs import Room, give_rooms, rooms_of
+from unispeech_ft.models.graph_rooms import Room, rooms_of
+from unispeech_ft.models.layer_graphs import give_rooms
 from unispeech_ft.randomness import kept_layers
 from unispeech_ft.training.checkpoint import identity_of
 from unispeech_ft.training.passes import Passes
