@@ -24,6 +24,7 @@ from unispeech_ft.runs.dry_run import planned_lines
 from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.scoring import Summary
 from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
+from unispeech_ft.tasks.ctc_phoneme.losses import check_layers
 from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
 from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
 from unispeech_ft.training import launch
@@ -49,6 +50,7 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
         return []
 
     built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
+    check_layers(config.loss, built.model)
     built = as_probe(built, config.seed) if config.probe.enabled else built
     place(built.model, accelerator.device, config.model, config.training)
     accelerator.print(f"head: {built.kept_rows} rows taken over from the base model, {built.fresh_rows} fresh")

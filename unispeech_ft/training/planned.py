@@ -67,6 +67,7 @@ class FineTuning(Task[Batch]):
         plan: the batch plan.
         training_set: the clips that the plan speaks of.
         ids: their names, for people.
+        views: how often each clip passes the network in an update.
     """
 
     def __init__(
@@ -78,11 +79,12 @@ class FineTuning(Task[Batch]):
         training_set: TrainingSet,
         accelerator: Accelerator,
         ids: Sequence[str] = (),
+        views: int = 1,
     ) -> None:
         self.run, self.network, self.head, self.accelerator = config, network, tuple(head), accelerator
         self.plan, self.training_set, self.ids = plan, training_set, ids
         longest_s = int(plan.num_samples.max()) / SAMPLE_RATE_HZ
-        self.passes = Passes(config.training.seconds_per_pass, network, longest_s, accelerator)
+        self.passes = Passes(config.training.seconds_per_pass, network, longest_s, accelerator, views)
 
     def updates(self, first: int, last: int, state: Mapping[str, Any] | None) -> Iterator[UpdateShare[Batch]]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
