@@ -43,7 +43,9 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     turns = launch.turns_of(accelerator)
     speech = open_speech(config.data, config.phonemes, num_frames=num_frames, turns=turns)
     tokenizer = make_tokenizer(speech, config.data, config.phonemes)
-    lines = describe_speech(speech, tokenizer) + planned_lines(config, speech.splits, accelerator.mixed_precision)
+    splits, copied = speech.splits_to_train_on(config.augmentation, config.seed, config.data, num_frames)
+    lines = describe_speech(speech, tokenizer) + copied
+    lines += planned_lines(config, splits, accelerator.mixed_precision)
     accelerator.print("\n".join(lines))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
@@ -54,8 +56,8 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     built = as_probe(built, config.seed) if config.probe.enabled else built
     place(built.model, accelerator.device, config.model, config.training)
     accelerator.print(f"head: {built.kept_rows} rows taken over from the base model, {built.fresh_rows} fresh")
-    checkpoint = open_run(config, identity(config, speech.splits["train"]), speech.left_out, accelerator)
-    features = all_features(speech.splits, built.front_end, config, accelerator)
+    checkpoint = open_run(config, identity(config, splits["train"]), speech.left_out, accelerator)
+    features = all_features(splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)
     fit(task, config, config.probe, accelerator, checkpoint)
     summaries = score_and_export(config, speech, built, tokenizer, features, accelerator)

@@ -199,7 +199,7 @@ def augmented_audio(audio: PreparedAudio, settings: AugmentationConfig, seed: in
     Raises:
         UserError: see `read_sounds`.
     """
-    changes = [Change(), *(Change(f"*{speed:g}", speed) for speed in settings.speeds)]
+    changes = [Change(), *(Change(f"*{speed:g}", speed) for speed in settings.speeds if speed != 1)]
     changes += [Change(f"*copy{number}", number=number) for number in range(1, settings.copies + 1)]
     noises = read_sounds(settings.noise, "augmentation.noise")
     rooms = read_sounds(settings.rooms, "augmentation.rooms")

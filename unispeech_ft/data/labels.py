@@ -17,8 +17,10 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.config.sections import DataConfig, Labels, PhonemesConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
+from unispeech_ft.data.augmentation import AugmentedAudio, augmented_audio
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import FILTERED, Corpus, Rejected, Split, Utterance
@@ -52,7 +54,7 @@ class LabelledSplit:
     phones: list[list[str]]
     rows: list[int]
     speakers: list[str | None]
-    audio: PreparedAudio
+    audio: PreparedAudio | AugmentedAudio
 
     def __repr__(self) -> str:
         return f"LabelledSplit({self.split}: {len(self)} clips)"
@@ -215,6 +217,46 @@ def drop_infeasible(labelled: LabelledSplit, num_frames: Callable[[int], int]) -
             reason = f"infeasible for CTC: {needed} frames needed for its phones, {there} there"
             rejected.append(Rejected(labelled.split, name, reason))
     return labelled.subset(kept), rejected
+
+
+def with_copies(
+    labelled: LabelledSplit,
+    settings: AugmentationConfig,
+    seed: int,
+    *,
+    longest_s: float,
+    num_frames: Callable[[int], int] | None = None,
+) -> tuple[LabelledSplit, list[Rejected]]:
+    """The utterances and their changed copies, which are named `ID*COPY` and have the same phones; and the copies that
+    are too long, or too short for their phones.
+
+    Args:
+        longest_s: a longer copy is left out.
+        num_frames: samples → frames of the model; None where it is not known.
+
+    Raises:
+        UserError: a folder of noises or rooms holds none.
+    """
+    if not isinstance(labelled.audio, PreparedAudio) or not settings.makes_copies:
+        return labelled, []
+    audio = augmented_audio(labelled.audio, settings, seed)
+    found = replace(
+        labelled,
+        ids=[name + change.name for change in audio.changes for name in labelled.ids],
+        phones=labelled.phones * len(audio.changes),
+        rows=[number * audio.num_originals + row for number in range(len(audio.changes)) for row in labelled.rows],
+        speakers=labelled.speakers * len(audio.changes),
+        audio=audio,
+    )
+    durations_s = found.num_samples / SAMPLE_RATE_HZ
+    fits = (durations_s <= longest_s).tolist()
+    reason = f"{FILTERED}copy longer than {longest_s:g} s"
+    rejected = [Rejected(found.split, name, reason) for name, short in zip(found.ids, fits, strict=True) if not short]
+    found = found.subset([index for index, short in enumerate(fits) if short])
+    if num_frames is None:
+        return found, rejected
+    found, infeasible = drop_infeasible(found, num_frames)
+    return found, rejected + infeasible
 
 
 def _kind(item: Rejected) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
+from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.config.sections import DataConfig, PhonemesConfig
 from unispeech_ft.data.labels import (
     LabelledSplit,
@@ -13,6 +14,7 @@ from unispeech_ft.data.labels import (
     drop_infeasible,
     label_split,
     summarize_rejected,
+    with_copies,
 )
 from unispeech_ft.data.prepare import PreparedAudio, listed_audio, prepare_audio
 from unispeech_ft.data.sources import list_utterances
@@ -45,6 +47,20 @@ class Speech:
     def __repr__(self) -> str:
         splits = ", ".join(f"{name}: {len(split)} clips" for name, split in self.splits.items())
         return f"Speech({splits}; {len(self.left_out)} left out)"
+
+    def splits_to_train_on(
+        self, augmentation: AugmentationConfig, seed: int, data: DataConfig, num_frames: FrameCount | None
+    ) -> tuple[dict[Split, LabelledSplit], list[str]]:
+        """The splits with changed copies of the training clips (`labels.with_copies`), and lines for people on them."""
+        train = self.splits["train"]
+        copied, rejected = with_copies(train, augmentation, seed, longest_s=data.max_duration_s, num_frames=num_frames)
+        if copied is train:
+            return self.splits, []
+        lines = [f"train: {len(copied) - len(train)} changed copies beside its {len(train)} clips, together"]
+        lines[0] += f" {copied.hours:.2f} h"
+        if rejected:
+            lines.append(f"  {len(rejected)} copies left out: too long, or too short for their phones")
+        return {**self.splits, "train": copied}, lines
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from unispeech_ft.config.labelled import ProbeConfig
+from unispeech_ft.config.labelled import AugmentationConfig, ProbeConfig
 from unispeech_ft.config.reading import ConfigFile, read_config
 from unispeech_ft.config.sections import (
     Check,
@@ -61,6 +61,7 @@ class LossConfig(Section):
 class CtcPhonemeConfig(RunConfig):
     """A whole fine-tuning."""
 
+    augmentation: AugmentationConfig = AugmentationConfig()
     loss: LossConfig = LossConfig()
     phonemes: PhonemesConfig = PhonemesConfig()
     hub: HubConfig = HubConfig()
@@ -74,6 +75,7 @@ class CtcPhonemeConfig(RunConfig):
         return [
             *super().checks(),
             *self.probe.checks(self),
+            *self.augmentation.checks(),
             *self.loss.checks(self, probe=self.probe.enabled),
             (
                 self.probe.enabled and self.hub.push,

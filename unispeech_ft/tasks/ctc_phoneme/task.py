@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
 from unispeech_ft.data.labels import LabelledSplit
@@ -44,7 +45,9 @@ def identity(config: CtcPhonemeConfig, train: LabelledSplit) -> str:
     said = [section.model_dump(mode="json") for section in sections]
     normalised = [config.data.normalize, config.data.normalize_eps]
     # Said only where something is added, so that earlier runs go on.
-    added = [] if config.loss == LossConfig() else [config.loss.model_dump(mode="json")]
+    defaults = (LossConfig(), AugmentationConfig())
+    given = zip((config.loss, config.augmentation), defaults, strict=True)
+    added = [section.model_dump(mode="json") for section, default in given if section != default]
     return identity_of(config.seed, *said, normalised, train.ids, train.phones, train.num_samples.tolist(), *added)
 
 
