@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Labels = Literal["espeak", "lexicon", "epitran", "column", "published"]
@@ -231,6 +232,11 @@ class TrainingConfig(Section):
     )
     max_bad_updates: PositiveCount = Field(
         10, description="so many updates in a row whose loss or gradients are not finite stop the run"
+    )
+    ema_decay: Decay | None = Field(
+        None,
+        description="keep a running mean of the weights (0.999: of about 1,000 updates), and export it where it scores"
+        " better on the validation split; null: none",
     )
     cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
     bf16_features: bool = Field(True, description="the extractor computes in bf16 where the encoder does")

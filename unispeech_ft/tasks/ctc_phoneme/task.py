@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -47,7 +47,8 @@ def identity(config: CtcPhonemeConfig, train: LabelledSplit) -> str:
     # Said only where something is added, so that earlier runs go on.
     defaults = (LossConfig(), AugmentationConfig())
     given = zip((config.loss, config.augmentation), defaults, strict=True)
-    added = [section.model_dump(mode="json") for section, default in given if section != default]
+    added: list[Any] = [section.model_dump(mode="json") for section, default in given if section != default]
+    added += [] if config.training.ema_decay is None else [config.training.ema_decay]
     return identity_of(config.seed, *said, normalised, train.ids, train.phones, train.num_samples.tolist(), *added)
 
 

@@ -235,6 +235,11 @@ class PretrainingConfig(RunConfig):
             *self._checks_of_kind(),
             *self.mixing.checks(),
             (
+                self.training.ema_decay is not None,
+                f"training.ema_decay is {self.training.ema_decay}",
+                "leave it out: a pre-training keeps its last weights",
+            ),
+            (
                 data.root is None and unlabelled.root is None,
                 "data.root and unlabelled.root are missing",
                 "name labelled speech (data.root), unlabelled speech (unlabelled.root), or both",
