@@ -189,6 +189,7 @@ def _score(options: argparse.Namespace) -> None:
         return
     if options.collar or options.skip_overlap:
         raise UserError("--collar and --skip_overlap go with RTTM files", remedy="leave them out")
+    from unispeech_ft.scoring.feature_distance import feature_error_lines
     from unispeech_ft.scoring.files import format_summary, score_files
     from unispeech_ft.scoring.ladder import ladder_lines
 
@@ -196,7 +197,7 @@ def _score(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:
-        print("\n".join([format_summary(summary), *ladder_lines(scores)]))
+        print("\n".join([format_summary(summary), *ladder_lines(scores), *feature_error_lines(scores)]))
 
 
 if __name__ == "__main__":
