@@ -23,6 +23,7 @@ from unispeech_ft.commands import (
     boundaries,
     compare,
     convert,
+    curve,
     diarize,
     evaluate,
     export,
@@ -48,7 +49,7 @@ from unispeech_ft.version import VERSION
 Command = Callable[[argparse.Namespace], int | None]
 TAKES_OVERRIDES: tuple[Command, ...] = (
     *(align.run, evaluate.run, verify.run, audit.run, ngram.run, superb.run),
-    *(train.train, train.demo),
+    *(train.train, train.demo, curve.run),
 )
 
 
@@ -116,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_copy_options(command("copy", train.copy, train.COPYING))
     train.add_train_options(command("train", train.train, train.TRAINING))
     train.add_launch_options(command("demo", train.demo, train.SHOWING))
+    curve.add_options(command("curve", curve.run, curve.SUMMARY))
     app.add_options(command("app", app.run, app.SUMMARY))
     return parser
 

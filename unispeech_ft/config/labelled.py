@@ -15,6 +15,7 @@ from unispeech_ft.config.sections import (
     Probability,
     RunConfig,
     Section,
+    whole_speech,
 )
 
 # Beyond these speech is no longer like speech; between hundredths the filters of resampling are too long.
@@ -144,6 +145,7 @@ class LabelledRunConfig(RunConfig):
             *super().checks(),
             *self.augmentation.checks(),
             *self.probe.checks(self),
+            whole_speech(data),
             (
                 data.root is None,
                 "data.root is missing",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
@@ -90,6 +91,9 @@ class DataConfig(Section):
     speaker_column: str | None = Field(None, description="of a manifest or a dataset: where the speaker stands")
     hold_out: Literal["speaker", "sentence"] | None = Field(
         None, description="how speech without splits is divided; null: by speaker where ten or more are known"
+    )
+    share: Share = Field(
+        1.0, description="of the training speech that is used: speaker by speaker, a smaller share within a larger one"
     )
     channel: Count | None = Field(None, description="which of several channels, from 0; null: the mean of all")
     min_duration_s: NotNegative = Field(0.4, description="shorter clips are left out")
@@ -269,6 +273,11 @@ def _or_list(schema: dict[str, Any]) -> None:
     number = {key: schema.pop(key) for key in ("type", "minimum")}
     several = {"type": "array", "items": number, "minItems": 1, "uniqueItems": True}
     schema["anyOf"] = [number, several]
+
+
+def whole_speech(data: DataConfig) -> Check:
+    """What a task bears whose training speech is not divided."""
+    return data.share < 1, f"data.share is {data.share:g}", "leave it out: it is for phone recognisers (ctc_phoneme)"
 
 
 class RunConfig(Section):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class Batch:
     row: Row
     labels: Tensor
     num_labels: tuple[int, ...]
-    second_masks: RowMasks | None = None
+    second_masks: RowMasks | None = field(default=None, kw_only=True)
 
     @property
     def views(self) -> list[Row]:
@@ -74,7 +74,7 @@ class Batch:
                 self.row.cut(first, last),
                 labels[number],
                 self.num_labels[first:last],
-                self._second_masks(first, last),
+                second_masks=self._second_masks(first, last),
             )
             for number, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False))
         ]
@@ -132,7 +132,7 @@ class TrainingSet:
             _tensors(masks).over(row_of(features)),
             torch.tensor([label for line in labels for label in line], dtype=torch.long),
             tuple(len(line) for line in labels),
-            None if second is None else _tensors(second),
+            second_masks=None if second is None else _tensors(second),
         )
 
     def _cropped(self, features: npt.NDArray[Any], epoch: int, clip: int) -> npt.NDArray[Any]:

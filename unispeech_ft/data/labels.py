@@ -23,7 +23,7 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.augmentation import AugmentedAudio, augmented_audio
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances
-from unispeech_ft.data.utterances import FILTERED, Corpus, Rejected, Split, Utterance
+from unispeech_ft.data.utterances import FILTERED, MIN_SPEAKERS, Corpus, Rejected, Split, Utterance, hash_of
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import keep
 from unispeech_ft.phonemes.columns import column_rule
@@ -92,6 +92,19 @@ class LabelledSplit:
             rows=[self.rows[index] for index in indices],
             speakers=[self.speakers[index] for index in indices],
         )
+
+    def portion(self, share: float) -> LabelledSplit:
+        """As much as a share of the speech, at least a clip; a smaller portion lies within a larger one.
+
+        Where ten or more speakers are known, whole speakers one after another, so that more speech is more voices; else
+        clips of everybody. Hashes decide the order.
+        """
+        known = {speaker for speaker in self.speakers if speaker}
+        by_speaker = len(known) >= MIN_SPEAKERS
+        voices = [hash_of(speaker or "") if by_speaker else 0 for speaker in self.speakers]
+        order = sorted(range(len(self)), key=lambda index: (voices[index], hash_of(self.ids[index])))
+        filled = np.cumsum(self.num_samples[order]) <= share * self.num_samples.sum()
+        return self.subset(sorted(order[: max(1, int(filled.sum()))]))
 
     def sample(self, limit: int | None, seed: int) -> LabelledSplit:
         """At most `limit` utterances, chosen by the seed alone; None for all."""

@@ -141,6 +141,13 @@ def open_speech(
         speech.notes.extend(summarize_rejected(rejected, listed, split))
         check_bad_fraction(rejected, listed, split, data.max_bad_fraction)
         speech.left_out.extend(rejected)
+        if split == "train" and len(labelled) and data.share < 1:
+            labelled = labelled.portion(data.share)
+            speech.notes.append(
+                f"train: {len(labelled)} clips are used, {100 * data.share:g} % of its speech (data.share)"
+            )
+            corpus = _with_train(corpus, labelled.ids)
+            speech = replace(speech, corpus=corpus)
         if len(labelled):
             speech.splits[split] = labelled
     if wanted[0] not in speech.splits:
@@ -148,6 +155,14 @@ def open_speech(
     if corpus.published_split and speech.left_out:
         return replace(speech, corpus=replace(corpus, published_split=False))
     return speech
+
+
+def _with_train(corpus: Corpus, ids: Collection[str]) -> Corpus:
+    """The corpus with some of its training utterances alone; no published split then."""
+    kept = set(ids)
+    train = [utterance for utterance in corpus.splits["train"] if utterance.id in kept]
+    published = False if corpus.published_split else corpus.published_split
+    return replace(corpus, splits={**corpus.splits, "train": train}, published_split=published)
 
 
 def published_tokenizer(data: DataConfig, phonemes: PhonemesConfig) -> PhoneTokenizer:
