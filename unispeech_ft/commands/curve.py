@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess  # nosec B404
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,8 +99,11 @@ def run(options: argparse.Namespace) -> int:
             f"--shares {' '.join(f'{share:g}' for share in options.shares)} makes no curve",
             remedy=f"give at least {LEAST_POINTS} different ones above 0 and up to 1",
         )
-    if min(options.more) <= 0:
-        raise UserError(f"--more {min(options.more):g} is not above 0", remedy="give minutes, for example --more 30 60")
+    if not all(0 < minutes < math.inf for minutes in options.more):
+        raise UserError(
+            f"--more {min(options.more):g} is not above 0, or not a number",
+            remedy="give minutes, for example --more 30 60",
+        )
     file = config_file(options.config)
     if recipe_of(file) != "ctc_phoneme":
         raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")
