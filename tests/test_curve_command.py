@@ -90,8 +90,8 @@ def test_a_run_that_fails_ends_it(command: Any, config: Path, monkeypatch: pytes
     [
         (("--shares", "1", "0.5"), "makes no curve"),
         (("--shares", "0", "0.5", "1"), "makes no curve"),
-        (("--more", "-5"), "is not above 0"),
-        (("--more", "nan"), "is not above 0"),
+        (("--more", "-5"), "cannot be used"),
+        (("--more", "nan"), "cannot be used"),
         (("--data.share", "0.5"), "--shares says what is used"),
         (("--resume", "true"), "goes on by itself"),
         (("--no.such", "1"), "no.such"),

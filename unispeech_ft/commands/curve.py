@@ -100,10 +100,8 @@ def run(options: argparse.Namespace) -> int:
             remedy=f"give at least {LEAST_POINTS} different ones above 0 and up to 1",
         )
     if not all(0 < minutes < math.inf for minutes in options.more):
-        raise UserError(
-            f"--more {min(options.more):g} is not above 0, or not a number",
-            remedy="give minutes, for example --more 30 60",
-        )
+        shown = " ".join(f"{minutes:g}" for minutes in options.more)
+        raise UserError(f"--more {shown} cannot be used", remedy="give minutes above 0, for example --more 30 60")
     file = config_file(options.config)
     if recipe_of(file) != "ctc_phoneme":
         raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")

@@ -143,9 +143,7 @@ def open_speech(
         speech.left_out.extend(rejected)
         if split == "train" and len(labelled) and data.share < 1:
             labelled = labelled.portion(data.share)
-            speech.notes.append(
-                f"train: {len(labelled)} clips are used, {100 * data.share:g} % of its speech (data.share)"
-            )
+            speech.notes.append(f"train: {len(labelled)} clips are used, {100 * data.share:g} % of its speech")
             corpus = _with_train(corpus, labelled.ids)
             speech = replace(speech, corpus=corpus)
         if len(labelled):
