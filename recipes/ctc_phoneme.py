@@ -51,11 +51,11 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
 
-    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
+    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed, config.head)
     check_layers(config.loss, built.model)
     built = as_probe(built, config.seed) if config.probe.enabled else built
     place(built.model, accelerator.device, config.model, config.training)
-    accelerator.print(f"head: {built.kept_rows} rows taken over from the base model, {built.fresh_rows} fresh")
+    accelerator.print(built.head_line())
     checkpoint = open_run(config, identity(config, splits["train"]), speech.left_out, accelerator)
     features = all_features(splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)

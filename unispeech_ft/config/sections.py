@@ -67,6 +67,16 @@ class ModelConfig(Section):
         ]
 
 
+class HeadConfig(Section):
+    """How the rows of the head start."""
+
+    new_phones: Literal["random", "nearest"] = Field(
+        "random",
+        description="phones that the base model's head lacks: at random, or as the nearest one that it has, by"
+        " articulatory features (panphon)",
+    )
+
+
 class DataConfig(Section):
     """Where the speech is and which of it is used."""
 

@@ -15,6 +15,7 @@ from unispeech_ft.config.labelled import AugmentationConfig, ProbeConfig
 from unispeech_ft.config.reading import ConfigFile, read_config
 from unispeech_ft.config.sections import (
     Check,
+    HeadConfig,
     HubConfig,
     NotNegative,
     PhonemesConfig,
@@ -62,6 +63,7 @@ class CtcPhonemeConfig(RunConfig):
     """A whole fine-tuning."""
 
     augmentation: AugmentationConfig = AugmentationConfig()
+    head: HeadConfig = HeadConfig()
     loss: LossConfig = LossConfig()
     phonemes: PhonemesConfig = PhonemesConfig()
     hub: HubConfig = HubConfig()
@@ -76,6 +78,11 @@ class CtcPhonemeConfig(RunConfig):
             *super().checks(),
             *self.probe.checks(self),
             *self.augmentation.checks(),
+            (
+                self.head.new_phones == "nearest" and (self.model.from_scratch or self.probe.enabled),
+                "head.new_phones is nearest, but the head starts at random (model.from_scratch, probe.enabled)",
+                "leave it out",
+            ),
             *self.loss.checks(self, probe=self.probe.enabled),
             (
                 self.probe.enabled and self.hub.push,
