@@ -226,8 +226,8 @@ def page(tables: Sequence[str], seeds: Sequence[int], command: str, dry: bool) -
         "",
         *tables,
         f"Seeds: {', '.join(map(str, seeds))}. An arm at equal time has as many updates as fit into the time of"
-        f" today's recipe, where an update of it takes {100 * (COSTLIER - 1):.0f} % longer or more. The PER of others is"
-        " that of the recordings in the same list that are not his.",
+        f" today's recipe, where an update of it takes {100 * (COSTLIER - 1):.0f} % longer or more. Others' PER is that"
+        " of the recordings in the same list that are not his.",
         "",
         f"Made by `{command}`" + (" as a dry run: the figures mean nothing." if dry else "."),
     ]
