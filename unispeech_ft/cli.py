@@ -88,6 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("hypothesis", metavar="HYP", help="file of hypotheses")
     floor = "second labelling of the same utterances: print what it scores against REF, the reference floor"
     score.add_argument("--floor", metavar="FILE", help=floor)
+    fold = "what counts as one phone: notation, length, diacritics or class, as in the ladder, or a file of them"
+    score.add_argument("--fold", metavar="NAME", help=fold)
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
     score.add_argument(
         "--collar", metavar="S", type=float, default=0.0, help="of RTTM files: not scored on either side of a boundary"
@@ -185,6 +187,8 @@ def _schema(_: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     if options.reference.endswith(".rttm"):
+        if options.fold is not None:
+            raise UserError("--fold goes with files of phones", remedy="leave it out")
         from unispeech_ft.scoring.diarization import score_rttm
 
         print(score_rttm(options.reference, options.hypothesis, options.collar, options.skip_overlap, options.json))
@@ -195,7 +199,7 @@ def _score(options: argparse.Namespace) -> None:
     from unispeech_ft.scoring.files import format_summary, score_files
     from unispeech_ft.scoring.ladder import ladder_lines
 
-    scores, summary = score_files(options.reference, options.hypothesis, options.floor)
+    scores, summary = score_files(options.reference, options.hypothesis, options.floor, options.fold)
     if options.json:
         print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:
