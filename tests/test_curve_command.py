@@ -26,6 +26,10 @@ def leave_results(folder: Path, errors: int, hours: float, split: str = "test") 
     (folder / "training.json").write_text(json.dumps({"splits": {"train": {"hours": hours}}}), encoding="utf-8")
     counts = {"substitutions": errors - 7, "deletions": 4, "insertions": 3, "reference_phones": 1_000}
     (folder / "eval" / split / "summary.json").write_text(json.dumps(counts), encoding="utf-8")
+    line: dict[str, Any] = {"id": "u", "reference": ["a", "b"] * 500}
+    line |= {"hypothesis": ["p" if place < 2 * errors and place % 2 else "ab"[place % 2] for place in range(1_000)]}
+    line |= {"substitutions": errors, "deletions": 0, "insertions": 0, "duration_s": None, "speaker": None}
+    (folder / "eval" / split / "hypotheses.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
@@ -60,6 +64,7 @@ def test_each_share_is_trained_once(command: Any, config: Path, asked: list[list
     start = next(place for place, line in enumerate(lines) if "95 % interval of a run" in line)
     assert [line.split()[1] for line in lines[start + 1 : start + 5]] == ["37.30", "30.30", "24.60", "20.00"]
     assert [line.split()[:2] for line in lines[start + 5 : start + 7]] == [["+", "10"], ["+", "20"]]
+    assert lines[start + 8] == "errors that the last step took away, by phone, most left first: b (246 → 200)"
     said = json.loads((tmp_path / "run-curve" / "curve.json").read_text(encoding="utf-8"))
     assert [point["per"] for point in said["points"]] == [0.373, 0.303, 0.246, 0.2]
     twice = said["more"][1]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SUMMARY = "Train on parts of the speech, and tell from their errors what more of it would bring."
 SHARES, MORE_MIN = (0.125, 0.25, 0.5, 1.0), (30.0, 60.0)
 RESULT = "curve.json"
+PHONES_SHOWN = 8
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -68,23 +69,27 @@ class Part:
             )
         return (self.folder / "training.json").is_file()
 
-    def point(self) -> Point:
-        """What it trained on, and its errors on the test split, or on validation where there is no other.
+    def results(self) -> Path:
+        """The results on the test split, or on validation where there is no other.
 
         Raises:
             UserError: it scored neither.
         """
         from unispeech_ft.errors import UserError
+
+        for split in ("test", "validation"):
+            if (self.folder / "eval" / split / "summary.json").is_file():
+                return self.folder / "eval" / split
+        raise UserError(f"{self.folder} scored no split", remedy="name a test split in data.test")
+
+    def point(self) -> Point:
+        """What it trained on, and its errors (`results`)."""
         from unispeech_ft.scoring.learning_curve import Point
 
         facts = json.loads((self.folder / "training.json").read_text(encoding="utf-8"))
-        for split in ("test", "validation"):
-            file = self.folder / "eval" / split / "summary.json"
-            if file.is_file():
-                said = json.loads(file.read_text(encoding="utf-8"))
-                errors = sum(said[kind] for kind in ("substitutions", "deletions", "insertions"))
-                return Point(facts["splits"]["train"]["hours"], errors, said["reference_phones"])
-        raise UserError(f"{self.folder} scored no split", remedy="name a test split in data.test")
+        said = json.loads((self.results() / "summary.json").read_text(encoding="utf-8"))
+        errors = sum(said[kind] for kind in ("substitutions", "deletions", "insertions"))
+        return Point(facts["splits"]["train"]["hours"], errors, said["reference_phones"])
 
 
 def run(options: argparse.Namespace) -> int:
@@ -118,9 +123,22 @@ def run(options: argparse.Namespace) -> int:
         return 0
     curve = fit([part.point() for part in parts])
     lines = curve_lines(curve, options.more)
+    lines += _phones_to_record(parts)
     place = _write(curve, options.more, parts[0].folder.parent)
     print("\n".join(["", *lines, f"curve: {place}"]))
     return 0
+
+
+def _phones_to_record(parts: Sequence[Part]) -> list[str]:
+    """Which phones the last step of more speech helped, for people; nothing where none is beyond chance."""
+    from unispeech_ft.scoring.learning_curve import falling_phones
+    from unispeech_ft.scoring.summary import read_hypotheses
+
+    found = falling_phones(*(read_hypotheses(part.results() / "hypotheses.jsonl") for part in parts[-2:]))
+    if not found:
+        return []
+    shown = ", ".join(f"{item.phone} ({item.before} → {item.after})" for item in found[:PHONES_SHOWN])
+    return [f"errors that the last step took away, by phone, most left first: {shown}"]
 
 
 def _parts(file: Path, options: argparse.Namespace, shares: Sequence[float]) -> list[Part]:
