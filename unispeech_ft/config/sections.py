@@ -102,6 +102,11 @@ class DataConfig(Section):
     hold_out: Literal["speaker", "sentence"] | None = Field(
         None, description="how speech without splits is divided; null: by speaker where ten or more are known"
     )
+    further: str | None = Field(
+        None,
+        description="manifest of further training clips with their phones; those of validation's and test's recordings"
+        " and speakers are left out",
+    )
     share: Share = Field(
         1.0, description="of the training speech that is used: speaker by speaker, a smaller share within a larger one"
     )
@@ -286,8 +291,11 @@ def _or_list(schema: dict[str, Any]) -> None:
 
 
 def whole_speech(data: DataConfig) -> Check:
-    """What a task bears whose training speech is not divided."""
-    return data.share < 1, f"data.share is {data.share:g}", "leave it out: it is for phone recognisers (ctc_phoneme)"
+    """What a task bears whose training speech is neither divided nor added to."""
+    remedy = "leave it out: it is for phone recognisers (ctc_phoneme)"
+    if data.further is not None:
+        return True, f"data.further is {data.further}", remedy
+    return data.share < 1, f"data.share is {data.share:g}", remedy
 
 
 class RunConfig(Section):

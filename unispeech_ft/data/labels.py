@@ -20,7 +20,7 @@ import numpy.typing as npt
 from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.config.sections import DataConfig, Labels, PhonemesConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
-from unispeech_ft.data.augmentation import AugmentedAudio, augmented_audio
+from unispeech_ft.data.augmentation import Audio, AugmentedAudio, augmented_audio
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.utterances import FILTERED, MIN_SPEAKERS, Corpus, Rejected, Split, Utterance, hash_of
@@ -54,7 +54,7 @@ class LabelledSplit:
     phones: list[list[str]]
     rows: list[int]
     speakers: list[str | None]
-    audio: PreparedAudio | AugmentedAudio
+    audio: Audio
 
     def __repr__(self) -> str:
         return f"LabelledSplit({self.split}: {len(self)} clips)"
@@ -250,7 +250,7 @@ def with_copies(
     Raises:
         UserError: a folder of noises or rooms holds none.
     """
-    if not isinstance(labelled.audio, PreparedAudio) or not settings.makes_copies:
+    if isinstance(labelled.audio, AugmentedAudio) or not settings.makes_copies:
         return labelled, []
     audio = augmented_audio(labelled.audio, settings, seed)
     found = replace(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.config.sections import DataConfig, PhonemesConfig
+from unispeech_ft.data.further import further_speech, joined
 from unispeech_ft.data.labels import (
     LabelledSplit,
     check_bad_fraction,
@@ -19,7 +20,7 @@ from unispeech_ft.data.labels import (
 from unispeech_ft.data.prepare import PreparedAudio, listed_audio, prepare_audio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.sources.published import list_folder, read_dictionary
-from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
+from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.columns import check_column
 from unispeech_ft.phonemes.g2p import G2P
@@ -146,6 +147,17 @@ def open_speech(
             speech.notes.append(f"train: {len(labelled)} clips are used, {100 * data.share:g} % of its speech")
             corpus = _with_train(corpus, labelled.ids)
             speech = replace(speech, corpus=corpus)
+        if split == "train" and len(labelled) and data.further is not None:
+            with turns.first():
+                further, rejected, added = further_speech(corpus, data, phonemes, show_progress=turns.show_progress)
+            further, infeasible = (further, []) if num_frames is None else drop_infeasible(further, num_frames)
+            rejected += infeasible
+            speech.notes.extend(summarize_rejected(rejected, len(further) + len(rejected), "data.further"))
+            speech.notes.append(f"train: {len(further)} further clips, {further.hours:.2f} h, of {data.further}")
+            speech.left_out.extend(rejected)
+            labelled = joined(labelled, further)
+            corpus = _with_further(corpus, added)
+            speech = replace(speech, corpus=corpus)
         if len(labelled):
             speech.splits[split] = labelled
     if wanted[0] not in speech.splits:
@@ -160,6 +172,13 @@ def _with_train(corpus: Corpus, ids: Collection[str]) -> Corpus:
     kept = set(ids)
     train = [utterance for utterance in corpus.splits["train"] if utterance.id in kept]
     published = False if corpus.published_split else corpus.published_split
+    return replace(corpus, splits={**corpus.splits, "train": train}, published_split=published)
+
+
+def _with_further(corpus: Corpus, added: Sequence[Utterance]) -> Corpus:
+    """The corpus with further training utterances; no published split then."""
+    published = False if corpus.published_split else corpus.published_split
+    train = [*corpus.splits["train"], *added]
     return replace(corpus, splits={**corpus.splits, "train": train}, published_split=published)
 
 
