@@ -32,6 +32,7 @@ from unispeech_ft.commands import (
     phonemize,
     pronounce,
     push,
+    self_train,
     separate,
     shards,
     superb,
@@ -49,7 +50,7 @@ from unispeech_ft.version import VERSION
 Command = Callable[[argparse.Namespace], int | None]
 TAKES_OVERRIDES: tuple[Command, ...] = (
     *(align.run, evaluate.run, verify.run, audit.run, ngram.run, superb.run),
-    *(train.train, train.demo, curve.run),
+    *(train.train, train.demo, curve.run, self_train.run),
 )
 
 
@@ -120,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_train_options(command("train", train.train, train.TRAINING))
     train.add_launch_options(command("demo", train.demo, train.SHOWING))
     curve.add_options(command("curve", curve.run, curve.SUMMARY))
+    self_train.add_options(command("self-train", self_train.run, self_train.SUMMARY))
     app.add_options(command("app", app.run, app.SUMMARY))
     return parser
 

@@ -50,25 +50,6 @@ class Part:
     folder: Path
     config: CtcPhonemeConfig
 
-    def is_done(self) -> bool:
-        """Whether its results are there.
-
-        Raises:
-            UserError: they are of another configuration.
-        """
-        from unispeech_ft.errors import UserError
-        from unispeech_ft.tasks.ctc_phoneme.config import load_config
-
-        if not (self.folder / "config.yaml").is_file():
-            return False
-        aside = {"resume": False, "dry_run": False}
-        there = load_config(self.folder / "config.yaml").model_copy(update=aside)
-        if there != self.config.model_copy(update=aside):
-            raise UserError(
-                f"{self.folder} holds a run of another configuration", remedy="name another --output_dir, or remove it"
-            )
-        return (self.folder / "training.json").is_file()
-
     def results(self) -> Path:
         """The results on the test split, or on validation where there is no other.
 
@@ -95,6 +76,7 @@ class Part:
 def run(options: argparse.Namespace) -> int:
     """Makes the runs that are missing, prints the curve and writes curve.json; the status of a run that fails."""
     from unispeech_ft.errors import UserError
+    from unispeech_ft.runs.kept import is_done
     from unispeech_ft.runs.shipped import config_file, recipe_of
     from unispeech_ft.scoring.learning_curve import LEAST_POINTS, curve_lines, fit
 
@@ -112,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")
     parts = _parts(file, options, shares)
     for part in parts:
-        if part.is_done():
+        if is_done(part.folder, part.config):
             continue
         print(f"=== {100 * part.share:g} % of the speech: {part.folder}", flush=True)
         own = {"data.share": f"{part.share}", "output_dir": str(part.folder), "resume": "auto"}
