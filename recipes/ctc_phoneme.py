@@ -24,6 +24,7 @@ from unispeech_ft.runs.dry_run import planned_lines
 from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.scoring import Summary
 from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
+from unispeech_ft.tasks.ctc_phoneme.losses import check_layers
 from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
 from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
 from unispeech_ft.training import launch
@@ -42,18 +43,21 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     turns = launch.turns_of(accelerator)
     speech = open_speech(config.data, config.phonemes, num_frames=num_frames, turns=turns)
     tokenizer = make_tokenizer(speech, config.data, config.phonemes)
-    lines = describe_speech(speech, tokenizer) + planned_lines(config, speech.splits, accelerator.mixed_precision)
+    splits, copied = speech.splits_to_train_on(config.augmentation, config.seed, config.data, num_frames)
+    lines = describe_speech(speech, tokenizer) + copied
+    lines += planned_lines(config, splits, accelerator.mixed_precision)
     accelerator.print("\n".join(lines))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
 
-    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
+    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed, config.head)
+    check_layers(config.loss, built.model)
     built = as_probe(built, config.seed) if config.probe.enabled else built
     place(built.model, accelerator.device, config.model, config.training)
-    accelerator.print(f"head: {built.kept_rows} rows taken over from the base model, {built.fresh_rows} fresh")
-    checkpoint = open_run(config, identity(config, speech.splits["train"]), speech.left_out, accelerator)
-    features = all_features(speech.splits, built.front_end, config, accelerator)
+    accelerator.print(built.head_line())
+    checkpoint = open_run(config, identity(config, splits["train"]), speech.left_out, accelerator)
+    features = all_features(splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)
     fit(task, config, config.probe, accelerator, checkpoint)
     summaries = score_and_export(config, speech, built, tokenizer, features, accelerator)

@@ -13,7 +13,7 @@ from running import REPOSITORY
 from unispeech_ft.cli import build_parser
 
 DOCS = REPOSITORY / "docs"
-PAGES = ("index.md", "faq.md")
+PAGES = ("index.md", "faq.md", "learning.md")
 KEYS = re.compile(r"`(?:--)?([a-z_]+\.[a-z_]+)[^`]*`")
 
 

@@ -23,6 +23,7 @@ from unispeech_ft.commands import (
     boundaries,
     compare,
     convert,
+    curve,
     diarize,
     evaluate,
     export,
@@ -31,6 +32,7 @@ from unispeech_ft.commands import (
     phonemize,
     pronounce,
     push,
+    self_train,
     separate,
     shards,
     superb,
@@ -48,7 +50,7 @@ from unispeech_ft.version import VERSION
 Command = Callable[[argparse.Namespace], int | None]
 TAKES_OVERRIDES: tuple[Command, ...] = (
     *(align.run, evaluate.run, verify.run, audit.run, ngram.run, superb.run),
-    *(train.train, train.demo),
+    *(train.train, train.demo, curve.run, self_train.run),
 )
 
 
@@ -87,6 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("hypothesis", metavar="HYP", help="file of hypotheses")
     floor = "second labelling of the same utterances: print what it scores against REF, the reference floor"
     score.add_argument("--floor", metavar="FILE", help=floor)
+    fold = "what counts as one phone: notation, length, diacritics or class, as in the ladder, or a file of them"
+    score.add_argument("--fold", metavar="NAME", help=fold)
     score.add_argument("--json", action="store_true", help="print the whole summary as JSON")
     score.add_argument(
         "--collar", metavar="S", type=float, default=0.0, help="of RTTM files: not scored on either side of a boundary"
@@ -116,6 +120,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_copy_options(command("copy", train.copy, train.COPYING))
     train.add_train_options(command("train", train.train, train.TRAINING))
     train.add_launch_options(command("demo", train.demo, train.SHOWING))
+    curve.add_options(command("curve", curve.run, curve.SUMMARY))
+    self_train.add_options(command("self-train", self_train.run, self_train.SUMMARY))
     app.add_options(command("app", app.run, app.SUMMARY))
     return parser
 
@@ -183,20 +189,23 @@ def _schema(_: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     if options.reference.endswith(".rttm"):
+        if options.fold is not None:
+            raise UserError("--fold goes with files of phones", remedy="leave it out")
         from unispeech_ft.scoring.diarization import score_rttm
 
         print(score_rttm(options.reference, options.hypothesis, options.collar, options.skip_overlap, options.json))
         return
     if options.collar or options.skip_overlap:
         raise UserError("--collar and --skip_overlap go with RTTM files", remedy="leave them out")
+    from unispeech_ft.scoring.feature_distance import feature_error_lines
     from unispeech_ft.scoring.files import format_summary, score_files
     from unispeech_ft.scoring.ladder import ladder_lines
 
-    scores, summary = score_files(options.reference, options.hypothesis, options.floor)
+    scores, summary = score_files(options.reference, options.hypothesis, options.floor, options.fold)
     if options.json:
         print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:
-        print("\n".join([format_summary(summary), *ladder_lines(scores)]))
+        print("\n".join([format_summary(summary), *ladder_lines(scores), *feature_error_lines(scores)]))
 
 
 if __name__ == "__main__":

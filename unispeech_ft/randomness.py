@@ -39,6 +39,8 @@ class Stream(IntEnum):
     NOISE = 19
     INSTANCES = 20
     CLUSTERING = 21
+    SECOND_TIME_MASK = 22
+    SECOND_CHANNEL_MASK = 23
 
 
 def generator(seed: int, stream: Stream, *name: int) -> np.random.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -123,3 +124,35 @@ def test_panphon_tells_near_from_far():
 def test_one_notation_is_idempotent():
     for phone in ("tS", "oe:", "d[", "ɑ̃", "g", "t͡ʃ", "ç"):
         assert one_notation(one_notation(phone)) == one_notation(phone)
+
+
+@pytest.mark.parametrize(
+    ("fold", "errors", "phones"), [("notation", 2, 4), ("length", 1, 4), ("diacritics", 1, 4), ("class", 0, 4)]
+)
+def test_a_rung_scores_by_its_name(fold, errors, phones, command, tmp_path):
+    reference, hypothesis = tmp_path / "ref", tmp_path / "hyp"
+    reference.write_text("u\ta t͡ʃ ʊː p\n", encoding="utf-8")
+    hypothesis.write_text("u\ta tʃ ʊ b\n", encoding="utf-8")
+    status, out, _ = command("score", reference, hypothesis, "--fold", fold, "--json")
+    said = json.loads(out)
+    assert (status, said["substitutions"], said["reference_phones"]) == (0, errors, phones)
+    assert said["scoring"].endswith(f"folded first: {fold}.")
+
+
+def test_a_folding_of_ones_own(command, tmp_path):
+    reference, hypothesis, own = tmp_path / "ref", tmp_path / "hyp", tmp_path / "own"
+    reference.write_text("u\tp a ʔ r\n", encoding="utf-8")
+    hypothesis.write_text("u\tb a ɾ\n", encoding="utf-8")
+    own.write_text("p\tb\nʔ\t\nɾ\tr\n", encoding="utf-8")
+    status, out, _ = command("score", reference, hypothesis, "--fold", own, "--floor", reference, "--json")
+    said = json.loads(out)
+    assert (status, said["per"], said["reference_phones"], said["reference_floor"]) == (0, 0, 3, 0)
+    status, _, err = command("score", reference, hypothesis, "--fold", "timit")
+    assert status == 2
+    assert "no folding timit: give notation, length, diacritics, class, or a file" in err
+
+
+def test_a_class_that_is_two_words_is_one_phone(command, tmp_path):
+    file = tmp_path / "ref"
+    file.write_text("u\tr ɾ\n", encoding="utf-8")
+    assert json.loads(command("score", file, file, "--fold", "class", "--json")[1])["reference_phones"] == 2

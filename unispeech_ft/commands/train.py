@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 LISTING = "List the YAMLs that come with the package."
@@ -83,11 +84,16 @@ def demo(options: argparse.Namespace) -> None:
     _become(find_shipped("ctc_phoneme/demo").path, options)
 
 
-def _become(file: Path, options: argparse.Namespace) -> None:
+def recipe_command(file: Path, options: argparse.Namespace, overrides: Mapping[str, str]) -> list[str]:
+    """The words that run the recipe of a YAML as its options ask for.
+
+    Args:
+        overrides: by dotted key; they go before those of the options.
+    """
     from unispeech_ft.runs.shipped import recipe_of
 
     given = {key: getattr(options, key) for key in WHOLE_KEYS if getattr(options, key) is not None}
-    words = [word for key, value in (given | options.overrides).items() for word in (f"--{key}", value)]
+    words = [word for key, value in (given | options.overrides | overrides).items() for word in (f"--{key}", value)]
     recipe = ["-m", f"unispeech_ft.recipes.{recipe_of(file)}", "--config", str(file), *words]
     processes = _devices() if options.processes is None else options.processes
     launcher = []
@@ -95,8 +101,13 @@ def _become(file: Path, options: argparse.Namespace) -> None:
         launcher = ["-m", "accelerate.commands.launch", "--num_processes", str(processes), "--num_machines", "1"]
         launcher += ["--mixed_precision", options.precision, "--dynamo_backend", "no"]
         launcher += ["--multi_gpu"] if processes > 1 and _devices() > 1 else []
+    return [sys.executable, *launcher, *recipe]
+
+
+def _become(file: Path, options: argparse.Namespace) -> None:
+    command = recipe_command(file, options, {})
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *launcher, *recipe])  # nosec B606  # our own modules
+    os.execv(command[0], command)  # nosec B606  # our own modules
 
 
 def _devices() -> int:

@@ -1,4 +1,5 @@
-"""The sections of runs whose clips carry a class or a speaker each: copies, simulated conversations, probes."""
+"""Sections that several tasks share: changed copies of clips, simulated conversations, probes; and what a run has whose
+clips carry a class or a speaker each."""
 
 from __future__ import annotations
 
@@ -14,14 +15,20 @@ from unispeech_ft.config.sections import (
     Probability,
     RunConfig,
     Section,
+    whole_speech,
 )
+
+# Beyond these speech is no longer like speech; between hundredths the filters of resampling are too long.
+SLOWEST, FASTEST = 0.5, 2.0
 
 
 class AugmentationConfig(Section):
     """Changed copies of the training clips, made once: each has its name, and features that stay cached."""
 
     speeds: tuple[Positive, ...] = Field(
-        (), strict=False, description="a copy at each of these speeds; 0.9 is slower and lower"
+        (),
+        strict=False,
+        description="a copy at each of these speeds but 1.0, which is the clip; 0.9 is slower and lower",
     )
     copies: Count = Field(0, description="copies, each with a room and a noise of its own")
     noise: str | None = Field(None, description="folder of noises")
@@ -29,9 +36,24 @@ class AugmentationConfig(Section):
     snr_db: tuple[float, float] = Field((5.0, 20.0), strict=False, description="speech over noise, from and to")
     share: Probability = Field(0.6, description="of those copies get a room; of those copies get a noise")
 
+    @property
+    def makes_copies(self) -> bool:
+        """Whether there is any copy."""
+        return bool(self.copies or set(self.speeds) - {1.0})
+
     def checks(self) -> list[Check]:
         """Faults that only several keys together show."""
         return [
+            (
+                not all(SLOWEST <= speed <= FASTEST and round(100 * speed, 6).is_integer() for speed in self.speeds),
+                f"augmentation.speeds {list(self.speeds)} holds one that cannot be made",
+                f"give hundredths from {SLOWEST} to {FASTEST}, such as 0.9 and 1.1",
+            ),
+            (
+                len(set(self.speeds)) < len(self.speeds),
+                "augmentation.speeds names a speed twice",
+                "name each once",
+            ),
             (
                 self.copies > 0 and self.noise is None and self.rooms is None,
                 "augmentation.copies is given without noise or rooms",
@@ -123,6 +145,7 @@ class LabelledRunConfig(RunConfig):
             *super().checks(),
             *self.augmentation.checks(),
             *self.probe.checks(self),
+            whole_speech(data),
             (
                 data.root is None,
                 "data.root is missing",

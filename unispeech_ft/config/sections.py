@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Labels = Literal["espeak", "lexicon", "epitran", "column", "published"]
@@ -65,6 +67,16 @@ class ModelConfig(Section):
         ]
 
 
+class HeadConfig(Section):
+    """How the rows of the head start."""
+
+    new_phones: Literal["random", "nearest"] = Field(
+        "random",
+        description="phones that the base model's head lacks: at random, or as the nearest one that it has, by"
+        " articulatory features (panphon)",
+    )
+
+
 class DataConfig(Section):
     """Where the speech is and which of it is used."""
 
@@ -89,6 +101,14 @@ class DataConfig(Section):
     speaker_column: str | None = Field(None, description="of a manifest or a dataset: where the speaker stands")
     hold_out: Literal["speaker", "sentence"] | None = Field(
         None, description="how speech without splits is divided; null: by speaker where ten or more are known"
+    )
+    further: str | None = Field(
+        None,
+        description="manifest of further training clips with their phones; those of validation's and test's recordings"
+        " and speakers are left out",
+    )
+    share: Share = Field(
+        1.0, description="of the training speech that is used: speaker by speaker, a smaller share within a larger one"
     )
     channel: Count | None = Field(None, description="which of several channels, from 0; null: the mean of all")
     min_duration_s: NotNegative = Field(0.4, description="shorter clips are left out")
@@ -235,6 +255,11 @@ class TrainingConfig(Section):
     max_bad_updates: PositiveCount = Field(
         10, description="so many updates in a row whose loss or gradients are not finite stop the run"
     )
+    ema_decay: Decay | None = Field(
+        None,
+        description="keep a running mean of the weights (0.999: of about 1,000 updates), and export it where it scores"
+        " better on the validation split; null: none",
+    )
     cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
     bf16_features: bool = Field(True, description="the extractor computes in bf16 where the encoder does")
     seconds_per_pass: Positive | None = Field(
@@ -266,6 +291,14 @@ def _or_list(schema: dict[str, Any]) -> None:
     number = {key: schema.pop(key) for key in ("type", "minimum")}
     several = {"type": "array", "items": number, "minItems": 1, "uniqueItems": True}
     schema["anyOf"] = [number, several]
+
+
+def whole_speech(data: DataConfig) -> Check:
+    """What a task bears whose training speech is neither divided nor added to."""
+    remedy = "leave it out: it is for phone recognisers (ctc_phoneme)"
+    if data.further is not None:
+        return True, f"data.further is {data.further}", remedy
+    return data.share < 1, f"data.share is {data.share:g}", remedy
 
 
 class RunConfig(Section):

@@ -22,7 +22,6 @@ from torch.nn.functional import conv1d, pad
 
 from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, BadClip, Waveform, read_audio
-from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.errors import UserError
 from unispeech_ft.randomness import Stream, generator
 
@@ -146,7 +145,7 @@ class AugmentedAudio:
         changes: of each copy; the first is none.
     """
 
-    audio: PreparedAudio
+    audio: Audio
     changes: Sequence[Change]
     settings: AugmentationConfig
     seed: int
@@ -193,13 +192,13 @@ class AugmentedAudio:
         return waveform
 
 
-def augmented_audio(audio: PreparedAudio, settings: AugmentationConfig, seed: int) -> AugmentedAudio:
+def augmented_audio(audio: Audio, settings: AugmentationConfig, seed: int) -> AugmentedAudio:
     """The clips and their copies.
 
     Raises:
         UserError: see `read_sounds`.
     """
-    changes = [Change(), *(Change(f"*{speed:g}", speed) for speed in settings.speeds)]
+    changes = [Change(), *(Change(f"*{speed:g}", speed) for speed in settings.speeds if speed != 1)]
     changes += [Change(f"*copy{number}", number=number) for number in range(1, settings.copies + 1)]
     noises = read_sounds(settings.noise, "augmentation.noise")
     rooms = read_sounds(settings.rooms, "augmentation.rooms")

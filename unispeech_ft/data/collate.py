@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from unispeech_ft.config.sections import MaskConfig
 from unispeech_ft.data.batch_plan import BatchPlan, MicroBatch, passes
-from unispeech_ft.data.masking import Masks, sample_masks
-from unispeech_ft.data.row import Row, row_of
+from unispeech_ft.data.masking import FIRST_VIEW, SECOND_VIEW, Masks, sample_masks
+from unispeech_ft.data.row import Row, RowMasks, row_of
 from unispeech_ft.randomness import Stream, generator
 
 ClipFeatures = Callable[[int], npt.NDArray[Any]]
@@ -36,6 +36,7 @@ class Batch:
         row: the clips' features and masks.
         labels: the clips' label ids one after another.
         num_labels: of each clip, on the host.
+        second_masks: of a second view of the same clips; None where there is one view.
     """
 
     index: int
@@ -43,9 +44,17 @@ class Batch:
     row: Row
     labels: Tensor
     num_labels: tuple[int, ...]
+    second_masks: RowMasks | None = field(default=None, kw_only=True)
+
+    @property
+    def views(self) -> list[Row]:
+        """The row, and where there is one its second view."""
+        return [self.row] if self.second_masks is None else [self.row, self.second_masks.over(self.row)]
 
     def to(self, device: torch.device) -> Batch:
-        return replace(self, row=self.row.to(device), labels=self.labels.to(device, non_blocking=True))
+        second = None if self.second_masks is None else self.second_masks.to(device)
+        labels = self.labels.to(device, non_blocking=True)
+        return replace(self, row=self.row.to(device), labels=labels, second_masks=second)
 
     def parts(self, most_frames: int) -> list[Batch]:
         """The clips in batches of at most so many frames each, at least one clip."""
@@ -65,12 +74,24 @@ class Batch:
                 self.row.cut(first, last),
                 labels[number],
                 self.num_labels[first:last],
+                second_masks=self._second_masks(first, last),
             )
             for number, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False))
         ]
 
+    def _second_masks(self, first: int, last: int) -> RowMasks | None:
+        if self.second_masks is None:
+            return None
+        view = self.second_masks.over(self.row).cut(first, last)
+        return RowMasks(view.time_mask, view.channel_mask)
+
     def pin_memory(self) -> Batch:
-        return replace(self, row=self.row.pin_memory(), labels=self.labels.pin_memory())
+        second = None if self.second_masks is None else self.second_masks.pin_memory()
+        return replace(self, row=self.row.pin_memory(), labels=self.labels.pin_memory(), second_masks=second)
+
+
+def _tensors(masks: Masks) -> RowMasks:
+    return RowMasks(*(None if mask is None else torch.from_numpy(mask) for mask in (masks.time, masks.channels)))
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,7 @@ class TrainingSet:
         labels: label ids of each clip.
         num_channels: `C`, the hidden size, for the channel mask.
         crop_frames: of a longer clip so many frames are taken, drawn by epoch and clip; None for all.
+        two_views: draw second masks for every batch.
     """
 
     clip_features: ClipFeatures
@@ -90,6 +112,7 @@ class TrainingSet:
     mask: MaskConfig
     seed: int
     crop_frames: int | None = None
+    two_views: bool = False
 
     def batch(self, *micro_batches: MicroBatch) -> Batch:
         """The tensors of planned micro-batches that pass the model together; a pure function of them."""
@@ -99,18 +122,17 @@ class TrainingSet:
             for micro_batch in micro_batches
             for clip in micro_batch.clips
         ]
-        masks = self._masks(micro_batches, [len(clip) for clip in features])
+        num_frames = [len(clip) for clip in features]
+        masks = self._masks(micro_batches, num_frames, FIRST_VIEW)
+        second = self._masks(micro_batches, num_frames, SECOND_VIEW) if self.two_views else None
         labels = [self.labels[clip] for clip in clips]
         return Batch(
             micro_batches[0].index,
             micro_batches[0].epoch,
-            row_of(
-                features,
-                time_mask=None if masks.time is None else torch.from_numpy(masks.time),
-                channel_mask=None if masks.channels is None else torch.from_numpy(masks.channels),
-            ),
+            _tensors(masks).over(row_of(features)),
             torch.tensor([label for line in labels for label in line], dtype=torch.long),
             tuple(len(line) for line in labels),
+            second_masks=None if second is None else _tensors(second),
         )
 
     def _cropped(self, features: npt.NDArray[Any], epoch: int, clip: int) -> npt.NDArray[Any]:
@@ -120,7 +142,9 @@ class TrainingSet:
         first = int(generator(self.seed, Stream.CROP, epoch, clip).integers(spare + 1))
         return features[first : first + len(features) - spare]
 
-    def _masks(self, micro_batches: Sequence[MicroBatch], num_frames: Sequence[int]) -> Masks:
+    def _masks(
+        self, micro_batches: Sequence[MicroBatch], num_frames: Sequence[int], streams: tuple[Stream, Stream]
+    ) -> Masks:
         """The masks of some micro-batches: time `[N]`, channels `[B, C]`; each has those that it has alone."""
         found: list[Masks] = []
         start = 0
@@ -135,6 +159,7 @@ class TrainingSet:
                 epoch=micro_batch.epoch,
                 micro_batch=micro_batch.index,
                 clips=micro_batch.clips,
+                streams=streams,
             )
             time = masks.time
             row = None if time is None else np.concatenate([time[n, :count] for n, count in enumerate(frames)])

@@ -164,7 +164,7 @@ def with_copies(clips: LabelledClips, settings: AugmentationConfig, seed: int) -
     Raises:
         UserError: a folder of noises or rooms holds none.
     """
-    if not (settings.speeds or settings.copies) or not isinstance(clips.audio, PreparedAudio):
+    if not settings.makes_copies or not isinstance(clips.audio, PreparedAudio):
         return clips
     audio = augmented_audio(clips.audio, settings, seed)
     found = replace(clips, audio=audio, ids=[], labels=[], speakers=[], rows=[])

@@ -17,11 +17,13 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.config.sections import DataConfig, Labels, PhonemesConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
+from unispeech_ft.data.augmentation import Audio, AugmentedAudio, augmented_audio
 from unispeech_ft.data.prepare import PreparedAudio
 from unispeech_ft.data.sources import list_utterances
-from unispeech_ft.data.utterances import FILTERED, Corpus, Rejected, Split, Utterance
+from unispeech_ft.data.utterances import FILTERED, MIN_SPEAKERS, Corpus, Rejected, Split, Utterance, hash_of
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import keep
 from unispeech_ft.phonemes.columns import column_rule
@@ -52,7 +54,7 @@ class LabelledSplit:
     phones: list[list[str]]
     rows: list[int]
     speakers: list[str | None]
-    audio: PreparedAudio
+    audio: Audio
 
     def __repr__(self) -> str:
         return f"LabelledSplit({self.split}: {len(self)} clips)"
@@ -90,6 +92,19 @@ class LabelledSplit:
             rows=[self.rows[index] for index in indices],
             speakers=[self.speakers[index] for index in indices],
         )
+
+    def portion(self, share: float) -> LabelledSplit:
+        """As much as a share of the speech, at least a clip; a smaller portion lies within a larger one.
+
+        Where ten or more speakers are known, whole speakers one after another, so that more speech is more voices; else
+        clips of everybody. Hashes decide the order.
+        """
+        known = {speaker for speaker in self.speakers if speaker}
+        by_speaker = len(known) >= MIN_SPEAKERS
+        voices = [hash_of(speaker or "") if by_speaker else 0 for speaker in self.speakers]
+        order = sorted(range(len(self)), key=lambda index: (voices[index], hash_of(self.ids[index])))
+        filled = np.cumsum(self.num_samples[order]) <= share * self.num_samples.sum()
+        return self.subset(sorted(order[: max(1, int(filled.sum()))]))
 
     def sample(self, limit: int | None, seed: int) -> LabelledSplit:
         """At most `limit` utterances, chosen by the seed alone; None for all."""
@@ -215,6 +230,46 @@ def drop_infeasible(labelled: LabelledSplit, num_frames: Callable[[int], int]) -
             reason = f"infeasible for CTC: {needed} frames needed for its phones, {there} there"
             rejected.append(Rejected(labelled.split, name, reason))
     return labelled.subset(kept), rejected
+
+
+def with_copies(
+    labelled: LabelledSplit,
+    settings: AugmentationConfig,
+    seed: int,
+    *,
+    longest_s: float,
+    num_frames: Callable[[int], int] | None = None,
+) -> tuple[LabelledSplit, list[Rejected]]:
+    """The utterances and their changed copies, which are named `ID*COPY` and have the same phones; and the copies that
+    are too long, or too short for their phones.
+
+    Args:
+        longest_s: a longer copy is left out.
+        num_frames: samples → frames of the model; None where it is not known.
+
+    Raises:
+        UserError: a folder of noises or rooms holds none.
+    """
+    if isinstance(labelled.audio, AugmentedAudio) or not settings.makes_copies:
+        return labelled, []
+    audio = augmented_audio(labelled.audio, settings, seed)
+    found = replace(
+        labelled,
+        ids=[name + change.name for change in audio.changes for name in labelled.ids],
+        phones=labelled.phones * len(audio.changes),
+        rows=[number * audio.num_originals + row for number in range(len(audio.changes)) for row in labelled.rows],
+        speakers=labelled.speakers * len(audio.changes),
+        audio=audio,
+    )
+    durations_s = found.num_samples / SAMPLE_RATE_HZ
+    fits = (durations_s <= longest_s).tolist()
+    reason = f"{FILTERED}copy longer than {longest_s:g} s"
+    rejected = [Rejected(found.split, name, reason) for name, short in zip(found.ids, fits, strict=True) if not short]
+    found = found.subset([index for index, short in enumerate(fits) if short])
+    if num_frames is None:
+        return found, rejected
+    found, infeasible = drop_infeasible(found, num_frames)
+    return found, rejected + infeasible
 
 
 def _kind(item: Rejected) -> str:

@@ -20,6 +20,9 @@ from unispeech_ft.randomness import Stream, generator
 BoolArray = npt.NDArray[np.bool_]
 Sampling = Literal["original", "independent"]
 MIN_TIME_SPANS = 2
+# Streams of time and channel masks: of a clip, and of its second view.
+FIRST_VIEW = (Stream.TIME_MASK, Stream.CHANNEL_MASK)
+SECOND_VIEW = (Stream.SECOND_TIME_MASK, Stream.SECOND_CHANNEL_MASK)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def sample_masks(
     epoch: int,
     micro_batch: int,
     clips: Sequence[int],
+    streams: tuple[Stream, Stream] = FIRST_VIEW,
 ) -> Masks:
     """The masks of one planned micro-batch; a pure function of its arguments.
 
@@ -95,6 +99,7 @@ def sample_masks(
         num_channels: `C`, the hidden size.
         epoch, micro_batch: name of the micro-batch in the plan.
         clips: positions of its clips in the training split.
+        streams: that time and channel masks are drawn from.
     """
 
     def generators(stream: Stream) -> list[np.random.Generator]:
@@ -111,7 +116,7 @@ def sample_masks(
             mask.time_length,
             sampling=mask.sampling,
             min_spans=MIN_TIME_SPANS,
-            generators=generators(Stream.TIME_MASK),
+            generators=generators(streams[0]),
         )
     if mask.feature_prob > 0:
         channels = sample_mask(
@@ -121,6 +126,6 @@ def sample_masks(
             mask.feature_length,
             sampling=mask.sampling,
             min_spans=0,
-            generators=generators(Stream.CHANNEL_MASK),
+            generators=generators(streams[1]),
         )
     return Masks(time, channels)

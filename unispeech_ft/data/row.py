@@ -8,7 +8,7 @@ groups of like length, each padded to its longest.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -153,6 +153,27 @@ class Row:
             None if mask is None else mask.pin_memory() for mask in (self.time_mask, self.channel_mask)
         )
         return Row(self.features.pin_memory(), self.layout.pin_memory(), time_mask, channel_mask)
+
+
+@dataclass(frozen=True)
+class RowMasks:
+    """Other masks for the clips of a row; the attributes are as `Row` has them."""
+
+    time_mask: Tensor | None
+    channel_mask: Tensor | None
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> RowMasks:
+        return RowMasks(*(None if mask is None else change(mask) for mask in (self.time_mask, self.channel_mask)))
+
+    def over(self, row: Row) -> Row:
+        """The row with these masks in the place of its own."""
+        return replace(row, time_mask=self.time_mask, channel_mask=self.channel_mask)
+
+    def to(self, device: torch.device) -> RowMasks:
+        return self._each(lambda mask: mask.to(device, non_blocking=True))
+
+    def pin_memory(self) -> RowMasks:
+        return self._each(Tensor.pin_memory)
 
 
 def row_of(

@@ -6,18 +6,21 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
+from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.config.sections import DataConfig, PhonemesConfig
+from unispeech_ft.data.further import further_speech, joined
 from unispeech_ft.data.labels import (
     LabelledSplit,
     check_bad_fraction,
     drop_infeasible,
     label_split,
     summarize_rejected,
+    with_copies,
 )
 from unispeech_ft.data.prepare import PreparedAudio, listed_audio, prepare_audio
 from unispeech_ft.data.sources import list_utterances
 from unispeech_ft.data.sources.published import list_folder, read_dictionary
-from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split
+from unispeech_ft.data.utterances import SPLITS, Corpus, Rejected, Split, Utterance
 from unispeech_ft.errors import UserError
 from unispeech_ft.phonemes.columns import check_column
 from unispeech_ft.phonemes.g2p import G2P
@@ -45,6 +48,20 @@ class Speech:
     def __repr__(self) -> str:
         splits = ", ".join(f"{name}: {len(split)} clips" for name, split in self.splits.items())
         return f"Speech({splits}; {len(self.left_out)} left out)"
+
+    def splits_to_train_on(
+        self, augmentation: AugmentationConfig, seed: int, data: DataConfig, num_frames: FrameCount | None
+    ) -> tuple[dict[Split, LabelledSplit], list[str]]:
+        """The splits with changed copies of the training clips (`labels.with_copies`), and lines for people on them."""
+        train = self.splits["train"]
+        copied, rejected = with_copies(train, augmentation, seed, longest_s=data.max_duration_s, num_frames=num_frames)
+        if copied is train:
+            return self.splits, []
+        lines = [f"train: {len(copied) - len(train)} changed copies beside its {len(train)} clips, together"]
+        lines[0] += f" {copied.hours:.2f} h"
+        if rejected:
+            lines.append(f"  {len(rejected)} copies left out: too long, or too short for their phones")
+        return {**self.splits, "train": copied}, lines
 
 
 @dataclass(frozen=True)
@@ -125,6 +142,22 @@ def open_speech(
         speech.notes.extend(summarize_rejected(rejected, listed, split))
         check_bad_fraction(rejected, listed, split, data.max_bad_fraction)
         speech.left_out.extend(rejected)
+        if split == "train" and len(labelled) and data.share < 1:
+            labelled = labelled.portion(data.share)
+            speech.notes.append(f"train: {len(labelled)} clips are used, {100 * data.share:g} % of its speech")
+            corpus = _with_train(corpus, labelled.ids)
+            speech = replace(speech, corpus=corpus)
+        if split == "train" and len(labelled) and data.further is not None:
+            with turns.first():
+                further, rejected, added = further_speech(corpus, data, phonemes, show_progress=turns.show_progress)
+            further, infeasible = (further, []) if num_frames is None else drop_infeasible(further, num_frames)
+            rejected += infeasible
+            speech.notes.extend(summarize_rejected(rejected, len(further) + len(rejected), "data.further"))
+            speech.notes.append(f"train: {len(further)} further clips, {further.hours:.2f} h, of {data.further}")
+            speech.left_out.extend(rejected)
+            labelled = joined(labelled, further)
+            corpus = _with_further(corpus, added)
+            speech = replace(speech, corpus=corpus)
         if len(labelled):
             speech.splits[split] = labelled
     if wanted[0] not in speech.splits:
@@ -132,6 +165,21 @@ def open_speech(
     if corpus.published_split and speech.left_out:
         return replace(speech, corpus=replace(corpus, published_split=False))
     return speech
+
+
+def _with_train(corpus: Corpus, ids: Collection[str]) -> Corpus:
+    """The corpus with some of its training utterances alone; no published split then."""
+    kept = set(ids)
+    train = [utterance for utterance in corpus.splits["train"] if utterance.id in kept]
+    published = False if corpus.published_split else corpus.published_split
+    return replace(corpus, splits={**corpus.splits, "train": train}, published_split=published)
+
+
+def _with_further(corpus: Corpus, added: Sequence[Utterance]) -> Corpus:
+    """The corpus with further training utterances; no published split then."""
+    published = False if corpus.published_split else corpus.published_split
+    train = [*corpus.splits["train"], *added]
+    return replace(corpus, splits={**corpus.splits, "train": train}, published_split=published)
 
 
 def published_tokenizer(data: DataConfig, phonemes: PhonemesConfig) -> PhoneTokenizer:

@@ -149,7 +149,7 @@ def hold_out(
         parts: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
         for utterance in utterances:
             alike = first.setdefault(utterance.path, utterance) if utterance.path else utterance
-            place = _hash(_said(alike)) / 2**64
+            place = hash_of(_said(alike)) / 2**64
             parts["test" if place < share else "validation" if place < 2 * share else "train"].append(utterance)
         return parts, f"{said} by a hash of the sentence; speakers may stand in several parts"
     groups = _in_groups(utterances, lambda u: str(u.path), share)
@@ -182,7 +182,8 @@ def _said(utterance: Utterance) -> str:
     return utterance.text if utterance.text is not None else " ".join(utterance.phones or ())
 
 
-def _hash(text: str) -> int:
+def hash_of(text: str) -> int:
+    """A number of 64 bits that the text alone decides."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
@@ -191,7 +192,7 @@ def _in_groups(
 ) -> dict[Split, list[Utterance]]:
     """Whole groups to test and validation, in the order of their hashes; large ones are left to training."""
     sizes = Counter(group(utterance) for utterance in utterances)
-    waiting = sorted(sizes, key=_hash)
+    waiting = sorted(sizes, key=hash_of)
     part_of: dict[str, Split] = {}
     parts: tuple[Split, ...] = ("test", "validation")
     for split in parts:

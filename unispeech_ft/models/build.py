@@ -3,16 +3,18 @@ the inventory at hand."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
 from torch import nn
 
-from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
+from unispeech_ft.config.sections import DataConfig, HeadConfig, MaskConfig, ModelConfig
 from unispeech_ft.data.speech import FrameCount
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.families import (
@@ -26,6 +28,7 @@ from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.layer_sum import LayerSumHead
 from unispeech_ft.models.loader import load_network, packaged, read_config, small_files
+from unispeech_ft.models.nearest_phones import nearest_phones
 from unispeech_ft.models.saving import waveform_extractor
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, load_tokenizer
 
@@ -42,12 +45,20 @@ class BuiltModel:
         front_end: waveform → features.
         kept_rows: head rows taken over from the base model.
         fresh_rows: head rows that start at random.
+        nearest: for each phone that the base model's head lacks, the phone of it whose row it starts from.
     """
 
     model: PreTrainedModel
     front_end: FrontEnd
     kept_rows: int
     fresh_rows: int
+    nearest: Mapping[str, str] = field(default_factory=dict)
+
+    def head_line(self) -> str:
+        """Where its rows come from, for people."""
+        said = f"head: {self.kept_rows} rows taken over from the base model, {self.fresh_rows} fresh"
+        pairs = ", ".join(f"{phone} from {other}" for phone, other in self.nearest.items())
+        return f"{said}, {len(self.nearest)} as the nearest phone: {pairs}" if pairs else said
 
     @property
     def extractor(self) -> FeatureExtractionMixin:
@@ -153,9 +164,16 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
 
 
 def new_head(
-    before: nn.Linear, tokenizer: PhoneTokenizer, old: PhoneTokenizer | None, seed: int
+    before: nn.Linear,
+    tokenizer: PhoneTokenizer,
+    old: PhoneTokenizer | None,
+    seed: int,
+    nearest: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[nn.Linear, int, int]:
     """A head for `tokenizer`; rows of tokens that `old`, the tokenizer of the head `before`, has as well are kept.
+
+    Args:
+        nearest: for tokens that `old` lacks, that of `old` whose row they start from.
 
     Returns:
         The head, rows kept, rows that start at random.
@@ -174,7 +192,25 @@ def new_head(
                 head.weight[row] = before.weight[old.ids[name]]
                 head.bias[row] = before.bias[old.ids[name]]
                 kept += 1
-    return head, kept, len(tokenizer.tokens) - kept
+            elif old is not None and token in nearest:
+                head.weight[row] = before.weight[old.ids[nearest[token]]]
+                head.bias[row] = before.bias[old.ids[nearest[token]]]
+    return head, kept, len(tokenizer.tokens) - kept - len(nearest)
+
+
+def _nearest(tokenizer: PhoneTokenizer, before: nn.Linear | None, old: PhoneTokenizer | None) -> dict[str, str]:
+    """See `nearest_phones`.
+
+    Raises:
+        UserError: the base model has no head that names its rows, or panphon is not installed.
+    """
+    if before is None or old is None:
+        raise UserError(
+            "head.new_phones is nearest, but the base model has no CTC head with a vocabulary",
+            remedy="leave it out, or name a base model that recognises phones",
+        )
+    known = [phone for phone in old.phones if old.ids[phone] < before.out_features]
+    return nearest_phones([phone for phone in tokenizer.phones if phone not in known], known)
 
 
 def pretraining_head(model: ModelConfig, network: PreTrainedModel, old: PhoneTokenizer | None) -> nn.Linear | None:
@@ -222,7 +258,12 @@ def as_probe(built: BuiltModel, seed: int) -> BuiltModel:
 
 
 def build_model(
-    model: ModelConfig, mask: MaskConfig, data: DataConfig, tokenizer: PhoneTokenizer, seed: int
+    model: ModelConfig,
+    mask: MaskConfig,
+    data: DataConfig,
+    tokenizer: PhoneTokenizer,
+    seed: int,
+    head: HeadConfig = HeadConfig(),  # noqa: B008  # it is frozen
 ) -> BuiltModel:
     """The model that a configuration asks for.
 
@@ -231,7 +272,8 @@ def build_model(
         seed: of whatever starts at random.
 
     Raises:
-        UserError: the base model cannot be found or loaded, or is of no supported family.
+        UserError: the base model cannot be found or loaded, is of no supported family, or lacks the head that
+            `head.new_phones` starts from.
     """
     config = read_model_config(model)
     regularise(config, model, mask)
@@ -242,7 +284,10 @@ def build_model(
         start_as_filter_bank(backbone(network).feature_extractor)
     old = load_tokenizer(folder) if folder else None
     before = pretraining_head(model, network, old) if missing else network.lm_head
-    network.lm_head, kept, fresh = new_head(before or network.lm_head, tokenizer, old if before else None, seed)
+    if before is None:
+        old = None
+    nearest = _nearest(tokenizer, before, old) if head.new_phones == "nearest" else {}
+    network.lm_head, kept, fresh = new_head(before or network.lm_head, tokenizer, old, seed, nearest)
     network.config.vocab_size = len(tokenizer.tokens)
     network.config.pad_token_id = tokenizer.blank_id
     network.config.bos_token_id, network.config.eos_token_id = tokenizer.ids.get("<s>"), tokenizer.ids.get("</s>")
@@ -252,4 +297,4 @@ def build_model(
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if reads_waveforms(config):
         backbone(network).feature_extractor._freeze_parameters()
-    return BuiltModel(network, make_front_end(network, data, folder), kept, fresh)
+    return BuiltModel(network, make_front_end(network, data, folder), kept, fresh, nearest)

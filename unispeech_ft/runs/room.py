@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 BYTES_A_SAMPLE, BYTES_A_WEIGHT, BYTES_OF_MOMENTS = 2, 4, 8
 
 
-def run_bytes(parameters: int, keep_last: int) -> int:
-    """Checkpoints, of which there is one more while it is written, the best weights likewise, and the model."""
-    return parameters * ((BYTES_A_WEIGHT + BYTES_OF_MOMENTS) * (keep_last + 1) + 3 * BYTES_A_WEIGHT)
+def run_bytes(parameters: int, keep_last: int, *, averaged: bool = False) -> int:
+    """Checkpoints, of which there is one more while it is written, the best weights likewise, and the model.
+
+    Args:
+        averaged: whether checkpoints hold a running mean of the weights.
+    """
+    checkpoint = BYTES_A_WEIGHT * (2 if averaged else 1) + BYTES_OF_MOMENTS
+    return parameters * (checkpoint * (keep_last + 1) + 3 * BYTES_A_WEIGHT)
 
 
 def cache_bytes(model: PreTrainedConfig, num_samples: Iterable[int], bytes_a_value: int) -> tuple[int, int]:
@@ -49,7 +54,8 @@ def room_lines(
     kept = config.training.cache_features and mixed_precision is not None
     audio, features = cache_bytes(model, num_samples, 4 if mixed_precision == "no" else 2)
     features = features if kept else 0
-    run = run_bytes(parameters, config.checkpointing.keep_last)
+    averaged = config.training.ema_decay is not None
+    run = run_bytes(parameters, config.checkpointing.keep_last, averaged=averaged)
     cache, output = config.data.cache_folder, Path(config.output_dir)
     free = free_bytes(cache), free_bytes(output)
     lines = [

@@ -2,12 +2,15 @@
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unispeech_ft.errors import UserError, raise_all
+from unispeech_ft.phonemes.notation import PhoneMap
 from unispeech_ft.scoring.floor import reference_floor
+from unispeech_ft.scoring.ladder import folding
 from unispeech_ft.scoring.per import UtteranceScore, score
-from unispeech_ft.scoring.summary import Summary, summarize
+from unispeech_ft.scoring.summary import TEXT_RULE, Summary, summarize
 
 LINE_FORM = "write each line as: id, one tab, phones separated by spaces"
 FAULTS_SHOWN = 20
@@ -38,21 +41,34 @@ def score_files(
     reference: str | os.PathLike[str],
     hypothesis: str | os.PathLike[str],
     floor: str | os.PathLike[str] | None = None,
+    fold: str | None = None,
 ) -> tuple[list[UtteranceScore], Summary]:
     """Score a file of hypotheses against a file of references; what files cannot tell is None in the summary.
 
     Args:
         floor: file of a second labelling of the same utterances, for the reference floor.
+        fold: what counts as one phone on all sides, see `scoring.ladder.folding`; None for phones as they stand.
 
     Raises:
-        UserError: a fault of either file, or their ids differ (several faults, of both files: UserErrors).
+        UserError: there is no such folding, a fault of either file, or their ids differ (several faults, of both files:
+            UserErrors).
     """
     references, reference_faults = _read(Path(reference))
     hypotheses, hypothesis_faults = _read(Path(hypothesis))
     raise_all([*reference_faults, *hypothesis_faults])
+    seconds = None if floor is None else read_phone_file(floor)
+    scoring = TEXT_RULE
+    if fold is not None:
+        mapping, scoring = folding(fold), f"{TEXT_RULE} Phones of both sides folded first: {fold}."
+        references, hypotheses = _folded(references, mapping), _folded(hypotheses, mapping)
+        seconds = None if seconds is None else _folded(seconds, mapping)
     scores = score(references, hypotheses)
-    second = None if floor is None else reference_floor(references, read_phone_file(floor)).per
-    return scores, summarize(scores, reference_floor=second)
+    second = None if seconds is None else reference_floor(references, seconds).per
+    return scores, summarize(scores, reference_floor=second, scoring=scoring)
+
+
+def _folded(utterances: Mapping[str, Sequence[str]], mapping: PhoneMap) -> dict[str, list[str]]:
+    return {name: [target for phone in phones for target in mapping(phone)] for name, phones in utterances.items()}
 
 
 def format_summary(summary: Summary) -> str:

@@ -18,12 +18,14 @@ import importlib.util
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from unispeech_ft.errors import first_line, warn
+from unispeech_ft.errors import UserError, first_line, warn
 from unispeech_ft.phonemes.look_alikes import one_notation
+from unispeech_ft.phonemes.notation import PhoneMap, phone_map
 from unispeech_ft.scoring.alignment import distance
 from unispeech_ft.scoring.per import UtteranceScore
 
@@ -84,6 +86,28 @@ RUNGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("without diacritics", without_diacritics),
     ("by broad class", broad_class),
 )
+
+
+FOLDS: dict[str, Callable[[str], str]] = {
+    "notation": one_notation,
+    "length": without_length,
+    "diacritics": without_diacritics,
+    "class": broad_class,
+}
+
+
+def folding(name: str) -> PhoneMap:
+    """Phone → the phones that it counts as, by a rung's short name (`FOLDS`) or a file as `phonemes.map` takes it.
+
+    Raises:
+        UserError: there is no such rung, and no such file.
+    """
+    rung = FOLDS.get(name)
+    if rung is not None:
+        return lambda phone: [target.replace(" ", "-")] if (target := rung(phone)) else []
+    if not Path(name).is_file():
+        raise UserError(f"no folding {name}", remedy=f"give {', '.join(FOLDS)}, or a file of phone<TAB>phones")
+    return phone_map(name)
 
 
 def ladder(scores: Sequence[UtteranceScore], features: Callable[[str], Features] | None = None) -> list[Rung]:

@@ -20,6 +20,7 @@ import torch
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import atomic_folder, damage
 from unispeech_ft.models.loader import check_finite
+from unispeech_ft.training.averaging import AveragedWeights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -85,11 +86,14 @@ def save_checkpoint(
     progress: Progress,
     task_state: Mapping[str, Any] | None,
     keep_last: int,
+    average: AveragedWeights | None = None,
 ) -> None:
     """Writes `checkpoints/update-NNNNNN` and removes all but the newest `keep_last`."""
     with atomic_folder(checkpoints / f"update-{progress.updates:06d}", replace=True, seal=True) as folder:
         torch.save(_trained(model), folder / WEIGHTS)
         state = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else None}
+        if average is not None:
+            state["average"] = average.state()
         torch.save(state, folder / STATE)
         if task_state is not None:
             (folder / TASK_STATE).write_text(json.dumps(task_state), encoding="utf-8")
@@ -252,10 +256,15 @@ def read_progress(folder: Path, identity: str) -> Progress:
 
 
 def load_checkpoint(
-    folder: Path, model: PreTrainedModel, optimizer: Any, scaler: Any, identity: str
+    folder: Path,
+    model: PreTrainedModel,
+    optimizer: Any,
+    scaler: Any,
+    identity: str,
+    average: AveragedWeights | None = None,
 ) -> tuple[Progress, Mapping[str, Any] | None]:
-    """Restores model and optimiser from a checkpoint that `find_checkpoint` found whole; returns the counters and the
-    task's own state.
+    """Restores model, optimiser and averaged weights from a checkpoint that `find_checkpoint` found whole; returns the
+    counters and the task's own state.
 
     Raises:
         UserError: see `read_progress`; or a file of the checkpoint is damaged.
@@ -271,4 +280,6 @@ def load_checkpoint(
     optimizer.load_state_dict(state["optimizer"])
     if scaler and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
+    if average is not None:
+        average.load(state["average"])
     return progress, task_state

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config.sections import EvaluationConfig, RunConfig
 from unispeech_ft.errors import Interrupted, UserError
+from unispeech_ft.training.averaging import AveragedWeights
 from unispeech_ft.training.checkpoint import (
     Progress,
     bring_best,
@@ -24,7 +26,7 @@ from unispeech_ft.training.metrics_logger import MetricsLogger, cut_events
 from unispeech_ft.training.schedule import lr_scale
 from unispeech_ft.training.signals import SignalWatch
 from unispeech_ft.training.step import make_optimizer, run_update
-from unispeech_ft.training.task import Batch, Task
+from unispeech_ft.training.task import Batch, Score, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,56 +34,30 @@ if TYPE_CHECKING:
 METRICS = "metrics.jsonl"
 
 
-def _score(
-    task: Task[Batch], progress: Progress, config: RunConfig, logger: MetricsLogger, accelerator: Accelerator
-) -> Progress:
-    """Scores the validation split and keeps the model where it is the best so far."""
-    score = task.score()
-    if score.error is not None and not math.isfinite(score.error):
-        score = replace(score, error=None)
-    better = score.error is not None and (progress.best_error is None or score.error < progress.best_error)
-    if better:
-        progress = replace(progress, best_error=score.error, best_update=progress.updates, evaluations_since_best=0)
-        if accelerator.is_main_process:
-            save_best(Path(config.output_dir) / "checkpoints", task.network, progress)
-    elif score.error is not None:
-        progress = replace(progress, evaluations_since_best=progress.evaluations_since_best + 1)
-    logger.evaluation(progress.updates, score.values)
-    logger.say(f"update {progress.updates}: {score.text}{' (best so far)' if better else ''}")
-    if progress.updates > config.schedule.warmup:
-        for warning in score.warnings:
-            logger.say(f"warning: {warning}")
-    return progress
-
-
-def _is_due(updates: int, settings: EvaluationConfig) -> bool:
-    return updates > settings.start_after and updates % settings.every_updates == 0
-
-
-def _resume(
-    task: Task[Batch], optimizer: Any, checkpoint: Path | None, output: Path, accelerator: Accelerator
-) -> tuple[Progress, Mapping[str, Any] | None]:
-    """Where the run begins: at update 0, or where its checkpoint stood, everything later set aside."""
-    if checkpoint is None:
-        return Progress(task.identity), None
-    progress, state = load_checkpoint(checkpoint, task.network, optimizer, accelerator.scaler, task.identity)
-
-    def clear() -> Progress:
-        cut_events(output / METRICS, progress.updates)
-        bring_best(checkpoint, output / "checkpoints")
-        return set_aside(output / "checkpoints", progress)
-
-    return on_first(accelerator, clear), state
-
-
 @dataclass(frozen=True)
 class _Run:
-    """What the loop writes: checkpoints of one network and optimiser."""
+    """What the loop reads and writes: checkpoints of one network, its optimiser and its averaged weights."""
 
     task: Task[Any]
     optimizer: Any
     config: RunConfig
     accelerator: Accelerator
+    average: AveragedWeights | None
+
+    def resume(self, checkpoint: Path | None) -> tuple[Progress, Mapping[str, Any] | None]:
+        """Where the run begins: at update 0, or where its checkpoint stood, everything later set aside."""
+        task, output = self.task, Path(self.config.output_dir)
+        if checkpoint is None:
+            return Progress(task.identity), None
+        scaler = self.accelerator.scaler
+        progress, state = load_checkpoint(checkpoint, task.network, self.optimizer, scaler, task.identity, self.average)
+
+        def clear() -> Progress:
+            cut_events(output / METRICS, progress.updates)
+            bring_best(checkpoint, output / "checkpoints")
+            return set_aside(output / "checkpoints", progress)
+
+        return on_first(self.accelerator, clear), state
 
     def save(self, progress: Progress) -> None:
         """Writes a checkpoint, on the first process; asked on every process at the same time."""
@@ -89,7 +65,52 @@ class _Run:
         if self.accelerator.is_main_process:
             checkpoints = Path(self.config.output_dir) / "checkpoints"
             keep, scaler = self.config.checkpointing.keep_last, self.accelerator.scaler
-            save_checkpoint(checkpoints, self.task.network, self.optimizer, scaler, progress, own, keep)
+            save_checkpoint(checkpoints, self.task.network, self.optimizer, scaler, progress, own, keep, self.average)
+
+
+def _found(task: Task[Batch], average: AveragedWeights | None) -> tuple[Score, bool]:
+    """How the network scores, or its averaged weights where these are better, and whether they are.
+
+    The values of the first are logged by their names, those of the second as `averaged_NAME`.
+    """
+    score = _finite(task.score())
+    if average is None:
+        return score, False
+    with average.in_place():
+        averaged = _finite(task.score())
+    values = {**score.values, **{f"averaged_{name}": value for name, value in averaged.values.items()}}
+    better = averaged.error is not None and (score.error is None or averaged.error < score.error)
+    if better:
+        return replace(averaged, values=values, text=f"{averaged.text} of averaged weights"), True
+    return replace(score, values=values), False
+
+
+def _finite(score: Score) -> Score:
+    finite = score.error is None or math.isfinite(score.error)
+    return score if finite else replace(score, error=None)
+
+
+def _score(run: _Run, progress: Progress, logger: MetricsLogger) -> Progress:
+    """Scores the validation split and keeps the model where it is the best so far."""
+    score, is_average = _found(run.task, run.average)
+    better = score.error is not None and (progress.best_error is None or score.error < progress.best_error)
+    if better:
+        progress = replace(progress, best_error=score.error, best_update=progress.updates, evaluations_since_best=0)
+        with run.average.in_place() if run.average is not None and is_average else nullcontext():
+            if run.accelerator.is_main_process:
+                save_best(Path(run.config.output_dir) / "checkpoints", run.task.network, progress)
+    elif score.error is not None:
+        progress = replace(progress, evaluations_since_best=progress.evaluations_since_best + 1)
+    logger.evaluation(progress.updates, score.values)
+    logger.say(f"update {progress.updates}: {score.text}{' (best so far)' if better else ''}")
+    if progress.updates > run.config.schedule.warmup:
+        for warning in score.warnings:
+            logger.say(f"warning: {warning}")
+    return progress
+
+
+def _is_due(updates: int, settings: EvaluationConfig) -> bool:
+    return updates > settings.start_after and updates % settings.every_updates == 0
 
 
 def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkpoint: Path | None) -> Progress:
@@ -102,16 +123,23 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkp
         checkpoint: to go on from, as `runs.directory.open_run` found it; None begins at the start.
 
     Raises:
-        UserError: the checkpoint belongs to another task, data cannot be read, or `training.max_bad_updates` in a row
-            were not finite.
+        UserError: weights are averaged without a validation split, the checkpoint belongs to another task, data cannot
+            be read, or `training.max_bad_updates` in a row were not finite.
         Interrupted: a signal asked to end; the run is saved.
     """
     output, last = Path(config.output_dir), config.schedule.updates
     optimizer: Any = accelerator.prepare(
         make_optimizer(task.network, config.optimizer, head=task.head, fused=config.training.fused_optimizer)
     )
-    progress, state = _resume(task, optimizer, checkpoint, output, accelerator)
-    run = _Run(task, optimizer, config, accelerator)
+    decay = config.training.ema_decay
+    if decay is not None and not task.can_score:
+        raise UserError(
+            "training.ema_decay needs a validation split, which says whether averaged weights are better",
+            remedy="name one in data.validation, or leave it out",
+        )
+    average = None if decay is None else AveragedWeights(task.network, decay)
+    run = _Run(task, optimizer, config, accelerator, average)
+    progress, state = run.resume(checkpoint)
     task.network.train()
     gc.collect()
     gc.freeze()  # else every few updates wait until all modules and models have been looked through
@@ -126,11 +154,13 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkp
             result = run_update(
                 task, optimizer, update, config.optimizer, lr, config.seed, accelerator, stop=signals.received
             )
+            if average is not None:
+                average.update()
             progress = replace(progress, updates=update.number + 1)
             logger.update(progress.updates, update.padded_s, result)
             ends = progress.updates == last
             if task.can_score and (_is_due(progress.updates, config.evaluation) or ends):
-                progress = _score(task, progress, config, logger, accelerator)
+                progress = _score(run, progress, logger)
             ends = ends or 0 < patience <= progress.evaluations_since_best
             alone = accelerator.num_processes == 1
             asked = not ends and (logger.stop or (alone and signals.received))

@@ -73,7 +73,7 @@ def seconds_that_fit(network: PreTrainedModel, longest_s: float, accelerator: Ac
 
 
 class Passes:
-    """The passes of a run on this process.
+    """The passes of a run on this process; in each, every clip passes the network so many times (`views`).
 
     Attributes:
         seconds: of a pass at most; None for one micro-batch a pass.
@@ -81,18 +81,28 @@ class Passes:
     """
 
     def __init__(
-        self, seconds: float | None, network: PreTrainedModel, longest_s: float, accelerator: Accelerator
+        self,
+        seconds: float | None,
+        network: PreTrainedModel,
+        longest_s: float,
+        accelerator: Accelerator,
+        views: int = 1,
     ) -> None:
         self.seconds, self._is_set = seconds, seconds is not None
         self.frames: int | None = None
-        self._network, self._longest_s, self._accelerator = network, longest_s, accelerator
+        self._network, self._longest_s, self._accelerator, self._views = network, longest_s, accelerator, views
         self._largest = 0
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
         """Chooses by the memory that is free where nothing was set; a run that goes on keeps what it had."""
         if not self._is_set:
             remembered = (state or {}).get(SECONDS)
-            self.seconds = remembered or seconds_that_fit(self._network, self._longest_s, self._accelerator)
+            self.seconds = remembered or self._that_fit()
+
+    def _that_fit(self) -> float | None:
+        longest_s = self._views * self._longest_s
+        seconds = seconds_that_fit(self._network, longest_s, self._accelerator)
+        return None if seconds is None else seconds / self._views
 
     def leave_room_for_graphs(self, seconds: float) -> bool:
         """Whether a pass of so much sound takes a part of the memory alone, so that it may keep it between updates."""

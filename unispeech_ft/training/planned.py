@@ -69,7 +69,10 @@ def identity_of_run(config: RunConfig, own: Sequence[Section], *said: object) ->
         own: the sections of its task on which training depends.
         said: what identifies its training speech, in plain JSON.
     """
-    sections = [section.model_dump(mode="json") for section in (config.model, config.batch, config.mask, *own)]
+    sections: list[Any] = [
+        section.model_dump(mode="json") for section in (config.model, config.batch, config.mask, *own)
+    ]
+    sections += [] if config.training.ema_decay is None else [config.training.ema_decay]
     return identity_of(config.seed, *sections, [config.data.normalize, config.data.normalize_eps], *said)
 
 
@@ -83,6 +86,7 @@ class FineTuning(Task[Batch]):
         plan: the batch plan.
         training_set: the clips that the plan speaks of.
         ids: their names, for people.
+        views: how often each clip passes the network in an update.
     """
 
     def __init__(
@@ -94,11 +98,12 @@ class FineTuning(Task[Batch]):
         training_set: TrainingSet,
         accelerator: Accelerator,
         ids: Sequence[str] = (),
+        views: int = 1,
     ) -> None:
         self.run, self.network, self.head, self.accelerator = config, network, tuple(head), accelerator
         self.plan, self.training_set, self.ids = plan, training_set, ids
         longest_s = int(plan.num_samples.max()) / SAMPLE_RATE_HZ
-        self.passes = Passes(config.training.seconds_per_pass, network, longest_s, accelerator)
+        self.passes = Passes(config.training.seconds_per_pass, network, longest_s, accelerator, views)
 
     def _graph_rooms(self, last: int) -> tuple[Room, ...]:
         """What CUDA graphs must hold for this process's passes; none where they are of no use or an update is several.

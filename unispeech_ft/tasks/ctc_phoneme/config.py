@@ -9,14 +9,62 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from unispeech_ft.config.labelled import ProbeConfig
+from pydantic import Field
+
+from unispeech_ft.config.labelled import AugmentationConfig, ProbeConfig
 from unispeech_ft.config.reading import ConfigFile, read_config
-from unispeech_ft.config.sections import Check, HubConfig, PhonemesConfig, RunConfig
+from unispeech_ft.config.sections import (
+    Check,
+    HeadConfig,
+    HubConfig,
+    NotNegative,
+    PhonemesConfig,
+    PositiveCount,
+    Probability,
+    RunConfig,
+    Section,
+)
+
+
+class LossConfig(Section):
+    """What is added to CTC while the encoder trains. The model has no part that it lacks without them."""
+
+    intermediate_layers: tuple[PositiveCount, ...] = Field(
+        (), strict=False, description="encoder layers, from 1, that the head reads as well, each with a CTC of its own"
+    )
+    intermediate_weight: Probability = Field(0.3, description="of their mean; CTC of the last layer has the rest")
+    consistency_weight: NotNegative = Field(
+        0.0, description="of what sets two masked views of a clip apart (CR-CTC has 0.2); 0: there is one view"
+    )
+
+    def checks(self, run: RunConfig, *, probe: bool) -> list[Check]:
+        """Faults that only several keys together show."""
+        layers, mask = self.intermediate_layers, run.mask
+        return [
+            (
+                len(set(layers)) < len(layers),
+                "loss.intermediate_layers names a layer twice",
+                "name each once",
+            ),
+            (
+                self.consistency_weight > 0 and mask.time_prob == 0 and mask.feature_prob == 0,
+                "loss.consistency_weight is above 0, but nothing is masked, so both views are the same",
+                "raise mask.time_prob or mask.feature_prob, or leave it out",
+            ),
+            (
+                probe and bool(layers or self.consistency_weight),
+                "loss.intermediate_layers or loss.consistency_weight is given",
+                "leave it out: the encoder of a probe does not train (probe.enabled)",
+            ),
+        ]
 
 
 class CtcPhonemeConfig(RunConfig):
     """A whole fine-tuning."""
 
+    augmentation: AugmentationConfig = AugmentationConfig()
+    head: HeadConfig = HeadConfig()
+    loss: LossConfig = LossConfig()
     phonemes: PhonemesConfig = PhonemesConfig()
     hub: HubConfig = HubConfig()
     probe: ProbeConfig = ProbeConfig()
@@ -29,6 +77,13 @@ class CtcPhonemeConfig(RunConfig):
         return [
             *super().checks(),
             *self.probe.checks(self),
+            *self.augmentation.checks(),
+            (
+                self.head.new_phones == "nearest" and (self.model.from_scratch or self.probe.enabled),
+                "head.new_phones is nearest, but the head starts at random (model.from_scratch, probe.enabled)",
+                "leave it out",
+            ),
+            *self.loss.checks(self, probe=self.probe.enabled),
             (
                 self.probe.enabled and self.hub.push,
                 "hub.push is true",

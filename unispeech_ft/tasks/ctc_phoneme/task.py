@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
+from unispeech_ft.config.labelled import AugmentationConfig
+from unispeech_ft.config.sections import HeadConfig
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
 from unispeech_ft.data.labels import LabelledSplit
@@ -16,8 +21,16 @@ from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore, op
 from unispeech_ft.models.forward import ctc_logits, ctc_loss_sum
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, LossConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split, warnings_about
+from unispeech_ft.tasks.ctc_phoneme.losses import (
+    CONSISTENCY,
+    INTERMEDIATE,
+    added_to_ctc,
+    block_logits,
+    consistency,
+    total,
+)
 from unispeech_ft.training.checkpoint import identity_of
 from unispeech_ft.training.planned import FineTuning
 from unispeech_ft.training.task import Score, SummedLoss
@@ -32,7 +45,12 @@ def identity(config: CtcPhonemeConfig, train: LabelledSplit) -> str:
     sections = [config.model, config.batch, config.mask, config.phonemes]
     said = [section.model_dump(mode="json") for section in sections]
     normalised = [config.data.normalize, config.data.normalize_eps]
-    return identity_of(config.seed, *said, normalised, train.ids, train.phones, train.num_samples.tolist())
+    # Said only where something is added, so that earlier runs go on.
+    defaults = (LossConfig(), AugmentationConfig(), HeadConfig())
+    given = zip((config.loss, config.augmentation, config.head), defaults, strict=True)
+    added: list[Any] = [section.model_dump(mode="json") for section, default in given if section != default]
+    added += [] if config.training.ema_decay is None else [config.training.ema_decay]
+    return identity_of(config.seed, *said, normalised, train.ids, train.phones, train.num_samples.tolist(), *added)
 
 
 def plan_for(config: CtcPhonemeConfig, train: LabelledSplit) -> BatchPlan:
@@ -94,18 +112,45 @@ class CtcPhonemeTask(FineTuning):
         inventory: Sequence[str] = (),
         ids: Sequence[str] = (),
     ) -> None:
-        super().__init__(config, network, ("lm_head.",), plan, training_set, accelerator, ids)
-        self.config, self.identity = config, identity
+        views = 2 if training_set.two_views else 1
+        super().__init__(config, network, ("lm_head.",), plan, training_set, accelerator, ids, views)
+        self.config, self.identity, self.added = config, identity, added_to_ctc(config.loss)
+        self.num_sums = len(self.added) and 1 + len(self.added)
         self.validate, self.inventory, self.can_score = validate, inventory, validate is not None
 
     def loss(self, update: int, micro_batch: Batch) -> SummedLoss:
-        """Σ CTC of one micro-batch. While frozen, nothing of the encoder is kept for a backward pass."""
+        """Σ CTC of one micro-batch, and once the encoder trains what `loss` adds to it. While frozen, nothing of the
+        encoder is kept for a backward pass."""
+        if self.is_frozen(update) or not self.added:
+            with self.accelerator.autocast():
+                trains = not self.is_frozen(update)
+                logits = ctc_logits(self.network, micro_batch.row, layers=self.layers(update), encoder_trains=trains)
+            loss = self._ctc(logits, micro_batch)
+            sums = torch.stack([loss.detach(), *[loss.new_zeros(())] * len(self.added)]) if self.added else None
+            return SummedLoss(loss, len(micro_batch.num_labels), sums)
+        blocks = self.config.loss.intermediate_layers
         with self.accelerator.autocast():
-            trains = not self.is_frozen(update)
-            logits = ctc_logits(self.network, micro_batch.row, layers=self.layers(update), encoder_trains=trains)
+            views = [block_logits(self.network, row, blocks, self.layers(update)) for row in micro_batch.views]
+        ctc = torch.stack([self._ctc(last, micro_batch) for last, _ in views]).mean()
+        parts = {}
+        if blocks:
+            found = [self._ctc(logits, micro_batch) for _, inner in views for logits in inner]
+            parts[INTERMEDIATE] = torch.stack(found).mean()
+        if len(views) > 1:
+            parts[CONSISTENCY] = consistency(views[0][0], views[1][0])
+        return SummedLoss(
+            total(ctc, parts, self.config.loss),
+            len(micro_batch.num_labels),
+            torch.stack([ctc.detach(), *(parts[name].detach() for name in self.added)]),
+        )
+
+    def _ctc(self, logits: Tensor, batch: Batch) -> Tensor:
         blank = self.network.config.pad_token_id
-        loss = ctc_loss_sum(logits, micro_batch.row.layout, micro_batch.labels, micro_batch.num_labels, blank)
-        return SummedLoss(loss, len(micro_batch.num_labels))
+        return ctc_loss_sum(logits, batch.row.layout, batch.labels, batch.num_labels, blank)
+
+    def figures(self, update: int, sums: Tensor, weight: Tensor) -> Mapping[str, Tensor]:
+        """CTC of the last layer, and what was added to it, a clip."""
+        return dict(zip(("ctc_loss", *self.added), sums / weight, strict=True)) if self.added else {}
 
     def score(self) -> Score:
         if self.validate is None:
@@ -140,7 +185,14 @@ def ctc_phoneme_task(
         config,
         built.model,
         plan_for(config, train.labelled),
-        TrainingSet(train.store.clip, labels, built.model.config.hidden_size, config.mask, config.seed),
+        TrainingSet(
+            train.store.clip,
+            labels,
+            built.model.config.hidden_size,
+            config.mask,
+            config.seed,
+            two_views=config.loss.consistency_weight > 0,
+        ),
         accelerator,
         identity=identity(config, train.labelled),
         validate=validate,

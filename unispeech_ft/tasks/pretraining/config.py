@@ -24,6 +24,7 @@ from unispeech_ft.config.sections import (
     Probability,
     RunConfig,
     Section,
+    whole_speech,
 )
 
 LANGUAGE = "{language}"
@@ -234,6 +235,12 @@ class PretrainingConfig(RunConfig):
             *super().checks(),
             *self._checks_of_kind(),
             *self.mixing.checks(),
+            whole_speech(data),
+            (
+                self.training.ema_decay is not None,
+                f"training.ema_decay is {self.training.ema_decay}",
+                "leave it out: a pre-training keeps its last weights",
+            ),
             (
                 data.root is None and unlabelled.root is None,
                 "data.root and unlabelled.root are missing",

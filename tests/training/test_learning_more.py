@@ -1,0 +1,123 @@
+"""Inner layers, two views, clips at several speeds and averaged weights together: a run that was interrupted ends in
+the weights of the one that was not, two processes in those of one, and the model has no part that others lack."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from running import events, merged, must_run, tiny_settings, write_settings
+from safetensors.torch import load_file
+from transformers import AutoModelForCTC
+
+UPDATES, FROZEN, INTERRUPTED = 9, 2, 5
+MORE = {
+    "model": {"layerdrop": 0.3},
+    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2},
+    "augmentation": {"speeds": [0.9, 1.1]},
+    "training": {"ema_decay": 0.9},
+}
+
+
+@pytest.fixture(scope="module")
+def straight(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The configuration and the folder of a finished run with a checkpoint in the middle."""
+    folder = tmp_path_factory.mktemp("more")
+    changes = {
+        "batch": {"seconds_per_update": 12.0},
+        "schedule": {"updates": UPDATES, "freeze_encoder_updates": FROZEN},
+        "evaluation": {"every_updates": 4},
+        "checkpointing": {"every_updates": INTERRUPTED, "keep_last": 9},
+    }
+    file = write_settings(folder / "more.yaml", merged(merged(tiny_settings(tiny_speech, folder), changes), MORE))
+    said = must_run("--config", file)
+    assert re.search(r"^train: \d+ changed copies beside its \d+ clips", said, re.MULTILINE)
+    return file, folder / "run"
+
+
+def average_of(run: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(run / "checkpoints" / f"update-{UPDATES:06d}" / "state.pt", weights_only=True)
+    assert state["average"]["updates"] == UPDATES
+    return state["average"]["values"]
+
+
+def test_what_is_logged(straight: tuple[Path, Path]) -> None:
+    for event in events(straight[1]):
+        added = (event["intermediate_loss"], event["consistency_loss"])
+        if event["update"] <= FROZEN:
+            assert added == (0, 0)
+            assert event["loss"] == pytest.approx(event["ctc_loss"])
+        else:
+            assert min(added) > 0
+            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1]
+            assert event["loss"] == pytest.approx(expected, rel=1e-5)
+    found = events(straight[1], "evaluation")
+    assert [event["update"] for event in found] == [4, 8, UPDATES]
+    assert all(event["averaged_per"] >= 0 for event in found)
+    lowest = min(min(event["per"], event["averaged_per"]) for event in found)
+    progress = json.loads((straight[1] / "checkpoints" / "best" / "progress.json").read_text(encoding="utf-8"))
+    assert progress["best_error"] == lowest
+    summary = json.loads((straight[1] / "eval" / "validation" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["per"] == pytest.approx(lowest), "the model that is exported is the one that scored best"
+
+
+def test_resuming_is_exact(straight: tuple[Path, Path], tmp_path: Path) -> None:
+    file, run = straight
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "checkpoints" / f"update-{UPDATES:06d}")
+    must_run("--config", file, "--output_dir", copy, "--resume", "true")
+    names = ("update", "loss", "ctc_loss", "intermediate_loss", "consistency_loss", "grad_norm")
+    first, second = ([[event[name] for name in names] for event in events(folder)] for folder in (run, copy))
+    assert first == second
+    models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, copy)]
+    assert models[0] == models[1]
+    before, after = average_of(run), average_of(copy)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_two_processes_do_the_same(straight: tuple[Path, Path], tmp_path: Path) -> None:
+    file, run = straight
+    must_run("--config", file, "--output_dir", tmp_path / "two", processes=2)
+    for one, two in zip(events(run), events(tmp_path / "two"), strict=True):
+        for name in ("loss", "ctc_loss", "intermediate_loss", "consistency_loss", "grad_norm"):
+            assert two[name] == pytest.approx(one[name], rel=1e-5), name
+    before, after = average_of(run), average_of(tmp_path / "two")
+    apart = {name: (before[name] - after[name]).abs().max().item() for name in before if "k_proj.bias" not in name}
+    assert max(apart.values()) < 1e-5
+
+
+def test_plain_transformers_load_the_model(straight: tuple[Path, Path]) -> None:
+    folder = straight[1] / "model"
+    model, said = AutoModelForCTC.from_pretrained(folder, output_loading_info=True)
+    assert not said["missing_keys"]
+    assert not said["unexpected_keys"]
+    assert load_file(folder / "model.safetensors").keys() <= model.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("loss.intermediate_weight", "0.5"),
+        ("loss.consistency_weight", "0.3"),
+        ("training.ema_decay", "0.5"),
+        ("augmentation.speeds", "[0.9]"),
+    ],
+)
+@pytest.mark.long
+def test_a_checkpoint_of_other_settings_is_refused(
+    key: str, value: str, straight: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from running import run_recipe
+
+    file, run = straight
+    checkpoint = run / "checkpoints" / f"update-{INTERRUPTED:06d}"
+    words = ("--config", file, "--output_dir", tmp_path / "new", "--resume", checkpoint, f"--{key}", value)
+    finished = run_recipe(*words)
+    assert finished.returncode == 2
+    assert "made with other" in finished.stderr

@@ -1,0 +1,158 @@
+"""`unispeech-ft curve CONFIG [--shares S …] [--more MIN …] [--section.key VALUE …]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess  # nosec B404
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unispeech_ft.commands.train import WHOLE_KEYS, add_launch_options, recipe_command
+
+if TYPE_CHECKING:
+    from unispeech_ft.scoring.learning_curve import LearningCurve, Point
+    from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+
+SUMMARY = "Train on parts of the speech, and tell from their errors what more of it would bring."
+SHARES, MORE_MIN = (0.125, 0.25, 0.5, 1.0), (30.0, 60.0)
+RESULT = "curve.json"
+PHONES_SHOWN = 8
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [-h] CONFIG [--shares S ...] [--more MIN ...] [--KEY VALUE ...] [--section.key VALUE ...]"
+    parser.epilog = (
+        "Makes a run for each share, in output_dir-curve/share-S, with the same number of updates and the same test"
+        " split; a smaller share lies within a larger one, speaker by speaker where ten or more are known. Runs that"
+        " are there already are kept, so an interrupted curve goes on. The interval is of one run's PER on that split."
+    )
+    parser.add_argument(
+        "config", metavar="CONFIG", help="YAML of a phone recogniser, or the name of one of the package"
+    )
+    parser.add_argument(
+        "--shares", metavar="S", type=float, nargs="+", default=list(SHARES), help="default: 0.125 0.25 0.5 1"
+    )
+    parser.add_argument(
+        "--more", metavar="MIN", type=float, nargs="+", default=list(MORE_MIN), help="minutes more: default: 30 60"
+    )
+    add_launch_options(parser)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The run on a share of the speech."""
+
+    share: float
+    folder: Path
+    config: CtcPhonemeConfig
+
+    def results(self) -> Path:
+        """The results on the test split, or on validation where there is no other.
+
+        Raises:
+            UserError: it scored neither.
+        """
+        from unispeech_ft.errors import UserError
+
+        for split in ("test", "validation"):
+            if (self.folder / "eval" / split / "summary.json").is_file():
+                return self.folder / "eval" / split
+        raise UserError(f"{self.folder} scored no split", remedy="name a test split in data.test")
+
+    def point(self) -> Point:
+        """What it trained on, and its errors (`results`)."""
+        from unispeech_ft.scoring.learning_curve import Point
+
+        facts = json.loads((self.folder / "training.json").read_text(encoding="utf-8"))
+        said = json.loads((self.results() / "summary.json").read_text(encoding="utf-8"))
+        errors = sum(said[kind] for kind in ("substitutions", "deletions", "insertions"))
+        return Point(facts["splits"]["train"]["hours"], errors, said["reference_phones"])
+
+
+def run(options: argparse.Namespace) -> int:
+    """Makes the runs that are missing, prints the curve and writes curve.json; the status of a run that fails."""
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.runs.kept import is_done
+    from unispeech_ft.runs.shipped import config_file, recipe_of
+    from unispeech_ft.scoring.learning_curve import LEAST_POINTS, curve_lines, fit
+
+    shares = sorted(set(options.shares))
+    if len(shares) < LEAST_POINTS or not all(0 < share <= 1 for share in shares):
+        raise UserError(
+            f"--shares {' '.join(f'{share:g}' for share in options.shares)} makes no curve",
+            remedy=f"give at least {LEAST_POINTS} different ones above 0 and up to 1",
+        )
+    if not all(0 < minutes < math.inf for minutes in options.more):
+        shown = " ".join(f"{minutes:g}" for minutes in options.more)
+        raise UserError(f"--more {shown} cannot be used", remedy="give minutes above 0, for example --more 30 60")
+    file = config_file(options.config)
+    if recipe_of(file) != "ctc_phoneme":
+        raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")
+    parts = _parts(file, options, shares)
+    for part in parts:
+        if is_done(part.folder, part.config):
+            continue
+        print(f"=== {100 * part.share:g} % of the speech: {part.folder}", flush=True)
+        own = {"data.share": f"{part.share}", "output_dir": str(part.folder), "resume": "auto"}
+        status = subprocess.run(recipe_command(file, options, own), check=False).returncode  # nosec B603
+        if status:
+            return status if status > 0 else 128 - status
+    if parts[0].config.dry_run:
+        return 0
+    curve = fit([part.point() for part in parts])
+    lines = curve_lines(curve, options.more)
+    lines += _phones_to_record(parts)
+    place = _write(curve, options.more, parts[0].folder.parent)
+    print("\n".join(["", *lines, f"curve: {place}"]))
+    return 0
+
+
+def _phones_to_record(parts: Sequence[Part]) -> list[str]:
+    """Which phones the last step of more speech helped, for people; nothing where none is beyond chance."""
+    from unispeech_ft.scoring.learning_curve import falling_phones
+    from unispeech_ft.scoring.summary import read_hypotheses
+
+    found = falling_phones(*(read_hypotheses(part.results() / "hypotheses.jsonl") for part in parts[-2:]))
+    if not found:
+        return []
+    shown = ", ".join(f"{item.phone} ({item.before} → {item.after})" for item in found[:PHONES_SHOWN])
+    return [f"errors that the last step took away, by phone, most left first: {shown}"]
+
+
+def _parts(file: Path, options: argparse.Namespace, shares: Sequence[float]) -> list[Part]:
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.tasks.ctc_phoneme.config import load_config
+
+    given = {key: getattr(options, key) for key in WHOLE_KEYS if getattr(options, key) is not None}
+    overrides: dict[str, object] = {**given, **options.overrides}
+    whole = load_config(file, overrides)
+    if whole.data.share != 1:
+        raise UserError(f"data.share is {whole.data.share:g}", remedy="leave it out: --shares says what is used")
+    if whole.resume is not False:
+        raise UserError("resume is given", remedy="leave it out: an interrupted curve goes on by itself")
+    output = Path(whole.output_dir)
+    folder = output.with_name(f"{output.name}-curve")
+    found = []
+    for share in shares:
+        place = folder / f"share-{share:g}"
+        config = load_config(file, {**overrides, "data.share": f"{share}", "output_dir": str(place)})
+        found.append(Part(share, place, config))
+    return found
+
+
+def _write(curve: LearningCurve, more_min: Sequence[float], folder: Path) -> Path:
+    from unispeech_ft.files import write_text
+
+    middle, low, high = curve.exponent
+    said = {
+        "points": [{**point._asdict(), "per": point.per} for point in (*curve.left_out, *curve.points)],
+        "left_out": len(curve.left_out),
+        "exponent": {"median": middle, "low": low, "high": high},
+        "more": [{"minutes": minutes, **curve.at(curve.hours + minutes / 60)._asdict()} for minutes in more_min],
+    }
+    write_text(folder / RESULT, json.dumps(said, indent=2) + "\n")
+    return folder / RESULT

@@ -1,0 +1,87 @@
+"""What may be added to CTC while the encoder trains; the head of the last layer is the only one, so the model that is
+exported has nothing more.
+
+`N` frames of the row, `V` rows of the head.
+
+Sources: Lee and Watanabe 2021, "Intermediate Loss Regularization for CTC-based Speech Recognition"; Yao et al. 2025,
+"CR-CTC: Consistency regularization on CTC for improved speech recognition".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from unispeech_ft.data.row import Row
+from unispeech_ft.errors import UserError
+from unispeech_ft.models.families import backbone
+from unispeech_ft.models.forward import encode_blocks, head
+from unispeech_ft.tasks.ctc_phoneme.config import LossConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+INTERMEDIATE, CONSISTENCY = "intermediate_loss", "consistency_loss"
+
+
+def added_to_ctc(settings: LossConfig) -> tuple[str, ...]:
+    """The names of what is added, as metrics.jsonl has them; none by default."""
+    named = ((INTERMEDIATE, bool(settings.intermediate_layers)), (CONSISTENCY, settings.consistency_weight > 0))
+    return tuple(name for name, wanted in named if wanted)
+
+
+def check_layers(settings: LossConfig, network: PreTrainedModel) -> None:
+    """Whether the encoder has the layers that are named, below its last.
+
+    Raises:
+        UserError: it has not.
+    """
+    last = len(backbone(network).encoder.layers)
+    beyond = [layer for layer in settings.intermediate_layers if layer >= last]
+    if beyond:
+        raise UserError(
+            f"loss.intermediate_layers names layer {beyond[0]}, but the encoder has {last} layers, and the last one has"
+            " CTC anyway",
+            remedy=f"name layers from 1 to {last - 1}" if last > 1 else "leave it out",
+        )
+
+
+def block_logits(
+    network: PreTrainedModel, row: Row, blocks: Sequence[int], layers: Sequence[int] | None
+) -> tuple[Tensor, list[Tensor]]:
+    """The head's logits `[N, V]` of what the encoder gives, and of what leaves some of its layers.
+
+    Where layers begin with their norm, the norm behind the last stands behind each of these, as the head expects it.
+
+    Args:
+        blocks, layers: as in `models.forward.encode_blocks`.
+    """
+    last, inner = encode_blocks(network, row, blocks, layers=layers)
+    norm: Any = nn.Identity()
+    if getattr(network.config, "do_stable_layer_norm", False):
+        norm = backbone(network).encoder.layer_norm
+    return head(network, last), [head(network, norm(hidden)) for hidden in inner]
+
+
+def consistency(first: Tensor, second: Tensor) -> Tensor:
+    """½ Σ over the frames of KL(second ‖ first) + KL(first ‖ second), two views' logits `[N, V]`; in each the first
+    named is the target and takes no gradient."""
+    one, other = (torch.log_softmax(logits, dim=-1) for logits in (first, second))
+
+    def towards(target: Tensor, found: Tensor) -> Tensor:
+        return nn.functional.kl_div(found, target.detach(), reduction="sum", log_target=True)
+
+    return (towards(other, one) + towards(one, other)) / 2
+
+
+def total(ctc: Tensor, added: Mapping[str, Tensor], settings: LossConfig) -> Tensor:
+    """The weighted sum of CTC and what is added, by name."""
+    loss = ctc
+    if INTERMEDIATE in added:
+        loss = (1 - settings.intermediate_weight) * ctc + settings.intermediate_weight * added[INTERMEDIATE]
+    if CONSISTENCY in added:
+        loss = loss + settings.consistency_weight * added[CONSISTENCY]
+    return loss
