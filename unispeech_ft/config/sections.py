@@ -256,6 +256,9 @@ class HubConfig(Section):
     repo: str | None = Field(None, description="Hub id to publish as, such as you/ky-phones")
     private: bool = Field(True, description="whether a new repository is private")
     license: str | None = Field(None, description="of the model, as the Hub names it (apache-2.0); null: none is named")
+    base_license: str | None = Field(
+        None, description="of model.base, as the Hub names it; null: looked up when the model is published"
+    )
 
 
 def _or_list(schema: dict[str, Any]) -> None:
