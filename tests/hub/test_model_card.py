@@ -11,6 +11,7 @@ from hub.publishing import REPO, read_summary
 from huggingface_hub import ModelCard
 from running import REPOSITORY
 
+from unispeech_ft.errors import UserError
 from unispeech_ft.hub.base_license import base_license
 from unispeech_ft.hub.card import (
     commonest_errors,
@@ -22,6 +23,7 @@ from unispeech_ft.hub.card import (
     split_card,
     stated,
 )
+from unispeech_ft.hub.stage import sentences_of
 from unispeech_ft.models.families import ILS_HUBERT
 from unispeech_ft.runs.evidence import Evidence, OnnxFacts, read_evidence
 from unispeech_ft.scoring import score
@@ -209,3 +211,8 @@ def test_a_licence_is_read_from_the_card_beside_the_base_model(tmp_path):
     assert base_license(str(tmp_path)) == "cc-by-nc-4.0"
     (tmp_path / "README.md").write_text("---\nlicense: unknown\n---\n", encoding="utf-8")
     assert base_license(str(tmp_path)) is None
+
+
+def test_sentences_of_a_release_that_was_fetched_are_not_published(evidence):
+    with pytest.raises(UserError, match=r"the sentences of mdc:ky are not to be hosted anew.*leave --sentences out"):
+        sentences_of(changed(evidence, "data", root="mdc:ky"), "test")

@@ -73,7 +73,7 @@ class DataConfig(Section):
         description="what data.root is: a Common Voice folder or archive, manifests, or a dataset of the Hub",
     )
     root: str | None = Field(
-        None, description="release folder or .tar.gz; folder of a manifest; Hub id or parquet folder"
+        None, description="release folder, .tar.gz or mdc:LANGUAGE; folder of a manifest; Hub id or parquet folder"
     )
     revision: str | None = Field(None, description="branch, tag or commit of a Hub id in `root`")
     language: str | None = Field(None, description="Common Voice code: ky, fr, es, it, pt …")

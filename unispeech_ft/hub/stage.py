@@ -18,6 +18,7 @@ from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.sources import list_utterances
+from unispeech_ft.data.sources.collective import is_named
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.base_license import base_license, conditions
@@ -57,8 +58,13 @@ def sentences_of(evidence: Evidence, split: Split) -> Mapping[str, str]:
     """Sentence of each scored utterance, from the speech that the configuration names.
 
     Raises:
-        UserError: the speech is not there, or has no sentences for some of them.
+        UserError: the speech is not there, has no sentences for some of them, or may not be hosted anew.
     """
+    if is_named(evidence.config.data.root):
+        raise UserError(
+            f"the sentences of {evidence.config.data.root} are not to be hosted anew, so nothing was published",
+            remedy="leave --sentences out; whoever verifies fetches the release",
+        )
     texts = {item.id: item.text for item in list_utterances(evidence.config.data, wanted=(split,)).splits[split]}
     lacking = [item.id for item in evidence.scores[split] if not texts.get(item.id)]
     if lacking:
