@@ -1,6 +1,6 @@
 """Fresh environments from wheels, each with versions of its own, and the quick tests in them.
 
-    python scripts/matrix.py "torch==2.11.0 huggingface_hub==1.31.0" "torch==2.14.1"
+    python scripts/matrix.py "torch==2.11.0 huggingface_hub==2.0.0" "torch==2.14.1"
 
 Every argument is an environment: what pip is to install beside the wheel of this checkout, which is built first. The
 tests run from a copy without the package's source, so that they can only find what was installed. Each environment is
