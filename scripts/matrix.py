@@ -109,7 +109,7 @@ def last_line(output: str) -> tuple[str, bool]:
     counts = [line for line in output.splitlines() if re.search(r"\d+ (passed|failed|error)", line)]
     if not counts:
         return "no test ran", False
-    said = re.sub(r" in [\d.]+s.*| \(.*|=", "", counts[-1]).strip()
+    said = ", ".join(re.findall(r"\d+ (?:failed|passed|skipped|errors?)", counts[-1]))
     return said, "failed" not in said and "error" not in said
 
 

@@ -255,7 +255,9 @@ class HubConfig(Section):
     push: bool = Field(False, description="publish the model when the run has ended")
     repo: str | None = Field(None, description="Hub id to publish as, such as you/ky-phones")
     private: bool = Field(True, description="whether a new repository is private")
-    license: str | None = Field(None, description="of the model, as the Hub names it (apache-2.0); null: none is named")
+    license: str | None = Field(
+        None, description="of the model, as the Hub names it (apache-2.0); null: that of model.base, where it is known"
+    )
     base_license: str | None = Field(
         None, description="of model.base, as the Hub names it; null: looked up when the model is published"
     )
