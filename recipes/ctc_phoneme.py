@@ -15,7 +15,7 @@ if __name__ == "__main__":
     before_torch_loads()
 
 from unispeech_ft.data.speech import describe_speech, make_tokenizer, open_speech
-from unispeech_ft.errors import run_command
+from unispeech_ft.errors import fitted, run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.build import as_probe, build_model, frame_counter
@@ -46,7 +46,7 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     splits, copied = speech.splits_to_train_on(config.augmentation, config.seed, config.data, num_frames)
     lines = describe_speech(speech, tokenizer) + copied
     lines += planned_lines(config, splits, accelerator.mixed_precision)
-    accelerator.print("\n".join(lines))
+    accelerator.print(fitted(lines))
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []

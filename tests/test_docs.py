@@ -10,11 +10,13 @@ import sys
 import pytest
 from running import REPOSITORY
 
+import unispeech_ft
 from unispeech_ft.cli import build_parser
 
 DOCS = REPOSITORY / "docs"
-PAGES = ("index.md", "faq.md", "learning.md")
-KEYS = re.compile(r"`(?:--)?([a-z_]+\.[a-z_]+)[^`]*`")
+PAGES = ("index.md", "faq.md", "learning.md", "installing.md", "elsewhere.md", "publishing.md")
+# Names of files and of Python look like keys.
+KEYS = re.compile(r"`(?:--)?(?!unispeech_ft)([a-z_]+\.(?!onnx|int8|txt)[a-z_]+)[^`]*`")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -49,5 +51,35 @@ def test_the_site_is_built_strictly(tmp_path):
     )
     assert built.returncode == 0, built.stderr[-2000:]
     first = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    assert "Ten things people look for" in first
+    assert "What people look for" in first
     assert not re.search(r'<(?:script|link)[^>]+(?:src|href)="https?://(?!squidfunk)', first), "nothing is fetched"
+
+
+# What somebody new asks, and the page and heading that answer; the words are those that the first page has to have.
+ASKED = {
+    "install": "installing.md",
+    "without a GPU": "installing.md#for-a-cpu-without-4-gb-of-cuda",
+    "without data": "notebooks/first_hour.ipynb",
+    "folder of mine": "your_speech.md#lists",
+    "ELAN": "annotation.md#from-an-annotation-to-training",
+    "espeak-ng lacks": "your_speech.md#lexicons-and-other-ways-to-phones",
+    "how much speech": "#how-much-speech-and-what-error-to-expect",
+    "out of memory": "faq.md#it-runs-out-of-memory",
+    "stopped": "faq.md#it-stopped-in-the-middle",
+    "sold": "publishing.md#licence",
+    "telephone": "elsewhere.md#sherpa-onnx-telephones-browsers-small-boards",
+}
+
+
+@pytest.mark.parametrize(("words", "target"), ASKED.items())
+def test_a_newcomer_finds_it_in_one_guess(words, target):
+    first = (DOCS / "index.md").read_text(encoding="utf-8").partition("## What people look for")[2]
+    [row] = [line for line in first.splitlines() if words in line.partition("[")[0]]
+    assert f"]({target})" in row
+
+
+def test_what_python_has_is_what_the_page_says():
+    said = (DOCS / "faq.md").read_text(encoding="utf-8").partition("## From Python")[2]
+    named = re.findall(r"`(?:unispeech_ft\.)?([a-z]+)`", said)
+    assert len(named) >= 7
+    assert [name for name in named if not callable(getattr(unispeech_ft, name))] == []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 from running import REPOSITORY
 from terminal import on_terminal
 from warm import clean_environment
+
+from unispeech_ft.errors import fitted
 
 FOREIGN = re.compile(r"Generating|Loading weights|Writing model shards|LOAD REPORT|[A-Z][a-zA-Z]*Warning")
 
@@ -32,7 +35,8 @@ def test_training_and_transcribing(columns, small_config, spoken_corpus, tmp_pat
     assert any(re.match(r"PER [\d.]+%", bar) for bar in bars), bars
     pairs = [line for line in screen_lines(written) if line.startswith(("  ref", "  hyp"))]
     assert pairs
-    assert [line for line in bars + pairs if len(line) > columns] == []
+    start = screen_lines(written.partition("head: ")[0])
+    assert [line for line in bars + pairs + start if len(line) > columns and len(line.split()) > 1] == []
 
     clips = spoken_corpus / "ky" / "clips"
     status, written = on_terminal(
@@ -43,3 +47,22 @@ def test_training_and_transcribing(columns, small_config, spoken_corpus, tmp_pat
     assert "file/s]" in written
     told = {line.partition("\t")[0] for line in screen_lines(written) if "\t" in line}
     assert told == {str(path) for path in clips.iterdir()}
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_long_lines_go_on_between_words_further_in(columns, monkeypatch):
+    terminal = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = [
+        "short",
+        "  by utterance, not by speaker: only 6 are known, fewer than 10; utterances of one voice err alike",
+    ]
+    lines.append("disk: " + "x" * 100 + " and more words")
+    said = fitted(lines, terminal)
+    assert said.splitlines()[0] == "short"
+    assert " ".join(said.split()) == " ".join(" ".join(lines).split()), "no word is lost or cut"
+    assert [line for line in said.splitlines() if len(line) > columns and "x" * 100 not in line] == []
+    on = said.splitlines()[2]
+    assert on.startswith("    ")
+    assert not on.startswith("     ")
+    assert fitted(lines, SimpleNamespace(isatty=lambda: False)) == "\n".join(lines)

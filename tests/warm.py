@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -37,11 +38,11 @@ LIBRARIES = (
     "transformers.models.hubert.modeling_hubert",
     "accelerate",
     "datasets",
-    "torchaudio",
     "scipy.stats",
     "soundfile",
     "soxr",
     "jinja2",
+    *(["torchaudio"] if importlib.util.find_spec("torchaudio") else []),  # an extra
 )
 
 

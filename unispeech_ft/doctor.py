@@ -138,8 +138,8 @@ def _demanded() -> dict[str, Requirement | None]:
     found: dict[str, Requirement | None] = {}
     for name, requirement in requirements().items():
         found[name] = requirement
-        if name == "torch":
-            found |= {other: bounds for other, bounds in requirements("torchaudio").items() if _is_there(other)}
+        if name == "torch" and _is_there("torchaudio"):  # whose extra holds torch down as well
+            found |= requirements("torchaudio")
     return found
 
 

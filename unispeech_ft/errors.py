@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 LONGEST = 1000
 
@@ -114,9 +116,31 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
+def fitted(lines: Sequence[str], stream: TextIO | None = None) -> str:
+    """Lines to print: on a terminal broken between words at its width, what follows further in; elsewhere as they are.
+
+    Args:
+        stream: where they are printed; None for stdout.
+    """
+    stream = sys.stdout if stream is None else stream
+    if not stream.isatty():
+        return "\n".join(lines)
+    columns = shutil.get_terminal_size().columns
+    return "\n".join("\n".join(_broken(line, columns)) for line in lines)
+
+
+def _broken(line: str, columns: int) -> list[str]:
+    if len(line) <= columns:
+        return [line]
+    inner = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, columns, subsequent_indent=inner, break_long_words=False, break_on_hyphens=False) or [
+        line
+    ]
+
+
 def warn(text: str) -> None:
     """Says in one line on stderr what went wrong without keeping anything else from being done."""
-    print(f"warning: {' '.join(text.split())}", file=sys.stderr)
+    print(fitted([f"warning: {' '.join(text.split())}"], sys.stderr), file=sys.stderr)
 
 
 def raise_all(errors: Sequence[UserError]) -> None:

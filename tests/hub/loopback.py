@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import yaml
+
 LARGE = (".safetensors", ".onnx")
 
 
@@ -143,7 +145,10 @@ class Handler(BaseHTTPRequestHandler):
     def on_info(self, body: bytes, repo: str) -> None:
         if found := self.repository(repo):
             siblings = [{"rfilename": name} for name in found.files]
-            self.answer(200, {"id": repo, "sha": found.sha, "private": found.private, "siblings": siblings})
+            card = found.files.get("README.md", b"").decode().split("---\n")
+            header = yaml.safe_load(card[1]) if len(card) > 2 else None
+            told = {"id": repo, "sha": found.sha, "private": found.private, "siblings": siblings, "cardData": header}
+            self.answer(200, told)
 
     def on_tree(self, body: bytes, repo: str) -> None:
         if found := self.repository(repo):
@@ -232,6 +237,7 @@ ROUTES = (
     (rf"POST /{REPO}\.git/info/lfs/objects/batch", "batch"),
     (r"PUT /blobs/([0-9a-f]+)", "put"),
     (rf"POST /api/models/{REPO}/commit/.*", "commit"),
+    (rf"GET /api/(spaces/{REPO[1:]}(?:/revision/.*)?", "info"),
     (rf"POST /api/(spaces/{REPO[1:]}/preupload/.*", "preupload"),
     (rf"POST /api/(spaces/{REPO[1:]}/commit/.*", "space_commit"),
     (rf"(?:GET|HEAD) /{REPO}/resolve/[^/]+/(.+)", "resolve"),

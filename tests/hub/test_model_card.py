@@ -11,6 +11,8 @@ from hub.publishing import REPO, read_summary
 from huggingface_hub import ModelCard
 from running import REPOSITORY
 
+from unispeech_ft.errors import UserError
+from unispeech_ft.hub.base_license import base_license
 from unispeech_ft.hub.card import (
     commonest_errors,
     duration,
@@ -21,6 +23,7 @@ from unispeech_ft.hub.card import (
     split_card,
     stated,
 )
+from unispeech_ft.hub.stage import sentences_of
 from unispeech_ft.models.families import ILS_HUBERT
 from unispeech_ft.runs.evidence import Evidence, OnnxFacts, read_evidence
 from unispeech_ft.scoring import score
@@ -98,7 +101,7 @@ def test_a_published_split_is_named_only_where_it_is_one(evidence):
 def test_base_model_and_licence(evidence):
     tuned = changed(evidence, "model", from_scratch=False, base="microsoft/unispeech-large-1500h-cv", config=None)
     assert metadata(tuned)["base_model"] == "microsoft/unispeech-large-1500h-cv"
-    assert "The licence of the base model `microsoft/unispeech-large-1500h-cv` applies as well." in model_card(tuned)
+    assert "The licence of the base model `microsoft/unispeech-large-1500h-cv` applies as well: " in model_card(tuned)
     local = changed(evidence, "model", from_scratch=False, base="my-model", config=None)
     assert "base_model" not in metadata(local)
     assert metadata(evidence)["license"] == "unknown"
@@ -170,3 +173,46 @@ def test_the_card_of_the_demo():
     summary = read_summary(DEMO / "eval" / "test")
     assert f"| test | {100 * summary.per:.2f} % |" in text
     assert "Synthetic speech" in text
+
+
+@pytest.mark.parametrize(
+    ("base", "stated", "header", "asked"),
+    [
+        ("microsoft/unispeech-large-1500h-cv", None, "cc-by-sa-3.0", ["Share-alike"]),
+        ("microsoft/wavlm-large", None, "cc-by-sa-3.0", ["Share-alike"]),
+        ("someone/encoder", "cc-by-nc-sa-4.0", "cc-by-nc-sa-4.0", ["Share-alike", "Non-commercial"]),
+        ("someone/encoder", "agpl-3.0", "agpl-3.0", ["Share-alike"]),
+        ("facebook/hubert-large-ll60k", "apache-2.0", "apache-2.0", []),
+        ("packaged:demo", None, "mit", []),
+        ("someone/encoder", None, "unknown", []),
+    ],
+)
+def test_the_licence_of_the_base_model_is_inherited(base, stated, header, asked, evidence):
+    tuned = changed(evidence, "model", from_scratch=False, base=base, config=None)
+    tuned = changed(tuned, "hub", base_license=stated)
+    text = model_card(tuned)
+    assert metadata(tuned)["license"] == header
+    loud = [line.strip("*").split(":")[0] for line in text.splitlines() if line.startswith("**") and header in line]
+    assert loud == asked
+    assert (f"`{header}`, which this model inherits" in text) is (header != "unknown")
+    own = changed(tuned, "hub", license="mit")
+    assert metadata(own)["license"] == "mit"
+    assert [line for line in model_card(own).splitlines() if line.startswith("**") and header in line][
+        : len(asked)
+    ] == [line for line in text.splitlines() if line.startswith("**") and header in line], (
+        "what the base asks for is said whatever its author chose"
+    )
+
+
+def test_a_licence_is_read_from_the_card_beside_the_base_model(tmp_path):
+    assert base_license(None) is None
+    assert base_license(str(tmp_path)) is None
+    (tmp_path / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# A model\n", encoding="utf-8")
+    assert base_license(str(tmp_path)) == "cc-by-nc-4.0"
+    (tmp_path / "README.md").write_text("---\nlicense: unknown\n---\n", encoding="utf-8")
+    assert base_license(str(tmp_path)) is None
+
+
+def test_sentences_of_a_release_that_was_fetched_are_not_published(evidence):
+    with pytest.raises(UserError, match=r"the sentences of mdc:ky are not to be hosted anew.*leave --sentences out"):
+        sentences_of(changed(evidence, "data", root="mdc:ky"), "test")

@@ -123,7 +123,7 @@ def test_filter_banks_are_refused(tmp_path, monkeypatch):
     ("words", "reason"),
     [
         (["--onnx", "nowhere/model.onnx"], "there is no folder nowhere"),
-        ([], "the following arguments are required: --onnx"),
+        ([], "nothing to write is named: add --onnx FILE or --sherpa FOLDER"),
     ],
 )
 def test_faults_end_with_2(words, reason, command, small_run):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import soundfile
-from hub.loopback import LoopbackHub
+from hub.loopback import LoopbackHub, Repository
 from hub.publishing import REPO, TOKEN, snapshot
 from running import RECIPE, REPOSITORY
 from warm import run_warm
@@ -107,6 +107,27 @@ def test_a_space_shows_the_model(client: Client, server: LoopbackHub, small_run,
         [sys.executable, "-c", program], cwd=home, env=online, capture_output=True, text=True, check=False
     )
     assert "heard:" in ran.stdout, ran.stderr[-2000:]
+
+
+def test_a_public_space_is_refused_before_anything_is_sent(client: Client, server: LoopbackHub, small_run) -> None:
+    server.state.repositories[f"spaces/{REPO}"] = public = Repository(private=False)
+    refused = client("push", small_run.model_dir, REPO, "--space", setup=NO_SNIPPET)
+    assert refused.returncode == 2
+    assert f"the Space {REPO} is public already, so nothing was published" in refused.stderr
+    assert list(server.state.repositories) == [f"spaces/{REPO}"], "no model is published beside it"
+    assert public.files == {}
+    assert client("push", small_run.model_dir, REPO, "--space", "--public", setup=NO_SNIPPET).returncode == 0
+    assert "app.py" in public.files
+
+
+def test_the_licence_of_the_base_model_is_looked_up(client: Client, server: LoopbackHub, online) -> None:
+    card = b"---\nlicense: cc-by-nc-4.0\n---\n# Encoder\n"
+    server.state.repositories["someone/encoder"] = Repository(False, [{"README.md": card}])
+    program = "from unispeech_ft.hub.base_license import base_license; print(base_license(f'someone/{name}'))"
+    for name, license_name in (("encoder", "cc-by-nc-4.0"), ("none", "None")):
+        code = f"name = {name!r}; {program}"
+        ran = run_warm(["-c", code], cwd=REPOSITORY, env=online, fresh=["huggingface_hub"])
+        assert ran.stdout.strip() == license_name, ran.stderr
 
 
 def test_a_space_that_fails_leaves_the_model(client: Client, server: LoopbackHub, small_run) -> None:
@@ -256,7 +277,7 @@ def test_a_run_that_publishes_itself(client: Client, server, online, home, small
         assert secret.encode() not in published
     (home / "config.yaml").write_bytes(repository.files["config.yaml"])
     values, _ = read_yaml(home / "config.yaml")
-    assert values["hub"] == {"push": False, "repo": REPO, "private": True, "license": None}
+    assert values["hub"] == {"push": False, "repo": REPO, "private": True, "license": None, "base_license": None}
     assert "recipes/ctc_phoneme.py --config small.yaml" in repository.files["README.md"].decode()
 
 

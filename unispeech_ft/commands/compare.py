@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> None:
     import json
     from dataclasses import asdict
 
+    from unispeech_ft.errors import fitted
     from unispeech_ft.runs.compare import compare_runs, compare_task_runs
     from unispeech_ft.scoring.compare import format_comparison
     from unispeech_ft.scoring.task_compare import format_task_comparison
@@ -40,4 +41,4 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({**asdict(found), "notes": notes}, ensure_ascii=False, indent=2))
     else:
-        print(format_comparison(found, names, notes))
+        print(fitted(format_comparison(found, names, notes).splitlines()))

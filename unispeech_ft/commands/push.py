@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="run directory, or its model folder")
     parser.add_argument("repo", metavar="REPO", help="name on the Hub, such as you/ky-phones")
     parser.add_argument("--public", action="store_true", help="let everybody read it")
-    parser.add_argument("--license", metavar="NAME", help="of the model, as the Hub names it, such as apache-2.0")
+    parser.add_argument("--license", metavar="NAME", help="as the Hub names it (default: that of the base model)")
     parser.add_argument("--onnx", action="store_true", help="publish an ONNX graph as well")
     sentences = "publish the sentences of the scored utterances as well (they may be personal, or protected)"
     parser.add_argument("--sentences", action="store_true", help=sentences)

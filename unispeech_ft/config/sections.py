@@ -85,7 +85,7 @@ class DataConfig(Section):
         description="what data.root is: a Common Voice folder or archive, manifests, or a dataset of the Hub",
     )
     root: str | None = Field(
-        None, description="release folder or .tar.gz; folder of a manifest; Hub id or parquet folder"
+        None, description="release folder, .tar.gz or mdc:LANGUAGE; folder of a manifest; Hub id or parquet folder"
     )
     revision: str | None = Field(None, description="branch, tag or commit of a Hub id in `root`")
     language: str | None = Field(None, description="Common Voice code: ky, fr, es, it, pt …")
@@ -283,7 +283,12 @@ class HubConfig(Section):
     push: bool = Field(False, description="publish the model when the run has ended")
     repo: str | None = Field(None, description="Hub id to publish as, such as you/ky-phones")
     private: bool = Field(True, description="whether a new repository is private")
-    license: str | None = Field(None, description="of the model, as the Hub names it (apache-2.0); null: none is named")
+    license: str | None = Field(
+        None, description="of the model, as the Hub names it (apache-2.0); null: that of model.base, where it is known"
+    )
+    base_license: str | None = Field(
+        None, description="of model.base, as the Hub names it; null: looked up when the model is published"
+    )
 
 
 def _or_list(schema: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import yaml
 from unispeech_ft.config.yaml12 import parse_yaml
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
+from unispeech_ft.hub.base_license import conditions, known_license
 from unispeech_ft.hub.public import hub_id
 from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM
 from unispeech_ft.runs.evidence import Evidence
@@ -97,6 +98,12 @@ def is_synthetic(evidence: Evidence) -> bool:
     return any(summary.synthetic for summary in evidence.summaries.values())
 
 
+def inherited_license(evidence: Evidence) -> str | None:
+    """The licence of the base model; None without one, or where it is not known."""
+    model = evidence.config.model
+    return None if model.from_scratch else evidence.config.hub.base_license or known_license(model.base)
+
+
 def metadata(evidence: Evidence) -> dict[str, Any]:
     """The card's header, as the Hub reads it."""
     from huggingface_hub import ModelCardData
@@ -106,7 +113,7 @@ def metadata(evidence: Evidence) -> dict[str, Any]:
     tags = ["phoneme-recognition", "ctc", "unispeech", *(["synthetic-speech"] if is_synthetic(evidence) else [])]
     card = ModelCardData(
         language=language,
-        license=config.hub.license or UNKNOWN_LICENSE,
+        license=config.hub.license or inherited_license(evidence) or UNKNOWN_LICENSE,
         library_name="transformers",
         pipeline_tag=TASK,
         tags=tags,
@@ -139,6 +146,8 @@ def model_card(evidence: Evidence) -> str:
         programs=snippets(evidence, evidence.config.hub.repo or HERE),
         versions=versions + ([f"espeak-ng {environment.espeak_ng}"] if environment.espeak_ng else []),
         errors=commonest_errors(scores),
+        inherited=inherited_license(evidence),
+        conditions=conditions(inherited_license(evidence)),
         unknown=sorted({phone for item in scores for phone in item.reference} - set(evidence.training.phones)),
     )
 

@@ -102,7 +102,7 @@ def check_installed() -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_export() -> Iterator[None]:
     """Without the exporter's remarks on packages that it does not need."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -120,7 +120,7 @@ def write_graph(path: WaveformToLogits, file: Path) -> None:
     batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=SAMPLE_RATE_HZ // 10)
     example = torch.zeros(2, SAMPLE_RATE_HZ), torch.tensor([SAMPLE_RATE_HZ, SAMPLE_RATE_HZ // 2])
     size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in path.state_dict().values())
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet_export():
         torch.onnx.export(
             path,
             example,
@@ -183,7 +183,8 @@ def largest_difference(saved: SavedModel, file: Path, batches: Sequence[Sequence
     return largest
 
 
-def _refuse_filter_banks(saved: SavedModel) -> None:
+def refuse_filter_banks(saved: SavedModel) -> None:
+    """Raises UserError for a model that does not read waveforms."""
     if not reads_waveforms(saved.built.model.config):
         raise UserError(
             f"{saved.name} reads filter banks ({saved.built.model.config.model_type}), which the graph cannot compute",
@@ -204,7 +205,7 @@ def export_onnx(model: Path, file: Path) -> OnnxFacts:
     """
     check_installed()
     saved = load_saved(model, stock=True)
-    _refuse_filter_banks(saved)
+    refuse_filter_banks(saved)
     saved.built.model.set_attn_implementation("eager")
     batches = compared_batches()
     if not file.parent.is_dir():

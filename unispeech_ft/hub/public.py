@@ -106,6 +106,7 @@ def public_evidence(
     repo: str | None,
     private: bool = True,
     license_name: str | None = None,
+    base_license: str | None = None,
 ) -> Evidence:
     """The evidence of a run as it is published.
 
@@ -113,9 +114,11 @@ def public_evidence(
         local: as of `public_config`.
         repo: where it is published.
         license_name: identifier of the model's licence; None for the one of the configuration.
+        base_license: that of the base model; None for the one of the configuration.
     """
-    license_name = license_name or evidence.config.hub.license
-    config = public_config(evidence.config, local=local, repo=repo, private=private, license=license_name)
+    hub = evidence.config.hub
+    licences = {"license": license_name or hub.license, "base_license": base_license or hub.base_license}
+    config = public_config(evidence.config, local=local, repo=repo, private=private, **licences)
     summaries = {split: replace(summary, model=repo or "model") for split, summary in evidence.summaries.items()}
     # Who spoke is nobody's business.
     scores = {split: [replace(item, speaker=None) for item in items] for split, items in evidence.scores.items()}

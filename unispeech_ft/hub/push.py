@@ -136,14 +136,26 @@ def _guarded(
     )
 
 
-def _open_repository(api: HfApi, options: PushOptions) -> None:
-    api.create_repo(options.repo, private=options.private, exist_ok=True)
-    is_private = api.repo_info(options.repo).private
+def _refuse_public(api: HfApi, options: PushOptions, kind: str | None = None) -> None:
+    """Refuses a public repository (or Space) where a private one was asked for; one that is not there is none."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        is_private = api.repo_info(options.repo, repo_type=kind).private
+    except RepositoryNotFoundError:
+        return
     if options.private and not is_private:
         raise UserError(
-            f"{options.repo} is public already, so nothing was published",
+            f"{'the Space ' if kind else ''}{options.repo} is public already, so nothing was published",
             remedy="add --public (hub.private false), make it private in its settings, or choose another name",
         )
+
+
+def _open_repository(api: HfApi, options: PushOptions) -> None:
+    if options.space:
+        _refuse_public(api, options, "space")
+    api.create_repo(options.repo, private=options.private, exist_ok=True)
+    _refuse_public(api, options)
 
 
 def _send(api: HfApi, folder: Path, options: PushOptions) -> str:

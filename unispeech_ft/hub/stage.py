@@ -18,13 +18,16 @@ from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.sources import list_utterances
+from unispeech_ft.data.sources.collective import is_named
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
+from unispeech_ft.hub.base_license import base_license, conditions
 from unispeech_ft.hub.card import model_card, snippets
 from unispeech_ft.hub.public import TOKEN, public_evidence
 from unispeech_ft.runs import evidence as ev
 from unispeech_ft.runs.evidence import Evidence
 from unispeech_ft.scoring import UtteranceScore, write_results
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 SNIPPET_S = 1.0
 MODEL_FILES = (
@@ -55,8 +58,13 @@ def sentences_of(evidence: Evidence, split: Split) -> Mapping[str, str]:
     """Sentence of each scored utterance, from the speech that the configuration names.
 
     Raises:
-        UserError: the speech is not there, or has no sentences for some of them.
+        UserError: the speech is not there, has no sentences for some of them, or may not be hosted anew.
     """
+    if is_named(evidence.config.data.root):
+        raise UserError(
+            f"the sentences of {evidence.config.data.root} are not to be hosted anew, so nothing was published",
+            remedy="leave --sentences out; whoever verifies fetches the release",
+        )
     texts = {item.id: item.text for item in list_utterances(evidence.config.data, wanted=(split,)).splits[split]}
     lacking = [item.id for item in evidence.scores[split] if not texts.get(item.id)]
     if lacking:
@@ -120,7 +128,12 @@ def stage(
         (folder / ev.ONNX).write_text(ev.to_json(facts), encoding="utf-8")
         evidence = replace(original, onnx=facts)
     evidence = public_evidence(
-        evidence, local=local_names(original.config), repo=repo, private=private, license_name=license_name
+        evidence,
+        local=local_names(original.config),
+        repo=repo,
+        private=private,
+        license_name=license_name,
+        base_license=inherited(original.config),
     )
     _write_texts(folder, evidence)
     if sentences:
@@ -137,6 +150,16 @@ def _write_texts(folder: Path, evidence: Evidence) -> None:
     for split, summary in evidence.summaries.items():
         write_results(folder / "eval" / split, evidence.scores[split], summary)
     (folder / ev.CARD).write_text(model_card(evidence), encoding="utf-8")
+
+
+def inherited(config: CtcPhonemeConfig) -> str | None:
+    """The licence of the base model, and on stderr what it asks of whoever passes the result on."""
+    if config.model.from_scratch:
+        return None
+    found = config.hub.base_license or base_license(config.model.base)
+    for condition in conditions(found):
+        print(f"{config.model.base} is {found}. {condition}.", file=sys.stderr)
+    return found
 
 
 def refuse_secrets(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from unispeech_ft.config.labelled import LabelledRunConfig
+from unispeech_ft.hub.base_license import conditions, known_license
 from unispeech_ft.hub.public import hub_id, public_path
 
 HERE = "path/to/this/folder"
@@ -74,9 +75,10 @@ def task_card(
         repo: where it is published.
     """
     base = None if config.model.from_scratch else config.model.base
+    inherited = known_license(base)
     known = {split: item for split, item in summaries.items() if getattr(item, card.figure) is not None}
     header: dict[str, Any] = {
-        "license": license_name or "unknown",
+        "license": license_name or inherited or "unknown",
         "library_name": card.library,
         **({"pipeline_tag": card.pipeline} if card.pipeline else {}),
         "tags": list(card.tags),
@@ -90,9 +92,10 @@ def task_card(
     }
     start = public_path(base) if base else "random weights"
     text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000)
+    loud = "".join(f"**{condition} (`{inherited}`).**\n\n" for condition in conditions(inherited))
     results = "\n".join(f"- {card.line(item)}" for item in summaries.values())
     return (
-        f"---\n{text}---\n\n# {card.title}\n\n"
+        f"---\n{text}---\n\n# {card.title}\n\n{loud}"
         f"Trained with unispeech_ft from {start} on {card.trained_on}.\n\n{results}\n\n"
         f"```bash\n{card.use.replace('MODEL', repo or HERE)}\n```\n\n"
         "What was scored and the whole configuration stand beside the model, in `eval/` and `config.yaml`;\n"

@@ -89,7 +89,7 @@ class Summary:
         """That there is too little to rely on the interval; None where there is enough."""
         if self.utterances >= TOO_FEW_UTTERANCES or self.reference_phones >= TOO_FEW_PHONES:
             return None
-        return f"too few for an interval: {self.utterances} utterances, {self.reference_phones} phones"
+        return f"too few to rely on the interval: {self.utterances} utterances, {self.reference_phones} phones"
 
 
 def summarize(

@@ -1,4 +1,4 @@
-"""Source `common_voice`: a release folder, its language folder, or the release's `.tar.gz` itself."""
+"""Source `common_voice`: a release folder, its language folder, the release's `.tar.gz` itself, or its name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from unispeech_ft.config.sections import DataConfig
 from unispeech_ft.data.archives import DAMAGE, members
+from unispeech_ft.data.sources.collective import fetch_release, is_named
 from unispeech_ft.data.sources.tables import read_table
 from unispeech_ft.data.utterances import (
     FILTERED,
@@ -125,6 +126,8 @@ def _read_split(folder: Path, name: str, split: Split) -> tuple[list[Utterance],
 def open_release(data: DataConfig) -> Path:
     """The language folder that the configuration means, unpacked first where it is an archive."""
     root = Path(str(data.root)).expanduser()
+    if is_named(data.root):
+        root = fetch_release(str(data.root), Path(data.cache_dir).expanduser())
     if root.is_file():
         if not root.name.endswith(_ARCHIVES):
             raise UserError(
