@@ -65,6 +65,9 @@ def _captured(memory: Any) -> Iterator[torch.cuda.CUDAGraph]:
 class LayerGraphs:
     """The layers of one network for rows of one size.
 
+    Attributes:
+        waits: whether a pass went forward and not yet back; what it keeps is overwritten by the next.
+
     Args:
         network: on a CUDA device; in the mode, training or evaluation, that the graphs will have.
         trains: whether the encoder has a backward pass.
@@ -83,7 +86,7 @@ class LayerGraphs:
         trains: bool,
     ) -> None:
         encoder: Any = backbone(network).encoder
-        self.room, self.trains, self.encoder = room, trains, encoder
+        self.room, self.trains, self.encoder, self.waits = room, trains, encoder, False
         self.norm_first = bool(network.config.do_stable_layer_norm)
         self.gated = shares_position_bias(network.config)
         device = encoder.layer_norm.weight.device
@@ -225,6 +228,7 @@ class _Replay(torch.autograd.Function):
     ) -> Tensor:
         ctx.graphs, ctx.indices, ctx.frames = graphs, indices, len(hidden)
         ctx.set_materialize_grads(False)
+        graphs.waits = graphs.trains
         if graphs.table is not None and table is not None:
             graphs.table.detach().copy_(table)
         for place, state in zip(graphs.inputs, (hidden, normed), strict=False):
@@ -240,6 +244,7 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Any, ...]:
         graphs, indices = ctx.graphs, ctx.indices
+        graphs.waits = False
         layers = [graphs.layers[index] for index in indices]
         states: Sequence[Any] = (*(None for _ in graphs.inputs[1:]), outer[0])
         for index in reversed(indices):
@@ -265,6 +270,11 @@ class GraphStore:
         self.rooms = rooms
         self._kind: tuple[Any, ...] = ()
         self._made: dict[Room, LayerGraphs] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether a pass has yet to go back."""
+        return any(graphs.waits for graphs in self._made.values())
 
     def graphs(self, network: Any, room: Room, dtype: torch.dtype) -> LayerGraphs | None:
         """Those of a room for what is to be done now; None, and no others from then on, where they cannot be made."""
@@ -308,11 +318,11 @@ def graphs_for(
 ) -> tuple[LayerGraphs, list[int]] | None:
     """The graphs that can run a pass, and where its clips begin for them; None where there are none.
 
-    A graph writes gradients where it left the last ones: it runs one pass an update.
+    A graph writes gradients where it left the last ones: it runs one pass an update, forward and back.
     """
     store: GraphStore | None = getattr(network, "layer_graphs", {}).get(network.training)
     gradient = backbone(network).encoder.layers[indices[0]].final_layer_norm.weight.grad
-    if store is None or (torch.is_grad_enabled() and gradient is not None):
+    if store is None or store.waits or (torch.is_grad_enabled() and gradient is not None):
         return None
     for room in store.rooms:
         starts = room.starts(layout.num_frames)

@@ -73,7 +73,7 @@ def seconds_that_fit(network: PreTrainedModel, longest_s: float, accelerator: Ac
 
 
 class Passes:
-    """The passes of a run on this process; in each, every clip passes the network so many times (`views`).
+    """The passes of a run on this process; in each, every clip passes the network `views` times.
 
     Attributes:
         seconds: of a pass at most; None for one micro-batch a pass.
@@ -90,7 +90,7 @@ class Passes:
     ) -> None:
         self.seconds, self._is_set = seconds, seconds is not None
         self.frames: int | None = None
-        self._network, self._longest_s, self._accelerator, self._views = network, longest_s, accelerator, views
+        self._network, self._longest_s, self._accelerator, self.views = network, longest_s, accelerator, views
         self._largest = 0
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
@@ -100,15 +100,15 @@ class Passes:
             self.seconds = remembered or self._that_fit()
 
     def _that_fit(self) -> float | None:
-        longest_s = self._views * self._longest_s
+        longest_s = self.views * self._longest_s
         seconds = seconds_that_fit(self._network, longest_s, self._accelerator)
-        return None if seconds is None else seconds / self._views
+        return None if seconds is None else seconds / self.views
 
     def leave_room_for_graphs(self, seconds: float) -> bool:
         """Whether a pass of so much sound takes a part of the memory alone, so that it may keep it between updates."""
         fits = self.seconds
         if self._is_set:
-            fits = seconds_that_fit(self._network, self._longest_s, self._accelerator)
+            fits = self._that_fit()
         return fits is not None and seconds <= SHARE_OF_GRAPHS * fits
 
     def state(self) -> dict[str, Any] | None:

@@ -111,7 +111,8 @@ class FineTuning(Task[Batch]):
         From the first updates of the run, wherever it goes on; a larger one later runs without graphs.
         """
         on_gpu = self.accelerator.device.type == "cuda"
-        if not on_gpu or not self.run.training.cuda_graphs or self.run.model.gradient_checkpointing:
+        once = self.passes.views == 1 and not self.run.model.gradient_checkpointing
+        if not on_gpu or not once or not self.run.training.cuda_graphs:
             return ()
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         crop = self.training_set.crop_frames
