@@ -169,7 +169,7 @@ def test_a_damaged_archive_is_removed(catalogue, tmp_path):
         ("mdc:unknown1", {}, True, "there is no such dataset: check the id"),
         ("mdc:", {}, True, "mdc: names no release: write mdc:ky"),
         ("mdc:../ky", {}, True, "names no release"),
-        ("mdc:ky", {"MDC_API_URL": "http://127.0.0.1:9/api"}, True, "cannot be fetched"),
+        ("mdc:ky", {"MDC_API_URL": "http://127.0.0.1:9/api"}, True, "cannot be reached: check the connection"),
     ],
 )
 def test_what_goes_wrong_is_one_line(name, environment, agreed, said, catalogue, tmp_path, monkeypatch):

@@ -157,6 +157,7 @@ def _check_whole(archive: Path, details: DatasetDetails) -> None:
 def _fault(name: str, error: Exception) -> UserError:
     """What kept `datacollective` from fetching, and what to do."""
     from datacollective.errors import AuthenticationError, DownloadError, RateLimitError
+    from requests import ConnectionError, Timeout
 
     if isinstance(error, DownloadError):
         if isinstance(error.__cause__, KeyboardInterrupt):
@@ -179,4 +180,7 @@ def _fault(name: str, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         remedy = "check the id, or name a language (mdc:ky)"
         return UserError(f"data.root: {name}: there is no such dataset", remedy=remedy)
+    if isinstance(error, ConnectionError | Timeout):
+        remedy = "check the connection, or name the folder or .tar.gz of a release"
+        return UserError(f"data.root: {name}: the Mozilla Data Collective cannot be reached", remedy=remedy)
     return UserError(f"data.root: {name} cannot be fetched ({type(error).__name__}: {said[:200]})", remedy="try again")
