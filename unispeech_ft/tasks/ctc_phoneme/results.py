@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.data.speech import Speech, open_speech, published_tokenizer
 from unispeech_ft.data.utterances import Split
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, fitted
 from unispeech_ft.files import write_text
 from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.public import public_evidence
@@ -81,7 +81,7 @@ def score_and_export(
                 confidence=confidence,
             )
             if split == "test":
-                accelerator.print("\n" + "\n".join(_told(evaluation, summaries[split], floor)))
+                accelerator.print(fitted(["", *_told(evaluation, summaries[split], floor)]))
     if config.probe.enabled:
         # Neither Transformers nor our own commands have a place for its head.
         accelerator.print(f"results: {output / 'eval'}; a probe of phones is a measurement and leaves no model")
@@ -199,6 +199,6 @@ def evaluate_saved(
             confidence=None if beam else saved.confidence,
         )
         warnings = [f"warning: {text}" for text in warnings_about(evaluation, saved.tokenizer.phones)]
-        print("\n".join(["", *_told(evaluation, summary, floor), *warnings, f"results: {folder}"]))
+        print(fitted(["", *_told(evaluation, summary, floor), *warnings, f"results: {folder}"]))
     accelerator.end_training()
     return summary
