@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess  # nosec B404
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
             continue
         print(f"=== {100 * part.share:g} % of the speech: {part.folder}", flush=True)
         own = {"data.share": f"{part.share}", "output_dir": str(part.folder), "resume": "auto"}
-        status = subprocess.run(recipe_command(file, options, own), check=False).returncode  # nosec B603
+        status = subprocess.run(recipe_command(file, options, own), check=False).returncode
         if status:
             return status if status > 0 else 128 - status
     if parts[0].config.dry_run:
