@@ -160,7 +160,8 @@ class LayerGraphs:
             for name, of in (("for_inputs", inputs), ("for_norm", norm), ("for_table", table))
         }
         own = [pair for pair in zip(parameters, found, strict=True) if pair[1] is not None]
-        gradients["parameters"], gradients["for_parameters"] = zip(*own, strict=True)
+        gradients["parameters"] = tuple(parameter for parameter, _ in own)
+        gradients["for_parameters"] = tuple(gradient for _, gradient in own)
         return gradients
 
     def _recorded_backward(
