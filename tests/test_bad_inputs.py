@@ -259,6 +259,7 @@ def kinds(folder: Path, saved: SavedModel) -> list[Kind]:
     return found
 
 
+@pytest.mark.long
 def test_two_hundred_mutated_inputs(folder: Path, small_model: SavedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asked"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

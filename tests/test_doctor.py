@@ -67,6 +67,7 @@ def test_a_healthy_installation(tmp_path):
     assert [check for check in checks.values() if check["fault"]] == []
 
 
+@pytest.mark.long
 @with_torchaudio
 def test_a_torchaudio_that_does_not_match(tmp_path):
     error = 'raise OSError("libtorch_cuda.so: cannot open shared object file")'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,10 +68,11 @@ def test_the_measure_tells_a_good_model_from_a_late_one(small_model, clips, monk
         return current[0], clip.duration_s
 
     def heard(*_):
-        return [(0, FrameOutputs(current[0].argmax(axis=1), current[0]))]
+        outputs = [FrameOutputs(current[0].argmax(axis=1), current[0])]
+        return [([0], SimpleNamespace(outputs=lambda: outputs))]
 
     monkeypatch.setattr(alignment, "log_posteriors", forced)
-    monkeypatch.setattr(decoding, "clip_outputs", heard)
+    monkeypatch.setattr(decoding, "started_batches", heard)
     found = boundary_error.measure(small_model, clips)
     for name in (boundary_error.FORCED, boundary_error.GREEDY):
         assert least_ms <= found[name].median_ms <= most_ms, name

@@ -128,6 +128,7 @@ def test_a_run_logs_its_health(trial: Trial) -> None:
         assert event["loss"] == pytest.approx(loss, rel=1e-4)
 
 
+@pytest.mark.long
 def test_one_process_and_two_agree_and_a_run_goes_on_in_the_middle_of_a_shard(
     trial: Trial, tmp_path: Path, pretrain: Callable[..., int]
 ) -> None:
@@ -147,6 +148,7 @@ def test_one_process_and_two_agree_and_a_run_goes_on_in_the_middle_of_a_shard(
     assert max(apart.values()) < 1e-4, apart
 
 
+@pytest.mark.long
 def test_auto_classes_load_it_and_other_recipes_start_from_it(
     trial: Trial, spoken_corpus: Path, tmp_path: Path
 ) -> None:

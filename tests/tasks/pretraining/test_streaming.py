@@ -190,6 +190,7 @@ def batches(pieces: Pieces, rank: int, world: int, workers: int, layout: UpdateL
     return [(batch.index, batch.waveforms.numpy()) for batch in loader(stream, workers, pin_memory=False)]
 
 
+@pytest.mark.long
 def test_ranks_and_workers_change_nothing(roots: dict[str, Path]) -> None:
     pieces, layout = pieces_of(roots, "tar"), UpdateLayout(4, 1.0)
     alone = batches(pieces, 0, 1, 0, layout)

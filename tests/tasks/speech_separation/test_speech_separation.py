@@ -86,6 +86,7 @@ def test_it_learns(trained: Path) -> None:
     assert "highest" in page
 
 
+@pytest.mark.long
 def test_a_run_resumes_to_the_same_weights(configured: Callable[..., SeparationConfig], trained: Path) -> None:
     again = configured("again", checkpointing__every_updates=18, resume=f"{trained}/checkpoints/update-000018")
     speech_separation.run(again)
@@ -94,6 +95,7 @@ def test_a_run_resumes_to_the_same_weights(configured: Callable[..., SeparationC
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.long
 def test_two_processes_make_the_same_losses(configured: Callable[..., SeparationConfig], tmp_path: Path) -> None:
     runs = {name: configured(name, schedule__updates=4, output_dir=str(tmp_path / name)) for name in ("one", "two")}
     speech_separation.run(runs["one"])
