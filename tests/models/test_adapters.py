@@ -189,6 +189,7 @@ def test_a_rank_above_the_weights() -> None:
     [
         ({"adapter": {"rank": 8}}, "adapter is given without its kind"),
         ({"adapter": {"kind": "lora", "where": ["query", "query"]}}, "names a projection twice"),
+        ({"adapter": {"kind": "lora", "where": []}}, "names no projection"),
         ({"adapter": {"kind": "lora"}, "model": {"from_scratch": True}}, "the encoder starts at random"),
         ({"adapter": {"kind": "lora"}, "probe": {"enabled": True}}, "adapter.kind is lora"),
     ],

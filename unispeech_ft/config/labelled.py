@@ -142,7 +142,7 @@ class AdapterConfig(Section):
     rank: PositiveCount = Field(16, description="of the products")
     alpha: Positive = Field(32.0, description="a product is scaled by alpha ÷ rank")
     where: tuple[Literal["query", "key", "value", "output", "feed_forward"], ...] = Field(
-        ("query", "value"), strict=False, min_length=1, description="projections of each layer that get one"
+        ("query", "value"), strict=False, description="projections of each layer that get one"
     )
     norms: bool = Field(False, description="the encoder's layer norms train as well")
 
@@ -153,6 +153,11 @@ class AdapterConfig(Section):
                 self.kind is None and self != AdapterConfig(),
                 "adapter is given without its kind",
                 "set adapter.kind lora, or leave the section out",
+            ),
+            (
+                not self.where,
+                "adapter.where names no projection",
+                "leave it out for query and value, or set adapter.kind null",
             ),
             (
                 len(set(self.where)) < len(self.where),
