@@ -28,6 +28,7 @@ from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.losses import check_layers
 from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
 from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
+from unispeech_ft.tasks.ctc_phoneme.zero_shot import zero_shot_floor
 from unispeech_ft.training import launch
 from unispeech_ft.training.sweep import fit
 
@@ -62,8 +63,9 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     checkpoint = open_run(config, identity(config, splits["train"]), speech.left_out, accelerator)
     features = all_features(splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)
+    zero_shot = zero_shot_floor(config, built, tokenizer, features, accelerator)
     fit(task, config, config.probe, accelerator, checkpoint)
-    summaries = score_and_export(config, speech, built, tokenizer, features, accelerator)
+    summaries = score_and_export(config, speech, built, tokenizer, features, accelerator, zero_shot)
     launch.finish(accelerator, last=last)
     push_if_asked(config, accelerator.is_main_process)
     return summaries
