@@ -63,7 +63,7 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     checkpoint = open_run(config, identity(config, splits["train"]), speech.left_out, accelerator)
     features = all_features(splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)
-    zero_shot = zero_shot_floor(config, built, tokenizer, features, accelerator)
+    zero_shot = zero_shot_floor(config, speech, built, tokenizer, features, accelerator)
     fit(task, config, config.probe, accelerator, checkpoint)
     summaries = score_and_export(config, speech, built, tokenizer, features, accelerator, zero_shot)
     launch.finish(accelerator, last=last)

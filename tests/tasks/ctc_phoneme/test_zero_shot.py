@@ -68,6 +68,7 @@ def test_it_stands_beside_the_per(tiny_speech: Path, tmp_path: Path) -> None:
     assert f"{100 * summary['per']:.2f}" == found[1]
     assert summary["reference_sha256"] == trained["reference_sha256"]
     assert summary["model"] == str(base)
+    assert summary["synthetic"] is True
     assert len(events(run)) == 2
     # `unispeech-ft evaluate` says the same of the saved base model, before phones are folded.
     evaluate_saved(str(base), load_config(tmp_path / "run.yaml"), "test", tmp_path / "evaluated")

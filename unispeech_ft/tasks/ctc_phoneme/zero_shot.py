@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unispeech_ft.data.speech import Speech
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel
@@ -76,6 +77,7 @@ def _head_of_phones(built: BuiltModel) -> tuple[Any, PhoneTokenizer] | None:
 
 def zero_shot_floor(
     config: CtcPhonemeConfig,
+    speech: Speech,
     built: BuiltModel,
     tokenizer: PhoneTokenizer,
     features: Mapping[Split, SplitFeatures],
@@ -107,7 +109,14 @@ def zero_shot_floor(
     said = {item.id: [mapping[phone] for phone in item.hypothesis] for item in evaluation.scores}
     scores = score(labelled.references, said)
     rule = f"{GREEDY_RULE} Its phones were folded to the inventory first."
-    summary = summarize(scores, model=str(config.model.base), split="test", scoring=rule)
+    summary = summarize(
+        scores,
+        model=str(config.model.base),
+        split="test",
+        synthetic=speech.corpus.synthetic,
+        labels=config.phonemes.labels,
+        scoring=rule,
+    )
     if accelerator.is_main_process:
         write_results(Path(config.output_dir) / FOLDER / "test", scores, summary)
     return ZeroShot(summary, len(own_tokenizer.phones))
