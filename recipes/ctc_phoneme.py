@@ -18,6 +18,7 @@ from unispeech_ft.data.speech import describe_speech, make_tokenizer, open_speec
 from unispeech_ft.errors import fitted, run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.kernels.install import place
+from unispeech_ft.models.adapters import add_adapters
 from unispeech_ft.models.build import as_probe, build_model, frame_counter
 from unispeech_ft.runs.directory import open_run
 from unispeech_ft.runs.dry_run import planned_lines
@@ -27,6 +28,7 @@ from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.losses import check_layers
 from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
 from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
+from unispeech_ft.tasks.ctc_phoneme.zero_shot import zero_shot_floor
 from unispeech_ft.training import launch
 from unispeech_ft.training.sweep import fit
 
@@ -54,13 +56,16 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     built = build_model(config.model, config.mask, config.data, tokenizer, config.seed, config.head)
     check_layers(config.loss, built.model)
     built = as_probe(built, config.seed) if config.probe.enabled else built
+    if config.adapter.kind is not None:
+        accelerator.print(add_adapters(built.model, config.adapter, config.seed))
     place(built.model, accelerator.device, config.model, config.training)
     accelerator.print(built.head_line())
     checkpoint = open_run(config, identity(config, splits["train"]), speech.left_out, accelerator)
     features = all_features(splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)
+    zero_shot = zero_shot_floor(config, speech, built, tokenizer, features, accelerator)
     fit(task, config, config.probe, accelerator, checkpoint)
-    summaries = score_and_export(config, speech, built, tokenizer, features, accelerator)
+    summaries = score_and_export(config, speech, built, tokenizer, features, accelerator, zero_shot)
     launch.finish(accelerator, last=last)
     push_if_asked(config, accelerator.is_main_process)
     return summaries

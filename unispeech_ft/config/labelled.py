@@ -1,7 +1,9 @@
-"""Sections that several tasks share: changed copies of clips, simulated conversations, probes; and what a run has whose
-clips carry a class or a speaker each."""
+"""Sections beside those that every run has: changed copies of clips, simulated conversations, probes, adapters; and
+what a run has whose clips carry a class or a speaker each."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -131,6 +133,48 @@ class ProbeConfig(Section):
             ),
         ]
         return [(self.enabled and wrong, what, f"{remedy} (probe.enabled)") for wrong, what, remedy in faults]
+
+
+class AdapterConfig(Section):
+    """Small matrices that train in the place of the encoder's weights, and are merged into them at export."""
+
+    kind: Literal["lora"] | None = Field(None, description="lora: products of low rank; null: all weights train")
+    rank: PositiveCount = Field(16, description="of the products")
+    alpha: Positive = Field(32.0, description="a product is scaled by alpha ÷ rank")
+    where: tuple[Literal["query", "key", "value", "output", "feed_forward"], ...] = Field(
+        ("query", "value"), strict=False, description="projections of each layer that get one"
+    )
+    norms: bool = Field(False, description="the encoder's layer norms train as well")
+
+    def checks(self, run: RunConfig, *, probe: bool) -> list[Check]:
+        """Faults that only several keys together show."""
+        return [
+            (
+                self.kind is None and self != AdapterConfig(),
+                "adapter is given without its kind",
+                "set adapter.kind lora, or leave the section out",
+            ),
+            (
+                not self.where,
+                "adapter.where names no projection",
+                "leave it out for query and value, or set adapter.kind null",
+            ),
+            (
+                len(set(self.where)) < len(self.where),
+                "adapter.where names a projection twice",
+                "name each once",
+            ),
+            (
+                self.kind is not None and run.model.from_scratch,
+                f"adapter.kind is {self.kind}, but the encoder starts at random (model.from_scratch)",
+                "leave it out: adapters are for a pre-trained encoder",
+            ),
+            (
+                self.kind is not None and probe,
+                f"adapter.kind is {self.kind}",
+                "leave it out: the encoder of a probe does not train (probe.enabled)",
+            ),
+        ]
 
 
 class LabelledRunConfig(RunConfig):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 
+class BaseHead(NamedTuple):
+    """The CTC head of a base model, and what its rows stand for."""
+
+    linear: nn.Linear
+    tokenizer: PhoneTokenizer
+
+
 @dataclass(frozen=True)
 class BuiltModel:
     """A model ready to train.
@@ -46,6 +53,7 @@ class BuiltModel:
         kept_rows: head rows taken over from the base model.
         fresh_rows: head rows that start at random.
         nearest: for each phone that the base model's head lacks, the phone of it whose row it starts from.
+        base_head: that head; None where the base model has none that names its rows.
     """
 
     model: PreTrainedModel
@@ -53,6 +61,7 @@ class BuiltModel:
     kept_rows: int
     fresh_rows: int
     nearest: Mapping[str, str] = field(default_factory=dict)
+    base_head: BaseHead | None = None
 
     def head_line(self) -> str:
         """Where its rows come from, for people."""
@@ -286,6 +295,7 @@ def build_model(
     before = pretraining_head(model, network, old) if missing else network.lm_head
     if before is None:
         old = None
+    base_head = None if before is None or old is None else BaseHead(before, old)
     nearest = _nearest(tokenizer, before, old) if head.new_phones == "nearest" else {}
     network.lm_head, kept, fresh = new_head(before or network.lm_head, tokenizer, old, seed, nearest)
     network.config.vocab_size = len(tokenizer.tokens)
@@ -297,4 +307,4 @@ def build_model(
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if reads_waveforms(config):
         backbone(network).feature_extractor._freeze_parameters()
-    return BuiltModel(network, make_front_end(network, data, folder), kept, fresh, nearest)
+    return BuiltModel(network, make_front_end(network, data, folder), kept, fresh, nearest, base_head)

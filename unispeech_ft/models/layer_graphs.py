@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.attention import position_bias
+from unispeech_ft.models.adapters import has_adapters
 from unispeech_ft.models.families import backbone, shares_position_bias
 from unispeech_ft.models.fused_layers import copied, copies_of, fused_layer, refresh
 from unispeech_ft.models.graph_rooms import Room
@@ -304,7 +305,11 @@ class GraphStore:
 
 
 def give_rooms(network: Any, rooms: tuple[Room, ...], *, training: bool) -> None:
-    """Has the passes of a network in one mode run as CUDA graphs from now on; without rooms frees those that it has."""
+    """Has the passes of a network in one mode run as CUDA graphs from now on; without rooms frees those that it has.
+
+    A graph reads weights where they lay when it was made; those with an adapter are computed anew for each pass.
+    """
+    rooms = () if has_adapters(network) else rooms
     stores = {**getattr(network, "layer_graphs", {})}
     held = stores.get(training)
     if not rooms:

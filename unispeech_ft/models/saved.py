@@ -120,7 +120,7 @@ def _read_tokenizer(name: str, folder: Path) -> PhoneTokenizer:
     return tokenizer
 
 
-def _for_head(name: str, tokenizer: PhoneTokenizer, num_rows: int) -> PhoneTokenizer:
+def for_head(name: str, tokenizer: PhoneTokenizer, num_rows: int) -> PhoneTokenizer:
     """The tokenizer with a name for every row; rows that its vocabulary lacks are never phones."""
     if tokenizer.blank_id >= num_rows:
         what = f"{name}: the head has {num_rows} rows, but the tokenizer's blank is row {tokenizer.blank_id}"
@@ -211,7 +211,7 @@ def load_saved(
         place(network, torch.device(device), ModelConfig(), TrainingConfig())
     built = BuiltModel(network, saved_front_end(name, folder, network, eps), num_rows, 0)
     boundaries, confidence = load_boundaries(folder, num_rows), load_confidence(folder)
-    return SavedModel(name, built, _for_head(name, found, num_rows), boundaries, confidence)
+    return SavedModel(name, built, for_head(name, found, num_rows), boundaries, confidence)
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Its name in a checkpoint.
 SECONDS = "seconds_per_pass"
-# Gradient, both moments of AdamW and a copy in 16 bits of each weight.
-BYTES_A_PARAMETER = 4 + 8 + 2
+# Gradient and both moments of AdamW of each weight that trains; a copy in 16 bits of each.
+BYTES_A_TRAINED, BYTES_A_COPY = 4 + 8, 2
 # Of what is free, and of what a frame is reckoned to take.
 SHARE_OF_MEMORY, MARGIN = 0.85, 1.25
 # Of what fits, what graphs may hold: they keep it while the validation split is scored.
@@ -30,7 +30,9 @@ SHARE_OF_GRAPHS = 0.6
 STOCK_LAYERS, IN_32_BITS = 1.4, 2.8
 
 
-def bytes_per_frame(config: Any, longest_frames: int, *, fused: bool, in_16_bits: bool) -> float:
+def bytes_per_frame(
+    config: Any, longest_frames: int, *, fused: bool, in_16_bits: bool, checkpointed: bool = False
+) -> float:
     """Memory that a training pass keeps for each frame until its backward pass.
 
     Args:
@@ -38,13 +40,23 @@ def bytes_per_frame(config: Any, longest_frames: int, *, fused: bool, in_16_bits
         longest_frames: `T`, which counts where a gated position bias goes through stock kernels.
         fused: whether layers run in Triton's kernels.
         in_16_bits: whether autocast has them in 16 bits.
+        checkpointed: whether layers keep what enters them alone and compute the rest again, one at a time.
     """
     kept = 2 * (7 * config.hidden_size + 2 * config.intermediate_size)
     if not fused:
         kept *= STOCK_LAYERS if in_16_bits else IN_32_BITS
         if shares_position_bias(config):
             kept += (4 if in_16_bits else 8) * config.num_attention_heads * longest_frames
+    if checkpointed:  # reckoned, not measured: what one layer keeps, and as much for its gradients
+        return float((config.num_hidden_layers * 4 * config.hidden_size + 2 * kept) * MARGIN)
     return float(config.num_hidden_layers * kept * MARGIN)
+
+
+def bytes_of_weights(network: Any) -> float:
+    """Memory that training takes beside the weights themselves and what passes keep."""
+    parameters = list(network.parameters())
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    return float(BYTES_A_TRAINED * trained + BYTES_A_COPY * sum(parameter.numel() for parameter in parameters))
 
 
 def seconds_that_fit(network: PreTrainedModel, longest_s: float, accelerator: Accelerator) -> float | None:
@@ -61,15 +73,15 @@ def seconds_that_fit(network: PreTrainedModel, longest_s: float, accelerator: Ac
         fused = can_fuse(network, torch.empty(1, network.config.hidden_size, device=device))
     free = torch.cuda.mem_get_info(device)[0]
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     step_s = frame_s(network.config)
     size = bytes_per_frame(
         backbone(network).config,
         round(longest_s / step_s),
         fused=fused,
         in_16_bits=accelerator.mixed_precision in ("bf16", "fp16"),
+        checkpointed=network.is_gradient_checkpointing,
     )
-    return max(longest_s, step_s * (SHARE_OF_MEMORY * free - BYTES_A_PARAMETER * trained) / size)
+    return max(longest_s, step_s * (SHARE_OF_MEMORY * free - bytes_of_weights(network)) / size)
 
 
 class Passes:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from unispeech_ft.config.labelled import AugmentationConfig, ProbeConfig
+from unispeech_ft.config.labelled import AdapterConfig, AugmentationConfig, ProbeConfig
 from unispeech_ft.config.reading import ConfigFile, read_config
 from unispeech_ft.config.sections import (
     Check,
@@ -62,6 +62,7 @@ class LossConfig(Section):
 class CtcPhonemeConfig(RunConfig):
     """A whole fine-tuning."""
 
+    adapter: AdapterConfig = AdapterConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     head: HeadConfig = HeadConfig()
     loss: LossConfig = LossConfig()
@@ -77,6 +78,7 @@ class CtcPhonemeConfig(RunConfig):
         return [
             *super().checks(),
             *self.probe.checks(self),
+            *self.adapter.checks(self, probe=self.probe.enabled),
             *self.augmentation.checks(),
             (
                 self.head.new_phones == "nearest" and (self.model.from_scratch or self.probe.enabled),

@@ -14,6 +14,7 @@ from unispeech_ft.files import write_text
 from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
+from unispeech_ft.models.adapters import merge_adapters
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.confidence import save_confidence
 from unispeech_ft.models.loader import model_folder
@@ -30,6 +31,7 @@ from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, load_config
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split, warnings_about
 from unispeech_ft.tasks.ctc_phoneme.task import SplitFeatures, split_features
 from unispeech_ft.tasks.ctc_phoneme.write_results import floor_of, result_lines, trained_speakers, write_evaluation
+from unispeech_ft.tasks.ctc_phoneme.zero_shot import ZeroShot
 from unispeech_ft.training import launch
 from unispeech_ft.training.checkpoint import load_best
 from unispeech_ft.training.loop import METRICS
@@ -45,16 +47,21 @@ def score_and_export(
     tokenizer: PhoneTokenizer,
     features: Mapping[Split, SplitFeatures],
     accelerator: Accelerator,
+    zero_shot: ZeroShot | None = None,
 ) -> list[Summary]:
     """Scores validation and test with the best weights, writes results and model folder, and prints the outcome.
 
     A probe leaves no model.
+
+    Args:
+        zero_shot: of the test split, told beside its PER.
 
     Returns:
         The summaries of the scored splits; on other processes than the first, none.
     """
     output = Path(config.output_dir)
     load_best(output, built.model)
+    merge_adapters(built.model)
     summaries: dict[Split, Summary] = {}
     confidence: Confidence | None = None
     scores: dict[Split, list[UtteranceScore]] = {}
@@ -81,7 +88,7 @@ def score_and_export(
                 confidence=confidence,
             )
             if split == "test":
-                accelerator.print(fitted(["", *_told(evaluation, summaries[split], floor)]))
+                accelerator.print(fitted(["", *_told(evaluation, summaries[split], floor, zero_shot)]))
     if config.probe.enabled:
         # Neither Transformers nor our own commands have a place for its head.
         accelerator.print(f"results: {output / 'eval'}; a probe of phones is a measurement and leaves no model")
@@ -98,8 +105,11 @@ def score_and_export(
     return list(summaries.values())
 
 
-def _told(evaluation: Evaluation, summary: Summary, floor: Floor | None) -> list[str]:
-    return result_lines(evaluation, summary, floor=floor, columns=shutil.get_terminal_size().columns)
+def _told(
+    evaluation: Evaluation, summary: Summary, floor: Floor | None, zero_shot: ZeroShot | None = None
+) -> list[str]:
+    lines = result_lines(evaluation, summary, floor=floor, columns=shutil.get_terminal_size().columns)
+    return lines if zero_shot is None else [lines[0], f"  {zero_shot.line()}", *lines[1:]]
 
 
 def _same_speech(first: CtcPhonemeConfig, second: CtcPhonemeConfig) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unispeech_ft.config.labelled import AugmentationConfig
+from unispeech_ft.config.labelled import AdapterConfig, AugmentationConfig
 from unispeech_ft.config.sections import HeadConfig
 from unispeech_ft.data.batch_plan import BatchPlan
 from unispeech_ft.data.collate import Batch, TrainingSet
@@ -46,8 +46,8 @@ def identity(config: CtcPhonemeConfig, train: LabelledSplit) -> str:
     said = [section.model_dump(mode="json") for section in sections]
     normalised = [config.data.normalize, config.data.normalize_eps]
     # Said only where something is added, so that earlier runs go on.
-    defaults = (LossConfig(), AugmentationConfig(), HeadConfig())
-    given = zip((config.loss, config.augmentation, config.head), defaults, strict=True)
+    defaults = (LossConfig(), AugmentationConfig(), HeadConfig(), AdapterConfig())
+    given = zip((config.loss, config.augmentation, config.head, config.adapter), defaults, strict=True)
     added: list[Any] = [section.model_dump(mode="json") for section, default in given if section != default]
     added += [] if config.training.ema_decay is None else [config.training.ema_decay]
     return identity_of(config.seed, *said, normalised, train.ids, train.phones, train.num_samples.tolist(), *added)
