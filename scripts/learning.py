@@ -56,12 +56,14 @@ class Arm:
 
 
 _INNER = {"loss.intermediate_layers": "[2]"}
+_CONDITIONED = {**_INNER, "loss.self_conditioned": "true"}
 _VIEWS = {"loss.consistency_weight": "0.2"}
 _SPEEDS = {"augmentation.speeds": "[0.9, 1.0, 1.1]"}
 _AVERAGE = {"training.ema_decay": "0.99"}
 ARMS = {
     "today": Arm("today's recipe", {}),
     "intermediate": Arm("CTC of an inner layer", _INNER),
+    "self_conditioned": Arm("self-conditioned CTC", _CONDITIONED),
     "consistency": Arm("two masked views (CR-CTC)", _VIEWS),
     "consistency_masks": Arm("the same, masks twice as wide", {**_VIEWS, "mask.time_length": "10"}),
     "speeds": Arm("three speeds", _SPEEDS),

@@ -33,7 +33,14 @@ def task_of(config: CtcPhonemeConfig, accelerator: Accelerator) -> CtcPhonemeTas
     """A task of three clips of noise, in double precision."""
     random = np.random.default_rng(3)
     tokenizer = PhoneTokenizer.from_inventory(PHONES, "original")
-    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
+    built = build_model(
+        config.model,
+        config.mask,
+        config.data,
+        tokenizer,
+        config.seed,
+        conditioned_layers=config.loss.conditioned_layers,
+    )
     clips = [built.front_end(random.normal(0, 0.1, n).astype(np.float32)).double().numpy() for n in LENGTHS]
     labels = [random.integers(0, len(PHONES), 7).tolist() for _ in LENGTHS]
     built.model.double().train()
@@ -114,6 +121,18 @@ def test_a_layer_left_out_gives_what_came_before_it(accelerator: Accelerator) ->
     assert task.loss(0, batch).loss.item() != whole
 
 
+def test_the_linear_layer_waits_where_no_layer_has_it(accelerator: Accelerator) -> None:
+    task = task_of(configured(intermediate_layers=[1], self_conditioned=True), accelerator)
+    conditioning = {id(parameter) for parameter in task.network.conditioning.parameters()}
+    batch = task.training_set.batch(MICRO_BATCH)
+    for layers, trains in (([0, 1], True), ([0], True), ([1], False), (None, True)):
+        task.layers = lambda update, layers=layers: layers  # type: ignore[method-assign]
+        task.network.zero_grad(set_to_none=True)
+        task.loss(0, batch).loss.backward()
+        assert (task.network.conditioning.weight.grad is not None) == trains
+        assert (conditioning <= {id(parameter) for parameter in task.trained_parameters(0)}) == trains
+
+
 def test_a_frozen_encoder_learns_from_ctc_alone(accelerator: Accelerator) -> None:
     plain = configured()
     frozen = plain.schedule.model_copy(update={"freeze_encoder_updates": 1})
@@ -139,16 +158,17 @@ def test_the_first_view_is_what_it_was(accelerator: Accelerator) -> None:
 
 
 def test_a_layer_that_is_not_there(accelerator: Accelerator) -> None:
-    network = task_of(configured(), accelerator).network
-    check_layers(LossConfig(intermediate_layers=(1,)), network)
+    encoder = task_of(configured(), accelerator).network.config
+    check_layers(LossConfig(intermediate_layers=(1,)), encoder)
     with pytest.raises(UserError, match="layer 2, but the encoder has 2 layers"):
-        check_layers(LossConfig(intermediate_layers=(1, 2)), network)
+        check_layers(LossConfig(intermediate_layers=(1, 2)), encoder)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"loss": {"intermediate_layers": [2, 2]}}, "names a layer twice"),
+        ({"loss": {"self_conditioned": True}}, "names no layer"),
         ({"loss": {"consistency_weight": 0.2}, "mask": {"time_prob": 0, "feature_prob": 0}}, "both views are the same"),
     ],
 )

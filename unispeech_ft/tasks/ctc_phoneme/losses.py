@@ -1,5 +1,5 @@
 """What may be added to CTC while the encoder trains; the head of the last layer is the only one, so the model that is
-exported has nothing more.
+exported has nothing more, unless it is self-conditioned (`models.self_conditioned`).
 
 `N` frames of the row, `V` rows of the head.
 
@@ -22,7 +22,7 @@ from unispeech_ft.models.forward import encode_blocks, head
 from unispeech_ft.tasks.ctc_phoneme.config import LossConfig
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 INTERMEDIATE, CONSISTENCY = "intermediate_loss", "consistency_loss"
 
@@ -33,13 +33,13 @@ def added_to_ctc(settings: LossConfig) -> tuple[str, ...]:
     return tuple(name for name, wanted in named if wanted)
 
 
-def check_layers(settings: LossConfig, network: PreTrainedModel) -> None:
+def check_layers(settings: LossConfig, encoder: PreTrainedConfig) -> None:
     """Whether the encoder has the layers that are named, below its last.
 
     Raises:
         UserError: it has not.
     """
-    last = len(backbone(network).encoder.layers)
+    last = int(encoder.num_hidden_layers)
     beyond = [layer for layer in settings.intermediate_layers if layer >= last]
     if beyond:
         raise UserError(
