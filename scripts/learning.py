@@ -60,6 +60,7 @@ _CONDITIONED = {**_INNER, "loss.self_conditioned": "true"}
 _VIEWS = {"loss.consistency_weight": "0.2"}
 _SPEEDS = {"augmentation.speeds": "[0.9, 1.0, 1.1]"}
 _AVERAGE = {"training.ema_decay": "0.99"}
+_BEST = {"training.average_best": "5"}
 ARMS = {
     "today": Arm("today's recipe", {}),
     "intermediate": Arm("CTC of an inner layer", _INNER),
@@ -68,6 +69,7 @@ ARMS = {
     "consistency_masks": Arm("the same, masks twice as wide", {**_VIEWS, "mask.time_length": "10"}),
     "speeds": Arm("three speeds", _SPEEDS),
     "average": Arm("averaged weights", _AVERAGE),
+    "average_best": Arm("the mean of the five best", _BEST),
     "self_training": Arm("self-training, one round", {}, self_trains=True),
     "together": Arm("all of these but self-training", {**_INNER, **_VIEWS, **_SPEEDS, **_AVERAGE}),
 }
