@@ -58,6 +58,7 @@ class Arm:
 _INNER = {"loss.intermediate_layers": "[2]"}
 _CONDITIONED = {**_INNER, "loss.self_conditioned": "true"}
 _VIEWS = {"loss.consistency_weight": "0.2"}
+_ENTROPY = {"loss.entropy_weight": "0.05"}
 _SPEEDS = {"augmentation.speeds": "[0.9, 1.0, 1.1]"}
 _AVERAGE = {"training.ema_decay": "0.99"}
 _BEST = {"training.average_best": "5"}
@@ -67,6 +68,7 @@ ARMS = {
     "self_conditioned": Arm("self-conditioned CTC", _CONDITIONED),
     "consistency": Arm("two masked views (CR-CTC)", _VIEWS),
     "consistency_masks": Arm("the same, masks twice as wide", {**_VIEWS, "mask.time_length": "10"}),
+    "entropy": Arm("label smoothing", _ENTROPY),
     "speeds": Arm("three speeds", _SPEEDS),
     "average": Arm("averaged weights", _AVERAGE),
     "average_best": Arm("the mean of the five best", _BEST),

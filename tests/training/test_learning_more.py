@@ -17,7 +17,7 @@ from transformers import AutoModelForCTC
 UPDATES, FROZEN, INTERRUPTED = 9, 2, 5
 MORE = {
     "model": {"layerdrop": 0.3},
-    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2},
+    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2, "entropy_weight": 0.1},
     "augmentation": {"speeds": [0.9, 1.1]},
     "training": {"ema_decay": 0.9, "average_best": 2},
 }
@@ -53,13 +53,13 @@ def best_of(run: Path) -> list[tuple[float, int]]:
 
 def test_what_is_logged(straight: tuple[Path, Path]) -> None:
     for event in events(straight[1]):
-        added = (event["intermediate_loss"], event["consistency_loss"])
+        added = (event["intermediate_loss"], event["consistency_loss"], event["entropy_loss"])
         if event["update"] <= FROZEN:
-            assert added == (0, 0)
+            assert added == (0, 0, 0)
             assert event["loss"] == pytest.approx(event["ctc_loss"])
         else:
             assert min(added) > 0
-            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1]
+            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1] + 0.1 * added[2]
             assert event["loss"] == pytest.approx(expected, rel=1e-5)
     found = events(straight[1], "evaluation")
     assert [event["update"] for event in found] == [4, 8, UPDATES]

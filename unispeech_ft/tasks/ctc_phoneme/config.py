@@ -41,6 +41,9 @@ class LossConfig(Section):
     consistency_weight: NotNegative = Field(
         0.0, description="of what sets two masked views of a clip apart (CR-CTC has 0.2); 0: there is one view"
     )
+    entropy_weight: NotNegative = Field(
+        0.0, description="of how far the posteriors of each frame are from uniform (label smoothing: 0.05); 0: none"
+    )
 
     @property
     def conditioned_layers(self) -> tuple[int, ...]:
@@ -67,8 +70,8 @@ class LossConfig(Section):
                 "raise mask.time_prob or mask.feature_prob, or leave it out",
             ),
             (
-                probe and bool(layers or self.consistency_weight),
-                "loss.intermediate_layers or loss.consistency_weight is given",
+                probe and bool(layers or self.consistency_weight or self.entropy_weight),
+                "loss.intermediate_layers, loss.consistency_weight or loss.entropy_weight is given",
                 "leave it out: the encoder of a probe does not train (probe.enabled)",
             ),
         ]

@@ -26,9 +26,11 @@ from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, LossConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split, warnings_about
 from unispeech_ft.tasks.ctc_phoneme.losses import (
     CONSISTENCY,
+    ENTROPY,
     INTERMEDIATE,
     added_to_ctc,
     block_logits,
+    certainty,
     consistency,
     total,
 )
@@ -139,6 +141,8 @@ class CtcPhonemeTask(FineTuning):
             parts[INTERMEDIATE] = torch.stack(found).mean()
         if len(views) > 1:
             parts[CONSISTENCY] = consistency(views[0][0], views[1][0])
+        if ENTROPY in self.added:
+            parts[ENTROPY] = torch.stack([certainty(last) for last, _ in views]).mean()
         return SummedLoss(
             total(ctc, parts, self.config.loss),
             len(micro_batch.num_labels),
