@@ -73,7 +73,9 @@ ARMS = {
     "average": Arm("averaged weights", _AVERAGE),
     "average_best": Arm("the mean of the five best", _BEST),
     "self_training": Arm("self-training, one round", {}, self_trains=True),
-    "together": Arm("all of these but self-training", {**_INNER, **_VIEWS, **_SPEEDS, **_AVERAGE}),
+    "together": Arm(
+        "an inner layer, two views, speeds and averaged weights", {**_INNER, **_VIEWS, **_SPEEDS, **_AVERAGE}
+    ),
 }
 
 
@@ -257,7 +259,7 @@ def page(tables: Sequence[str], seeds: Sequence[int], command: str, dry: bool) -
     lines = [
         "# Learning more from the same speech",
         "",
-        "Each row is today's recipe with one thing changed, the last with all but self-training, which hears half an"
+        "Each row is today's recipe with one thing changed, the last with several. Self-training hears half an"
         " hour of the training voices without labels and trains twice. **Synthetic speech is espeak-ng's and says"
         " nothing about human speech**; the real recordings are of one man, and few. PFER is the distance in"
         " articulatory features, as a share of the reference's segments. Where the paired interval holds 0, nothing"

@@ -28,7 +28,7 @@ from unispeech_ft.data.row import row_of
 from unispeech_ft.errors import UserError
 from unispeech_ft.models import forward
 from unispeech_ft.models.build import build_model
-from unispeech_ft.models.families import backbone, plain_type
+from unispeech_ft.models.families import backbone, check_plain, plain_type
 from unispeech_ft.models.padded import encode_padded
 from unispeech_ft.models.saved import load_saved
 from unispeech_ft.models.saving import save_model
@@ -183,7 +183,10 @@ def test_a_new_head_keeps_what_was_said_of_its_phones(tmp_path: Path) -> None:
 def test_other_families_and_damaged_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is of type 'wav2vec2-bert'"):
         self_conditioned_config(network("wav2vec2-bert").config, [1], "x")
-    exported(tmp_path / "model", ["a", "b"])
+    model = exported(tmp_path / "model", ["a", "b"])
+    with pytest.raises(UserError, match="its encoder is another one"):
+        check_plain(model.config, "x")
+    check_plain(network("wavlm-large").config, "x")
     file = tmp_path / "model" / "config.json"
     for wrong in ("[1, 3]", '["x"]', "[0]", "7"):
         text = file.read_text(encoding="utf-8")

@@ -53,6 +53,15 @@ def plain_type(model_type: str) -> str:
     return next((family for family in WAVEFORM_FAMILIES if self_conditioned(family) == model_type), model_type)
 
 
+def check_plain(config: PreTrainedConfig, name: str) -> None:
+    """Raises UserError where an encoder is conditioned on a head that it would lose."""
+    if plain_type(config.model_type) != config.model_type:
+        raise UserError(
+            f"{name} is self-conditioned: without its head of phones its encoder is another one",
+            remedy="name a model that is not, for example the one that it was fine-tuned from",
+        )
+
+
 def reads_waveforms(config: PreTrainedConfig) -> bool:
     return plain_type(config.model_type) in WAVEFORM_FAMILIES
 
