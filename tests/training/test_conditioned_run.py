@@ -76,6 +76,7 @@ def test_our_command_scores_the_folder_alike(straight: tuple[Path, Path, str], t
     assert hypotheses[0] == hypotheses[1]
 
 
+@pytest.mark.long
 def test_transformers_ask_for_the_import(straight: tuple[Path, Path, str]) -> None:
     code = f"from transformers import AutoModelForCTC; AutoModelForCTC.from_pretrained({str(straight[1] / 'model')!r})"
     for first, works in (("", False), ("import unispeech_ft.models.self_conditioned\n", True)):
@@ -85,6 +86,7 @@ def test_transformers_ask_for_the_import(straight: tuple[Path, Path, str]) -> No
         assert works or "(import unispeech_ft)" in finished.stderr
 
 
+@pytest.mark.long
 def test_a_plain_run_refuses_the_checkpoint_and_the_base(straight: tuple[Path, Path, str], tmp_path: Path) -> None:
     file, run, _ = straight
     checkpoint = run / "checkpoints" / f"update-{INTERRUPTED:06d}"
