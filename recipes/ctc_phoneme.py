@@ -19,7 +19,7 @@ from unispeech_ft.errors import fitted, run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.adapters import add_adapters
-from unispeech_ft.models.build import as_probe, build_model, frame_counter
+from unispeech_ft.models.build import as_probe, build_model, frame_counter, read_model_config
 from unispeech_ft.runs.directory import open_run
 from unispeech_ft.runs.dry_run import planned_lines
 from unispeech_ft.runs.seeds import run_each
@@ -53,8 +53,9 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
 
-    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed, config.head)
-    check_layers(config.loss, built.model)
+    check_layers(config.loss, read_model_config(config.model))
+    conditioned = config.loss.conditioned_layers
+    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed, config.head, conditioned)
     built = as_probe(built, config.seed) if config.probe.enabled else built
     if config.adapter.kind is not None:
         accelerator.print(add_adapters(built.model, config.adapter, config.seed))

@@ -32,4 +32,5 @@ __all__ = [
 
 # Importing Transformers takes seconds, so this does not: who imports it later imports `models.prediction` too.
 if "transformers" in sys.modules:
-    import unispeech_ft.models.prediction  # noqa: F401
+    import unispeech_ft.models.prediction
+    import unispeech_ft.models.self_conditioned  # noqa: F401

@@ -17,9 +17,9 @@ from transformers import AutoModelForCTC
 UPDATES, FROZEN, INTERRUPTED = 9, 2, 5
 MORE = {
     "model": {"layerdrop": 0.3},
-    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2},
+    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2, "entropy_weight": 0.1},
     "augmentation": {"speeds": [0.9, 1.1]},
-    "training": {"ema_decay": 0.9},
+    "training": {"ema_decay": 0.9, "average_best": 2},
 }
 
 
@@ -45,20 +45,29 @@ def average_of(run: Path) -> dict[str, torch.Tensor]:
     return state["average"]["values"]
 
 
+def best_of(run: Path) -> list[tuple[float, int]]:
+    state = torch.load(run / "checkpoints" / f"update-{UPDATES:06d}" / "state.pt", weights_only=True)
+    assert len(state["best"]) == 2
+    return [(item["error"], item["update"]) for item in state["best"]]
+
+
 def test_what_is_logged(straight: tuple[Path, Path]) -> None:
     for event in events(straight[1]):
-        added = (event["intermediate_loss"], event["consistency_loss"])
+        added = (event["intermediate_loss"], event["consistency_loss"], event["entropy_loss"])
         if event["update"] <= FROZEN:
-            assert added == (0, 0)
+            assert added == (0, 0, 0)
             assert event["loss"] == pytest.approx(event["ctc_loss"])
         else:
             assert min(added) > 0
-            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1]
+            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1] + 0.1 * added[2]
             assert event["loss"] == pytest.approx(expected, rel=1e-5)
     found = events(straight[1], "evaluation")
     assert [event["update"] for event in found] == [4, 8, UPDATES]
     assert all(event["averaged_per"] >= 0 for event in found)
-    lowest = min(min(event["per"], event["averaged_per"]) for event in found)
+    assert "mean_of_best_per" not in found[0], "one is no mean"
+    assert any("mean_of_best_per" in event for event in found)
+    kinds = ("per", "averaged_per", "mean_of_best_per")
+    lowest = min(event[kind] for event in found for kind in kinds if kind in event)
     progress = json.loads((straight[1] / "checkpoints" / "best" / "progress.json").read_text(encoding="utf-8"))
     assert progress["best_error"] == lowest
     summary = json.loads((straight[1] / "eval" / "validation" / "summary.json").read_text(encoding="utf-8"))
@@ -77,6 +86,7 @@ def test_resuming_is_exact(straight: tuple[Path, Path], tmp_path: Path) -> None:
     models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, copy)]
     assert models[0] == models[1]
     before, after = average_of(run), average_of(copy)
+    assert best_of(run) == best_of(copy)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
 

@@ -260,6 +260,12 @@ class TrainingConfig(Section):
         description="keep a running mean of the weights (0.999: of about 1,000 updates), and export it where it scores"
         " better on the validation split; null: none",
     )
+    average_best: int | None = Field(
+        None,
+        ge=2,
+        description="the mean of so many of the weights that scored best on the validation split is scored as well, and"
+        " exported where it is better; null: none",
+    )
     cache_features: bool = Field(True, description="keep the frozen extractor's output of every clip on disk")
     bf16_features: bool = Field(True, description="the extractor computes in bf16 where the encoder does")
     seconds_per_pass: Positive | None = Field(

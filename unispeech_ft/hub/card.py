@@ -19,7 +19,7 @@ from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.hub.base_license import conditions, known_license
 from unispeech_ft.hub.public import hub_id
-from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM
+from unispeech_ft.models.families import OURS, plain_type
 from unispeech_ft.runs.evidence import Evidence
 from unispeech_ft.scoring import Summary, UtteranceScore, align
 
@@ -143,6 +143,7 @@ def model_card(evidence: Evidence) -> str:
         splits=splits,
         synthetic=is_synthetic(evidence),
         ours=needs_this_package(evidence),
+        conditioned=is_conditioned(evidence),
         programs=snippets(evidence, evidence.config.hub.repo or HERE),
         versions=versions + ([f"espeak-ng {environment.espeak_ng}"] if environment.espeak_ng else []),
         errors=commonest_errors(scores),
@@ -154,7 +155,12 @@ def model_card(evidence: Evidence) -> str:
 
 def needs_this_package(evidence: Evidence) -> bool:
     """Whether Transformers lacks the encoder."""
-    return evidence.training.model_type in (ILS_HUBERT, ILS_WAVLM)
+    return evidence.training.model_type.endswith(OURS)
+
+
+def is_conditioned(evidence: Evidence) -> bool:
+    """Whether the model is conditioned on its own head."""
+    return plain_type(evidence.training.model_type) != evidence.training.model_type
 
 
 def snippets(evidence: Evidence, model: str) -> list[str]:
@@ -164,8 +170,8 @@ def snippets(evidence: Evidence, model: str) -> list[str]:
         model: repository or folder that they load.
     """
     names = ("pipeline.py.jinja", "by_hand.py.jinja")
-    ours = needs_this_package(evidence)
-    return [templates().get_template(name).render(model=model, ours=ours) for name in names]
+    said = {"ours": needs_this_package(evidence), "conditioned": is_conditioned(evidence)}
+    return [templates().get_template(name).render(model=model, **said) for name in names]
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from unispeech_ft.hub.card import needs_this_package, templates
+from unispeech_ft.hub.card import is_conditioned, needs_this_package, templates
 from unispeech_ft.runs.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ def space_files(evidence: Evidence, repo: str) -> dict[str, str]:
     front = ["---", f"title: {repo.split('/')[-1]}", "sdk: gradio", f"sdk_version: {GRADIO}", "app_file: app.py"]
     front += ["models:", f"- {repo}", "---", ""]
     said = f"Say something, and [{repo}](/{repo}) writes down its phones. `app.py` is the whole page.\n"
+    page = (
+        templates().get_template("space.py.jinja").render(model=repo, ours=ours, conditioned=is_conditioned(evidence))
+    )
     return {
         "README.md": "\n".join(front) + "\n" + said,
         "requirements.txt": "\n".join(packages) + "\n",
-        "app.py": templates().get_template("space.py.jinja").render(model=repo, ours=ours) + "\n",
+        "app.py": page + "\n",
     }
 
 

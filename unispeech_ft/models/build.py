@@ -3,7 +3,7 @@ the inventory at hand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from unispeech_ft.config.sections import DataConfig, HeadConfig, MaskConfig, Mod
 from unispeech_ft.data.speech import FrameCount
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.models.families import (
+    CONDITIONING,
     backbone,
     check_family,
     normalises_input,
@@ -97,7 +98,7 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
     Raises:
         UserError: it cannot be found, or is of no supported family.
     """
-    from unispeech_ft.models.ils import AutoConfig
+    from unispeech_ft.models.self_conditioned import AutoConfig
 
     folder = base_folder(model)
     if folder is None:
@@ -169,7 +170,9 @@ def _load_weights(model: ModelConfig, config: PreTrainedConfig) -> tuple[PreTrai
 
     if model.from_scratch:
         return AutoModelForCTC.from_config(config).float(), ["lm_head.weight", "lm_head.bias"]
-    return load_network(AutoModelForCTC, str(model.base), config, heads=("lm_head",), revision=model.revision)
+    heads = ("lm_head", f"{CONDITIONING}.")
+    network, missing = load_network(AutoModelForCTC, str(model.base), config, heads=heads, revision=model.revision)
+    return network, [name for name in missing if name.startswith("lm_head")]
 
 
 def new_head(
@@ -273,18 +276,25 @@ def build_model(
     tokenizer: PhoneTokenizer,
     seed: int,
     head: HeadConfig = HeadConfig(),  # noqa: B008  # it is frozen
+    conditioned_layers: Sequence[int] = (),
 ) -> BuiltModel:
     """The model that a configuration asks for.
 
     Args:
         tokenizer: the rows that its head will have.
         seed: of whatever starts at random.
+        conditioned_layers: from 1, after which it is conditioned on its own head (`models.self_conditioned`).
 
     Raises:
-        UserError: the base model cannot be found or loaded, is of no supported family, or lacks the head that
-            `head.new_phones` starts from.
+        UserError: the base model cannot be found or loaded, is of no supported family, lacks the head that
+            `head.new_phones` starts from, or is self-conditioned where no layers are named.
     """
+    from unispeech_ft.models.self_conditioned import conditioned_layers as layers_of
+    from unispeech_ft.models.self_conditioned import renew_conditioning, self_conditioned_config
+
     config = read_model_config(model)
+    was_conditioned = bool(layers_of(config))
+    config = self_conditioned_config(config, conditioned_layers, str(model.base or "model.config"))
     regularise(config, model, mask)
     torch.manual_seed(seed)
     network, missing = _load_weights(model, config)
@@ -298,6 +308,8 @@ def build_model(
     base_head = None if before is None or old is None else BaseHead(before, old)
     nearest = _nearest(tokenizer, before, old) if head.new_phones == "nearest" else {}
     network.lm_head, kept, fresh = new_head(before or network.lm_head, tokenizer, old, seed, nearest)
+    if conditioned_layers:
+        renew_conditioning(network, tokenizer, old if was_conditioned else None)
     network.config.vocab_size = len(tokenizer.tokens)
     network.config.pad_token_id = tokenizer.blank_id
     network.config.bos_token_id, network.config.eos_token_id = tokenizer.ids.get("<s>"), tokenizer.ids.get("</s>")

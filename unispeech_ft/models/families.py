@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
     from unispeech_ft.scoring.timing import FrameGrid
 
-# ILS-SSL Large; plain Transformers, which does not know these types, repeats them in its message.
-ILS_HUBERT, ILS_WAVLM = "ils-hubert (import unispeech_ft)", "ils-wavlm (import unispeech_ft)"
+# Plain Transformers, which does not know our own types, repeats them in its message.
+OURS = " (import unispeech_ft)"
+ILS_HUBERT, ILS_WAVLM = f"ils-hubert{OURS}", f"ils-wavlm{OURS}"
+SELF_CONDITIONED = "self-conditioned-"
+# The linear layer from the posteriors back onto the hidden states, in a model and in its files.
+CONDITIONING = "conditioning"
 WAVEFORM_FAMILIES = ("unispeech", "unispeech-sat", "wavlm", "wav2vec2", "hubert", ILS_HUBERT, ILS_WAVLM)
 SHARED_BIAS_FAMILIES = ("wavlm", ILS_WAVLM)
 FILTER_BANK_FAMILIES = ("wav2vec2-bert",)
@@ -29,7 +33,7 @@ FILTER_BANK_RATE_HZ = 50
 def check_family(config: PreTrainedConfig, name: str) -> None:
     """Raises UserError where a configuration is of no family that can be fine-tuned here."""
     families = WAVEFORM_FAMILIES + FILTER_BANK_FAMILIES
-    if config.model_type not in families:
+    if plain_type(config.model_type) not in families:
         raise UserError(
             f"model.base: {name} is of type {config.model_type!r}", remedy=f"use one of {', '.join(families)}"
         )
@@ -39,13 +43,32 @@ def check_family(config: PreTrainedConfig, name: str) -> None:
         )
 
 
+def self_conditioned(model_type: str) -> str:
+    """What Transformers calls a family once it is conditioned on its own head (`models.self_conditioned`)."""
+    return f"{SELF_CONDITIONED}{model_type.removesuffix(OURS)}{OURS}"
+
+
+def plain_type(model_type: str) -> str:
+    """What Transformers calls the family without that; any other type as it is."""
+    return next((family for family in WAVEFORM_FAMILIES if self_conditioned(family) == model_type), model_type)
+
+
+def check_plain(config: PreTrainedConfig, name: str) -> None:
+    """Raises UserError where an encoder is conditioned on a head that it would lose."""
+    if plain_type(config.model_type) != config.model_type:
+        raise UserError(
+            f"{name} is self-conditioned: without its head of phones its encoder is another one",
+            remedy="name a model that is not, for example the one that it was fine-tuned from",
+        )
+
+
 def reads_waveforms(config: PreTrainedConfig) -> bool:
-    return config.model_type in WAVEFORM_FAMILIES
+    return plain_type(config.model_type) in WAVEFORM_FAMILIES
 
 
 def shares_position_bias(config: PreTrainedConfig) -> bool:
     """Whether the first encoder layer makes the position bias that the others use, so that it cannot be left out."""
-    return config.model_type in SHARED_BIAS_FAMILIES
+    return plain_type(config.model_type) in SHARED_BIAS_FAMILIES
 
 
 def backbone(model: PreTrainedModel) -> Any:

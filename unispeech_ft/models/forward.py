@@ -129,20 +129,26 @@ def _layers(
     """Some encoder layers in stock kernels, and the norm behind the last where layers begin with theirs.
 
     Args:
-        inputs: takes what enters each layer, and what leaves the last before the encoder's own norm.
+        inputs: takes what enters each layer, and what leaves the last before the encoder's own norm; behind a
+            self-conditioned layer what leaves it, before it is conditioned.
     """
     encoder: Any = backbone(model).encoder
     norm_first = bool(model.config.do_stable_layer_norm)
+    on_head: Any = model
+    conditioned = {layer - 1 for layer in getattr(model.config, "conditioned_layers", ())}
     bias = None
     if shares_position_bias(model.config):
         table = position_bias(encoder.layers[0].attention, layout.longest).to(autocast_dtype(hidden))
         bias = by_query_and_key(table) if hidden.device.type == "cpu" else table
-    for index in indices:
+    before = None
+    for index in (*indices, None):
         if inputs is not None:
             inputs.append(hidden)
-        hidden = _checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
-    if inputs is not None:
-        inputs.append(hidden)
+        if before in conditioned:
+            hidden = on_head.conditioned(hidden)
+        if index is not None:
+            hidden = _checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
+        before = index
     return encoder.layer_norm(hidden) if norm_first else hidden
 
 

@@ -20,7 +20,7 @@ from unispeech_ft.kernels.attention import attend, takes_flash
 from unispeech_ft.kernels.linear import autocast_dtype
 from unispeech_ft.kernels.products import product
 from unispeech_ft.kernels.triton_there import runs_triton
-from unispeech_ft.models.families import backbone, shares_position_bias
+from unispeech_ft.models.families import CONDITIONING, backbone, shares_position_bias
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -88,6 +88,8 @@ def can_fuse(model: PreTrainedModel, hidden: Tensor) -> bool:
     """Whether this model's layers can take hidden states of this device and autocast precision."""
     encoder: Any = backbone(model).encoder
     if hidden.device.type != "cuda" or autocast_dtype(hidden) not in (torch.bfloat16, torch.float16):
+        return False
+    if hasattr(model, CONDITIONING):
         return False
     layer = encoder.layers[0]
     plain = isinstance(layer.feed_forward.intermediate_act_fn, GELUActivation)

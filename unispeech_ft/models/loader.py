@@ -128,7 +128,7 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     Raises:
         UserError: there is none, or it cannot be used.
     """
-    from unispeech_ft.models.ils import AutoConfig
+    from unispeech_ft.models.self_conditioned import AutoConfig
 
     file = folder / "config.json"
     try:

@@ -19,7 +19,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig, Section
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel, base_folder, make_front_end, read_model_config, regularise
-from unispeech_ft.models.families import backbone, reads_waveforms
+from unispeech_ft.models.families import backbone, check_plain, reads_waveforms
 from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.loader import check_finite, load_network, packaged, read_config, small_files
 
@@ -93,6 +93,7 @@ def build_upstream(
         UserError: the base model cannot be found or loaded.
     """
     config = read_model_config(model)
+    check_plain(config, str(model.base))
     regularise(config, model, mask)
     before = read_settings(config, type(settings), str(model.base))
     torch.manual_seed(seed)

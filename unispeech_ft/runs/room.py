@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 BYTES_A_SAMPLE, BYTES_A_WEIGHT, BYTES_OF_MOMENTS = 2, 4, 8
 
 
-def run_bytes(parameters: int, keep_last: int, *, averaged: bool = False) -> int:
+def run_bytes(parameters: int, keep_last: int, *, means: int = 0) -> int:
     """Checkpoints, of which there is one more while it is written, the best weights likewise, and the model.
 
     Args:
-        averaged: whether checkpoints hold a running mean of the weights.
+        means: further weights that a checkpoint holds: a running mean, and the best so far.
     """
-    checkpoint = BYTES_A_WEIGHT * (2 if averaged else 1) + BYTES_OF_MOMENTS
+    checkpoint = BYTES_A_WEIGHT * (1 + means) + BYTES_OF_MOMENTS
     return parameters * (checkpoint * (keep_last + 1) + 3 * BYTES_A_WEIGHT)
 
 
@@ -54,8 +54,8 @@ def room_lines(
     kept = config.training.cache_features and mixed_precision is not None
     audio, features = cache_bytes(model, num_samples, 4 if mixed_precision == "no" else 2)
     features = features if kept else 0
-    averaged = config.training.ema_decay is not None
-    run = run_bytes(parameters, config.checkpointing.keep_last, averaged=averaged)
+    means = (config.training.ema_decay is not None) + (config.training.average_best or 0)
+    run = run_bytes(parameters, config.checkpointing.keep_last, means=means)
     cache, output = config.data.cache_folder, Path(config.output_dir)
     free = free_bytes(cache), free_bytes(output)
     lines = [

@@ -20,7 +20,7 @@ import torch
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import atomic_folder, damage
 from unispeech_ft.models.loader import check_finite
-from unispeech_ft.training.averaging import AveragedWeights
+from unispeech_ft.training.averaging import AveragedWeights, BestWeights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -87,6 +87,7 @@ def save_checkpoint(
     task_state: Mapping[str, Any] | None,
     keep_last: int,
     average: AveragedWeights | None = None,
+    best: BestWeights | None = None,
 ) -> None:
     """Writes `checkpoints/update-NNNNNN` and removes all but the newest `keep_last`."""
     with atomic_folder(checkpoints / f"update-{progress.updates:06d}", replace=True, seal=True) as folder:
@@ -94,6 +95,8 @@ def save_checkpoint(
         state = {"optimizer": optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else None}
         if average is not None:
             state["average"] = average.state()
+        if best is not None:
+            state["best"] = best.state()
         torch.save(state, folder / STATE)
         if task_state is not None:
             (folder / TASK_STATE).write_text(json.dumps(task_state), encoding="utf-8")
@@ -262,9 +265,13 @@ def load_checkpoint(
     scaler: Any,
     identity: str,
     average: AveragedWeights | None = None,
+    best: BestWeights | None = None,
 ) -> tuple[Progress, Mapping[str, Any] | None]:
     """Restores model, optimiser and averaged weights from a checkpoint that `find_checkpoint` found whole; returns the
     counters and the task's own state.
+
+    Args:
+        best: begins here where the checkpoint has none.
 
     Raises:
         UserError: see `read_progress`; or a file of the checkpoint is damaged.
@@ -282,4 +289,6 @@ def load_checkpoint(
         scaler.load_state_dict(state["scaler"])
     if average is not None:
         average.load(state["average"])
+    if best is not None:
+        best.load(state.get("best", []))
     return progress, task_state

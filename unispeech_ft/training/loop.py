@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config.sections import EvaluationConfig, RunConfig
 from unispeech_ft.errors import Interrupted, UserError
-from unispeech_ft.training.averaging import AveragedWeights
+from unispeech_ft.training.averaging import AveragedWeights, BestWeights
 from unispeech_ft.training.checkpoint import (
     Progress,
     bring_best,
@@ -43,6 +43,7 @@ class _Run:
     config: RunConfig
     accelerator: Accelerator
     average: AveragedWeights | None
+    best: BestWeights | None
 
     def resume(self, checkpoint: Path | None) -> tuple[Progress, Mapping[str, Any] | None]:
         """Where the run begins: at update 0, or where its checkpoint stood, everything later set aside."""
@@ -50,7 +51,9 @@ class _Run:
         if checkpoint is None:
             return Progress(task.identity), None
         scaler = self.accelerator.scaler
-        progress, state = load_checkpoint(checkpoint, task.network, self.optimizer, scaler, task.identity, self.average)
+        progress, state = load_checkpoint(
+            checkpoint, task.network, self.optimizer, scaler, task.identity, self.average, self.best
+        )
 
         def clear() -> Progress:
             cut_events(output / METRICS, progress.updates)
@@ -65,24 +68,41 @@ class _Run:
         if self.accelerator.is_main_process:
             checkpoints = Path(self.config.output_dir) / "checkpoints"
             keep, scaler = self.config.checkpointing.keep_last, self.accelerator.scaler
-            save_checkpoint(checkpoints, self.task.network, self.optimizer, scaler, progress, own, keep, self.average)
+            save_checkpoint(
+                checkpoints,
+                self.task.network,
+                self.optimizer,
+                scaler,
+                progress,
+                own,
+                keep,
+                self.average,
+                self.best,
+            )
 
 
-def _found(task: Task[Batch], average: AveragedWeights | None) -> tuple[Score, bool]:
-    """How the network scores, or its averaged weights where these are better, and whether they are.
+def _found(
+    task: Task[Batch], average: AveragedWeights | None, best: BestWeights | None, update: int
+) -> tuple[Score, AveragedWeights | BestWeights | None]:
+    """How the network scores, or a mean of its weights where that is better, and which mean.
 
-    The values of the first are logged by their names, those of the second as `averaged_NAME`.
+    The values of the first are logged by their names, those of the running mean as `averaged_NAME`, those of the mean
+    of the best, where it is a new one, as `mean_of_best_NAME`.
     """
-    score = _finite(task.score())
-    if average is None:
-        return score, False
-    with average.in_place():
-        averaged = _finite(task.score())
-    values = {**score.values, **{f"averaged_{name}": value for name, value in averaged.values.items()}}
-    better = averaged.error is not None and (score.error is None or averaged.error < score.error)
-    if better:
-        return replace(averaged, values=values, text=f"{averaged.text} of averaged weights"), True
-    return replace(score, values=values), False
+    found: Score = _finite(task.score())
+    means: list[tuple[str, str, AveragedWeights | BestWeights]] = []
+    if average is not None:
+        means.append(("averaged", "averaged weights", average))
+    if best is not None and best.take(found.error, update):
+        means.append(("mean_of_best", f"the mean of updates {', '.join(map(str, best.updates))}", best))
+    values, kept = dict(found.values), None
+    for name, title, mean in means:
+        with mean.in_place():
+            score = _finite(task.score())
+        values |= {f"{name}_{key}": value for key, value in score.values.items()}
+        if score.error is not None and (found.error is None or score.error < found.error):
+            found, kept = replace(score, text=f"{score.text} of {title}"), mean
+    return replace(found, values=values), kept
 
 
 def _finite(score: Score) -> Score:
@@ -92,11 +112,11 @@ def _finite(score: Score) -> Score:
 
 def _score(run: _Run, progress: Progress, logger: MetricsLogger) -> Progress:
     """Scores the validation split and keeps the model where it is the best so far."""
-    score, is_average = _found(run.task, run.average)
+    score, mean = _found(run.task, run.average, run.best, progress.updates)
     better = score.error is not None and (progress.best_error is None or score.error < progress.best_error)
     if better:
         progress = replace(progress, best_error=score.error, best_update=progress.updates, evaluations_since_best=0)
-        with run.average.in_place() if run.average is not None and is_average else nullcontext():
+        with nullcontext() if mean is None else mean.in_place():
             if run.accelerator.is_main_process:
                 save_best(Path(run.config.output_dir) / "checkpoints", run.task.network, progress)
     elif score.error is not None:
@@ -131,14 +151,16 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkp
     optimizer: Any = accelerator.prepare(
         make_optimizer(task.network, config.optimizer, head=task.head, fused=config.training.fused_optimizer)
     )
-    decay = config.training.ema_decay
-    if decay is not None and not task.can_score:
+    decay, most = config.training.ema_decay, config.training.average_best
+    if (decay is not None or most) and not task.can_score:
         raise UserError(
-            "training.ema_decay needs a validation split, which says whether averaged weights are better",
+            f"training.{'average_best' if decay is None else 'ema_decay'} needs a validation split, which says whether"
+            " averaged weights are better",
             remedy="name one in data.validation, or leave it out",
         )
     average = None if decay is None else AveragedWeights(task.network, decay)
-    run = _Run(task, optimizer, config, accelerator, average)
+    best = BestWeights(task.network, most) if most else None
+    run = _Run(task, optimizer, config, accelerator, average, best)
     progress, state = run.resume(checkpoint)
     task.network.train()
     gc.collect()

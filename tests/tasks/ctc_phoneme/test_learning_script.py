@@ -74,7 +74,7 @@ def test_a_dry_run(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (.+?) \| (\d+) \| ([\d.]+) % \|", page, flags=re.MULTILINE)
-    assert [row[0] for row in rows][:2] == ["today's recipe", "all of these but self-training"]
+    assert [row[0] for row in rows][:2] == ["today's recipe", "an inner layer, two views, speeds and averaged weights"]
     for arm, row in zip(("today", "together"), rows, strict=False):
         summary = json.loads((tmp_path / "runs" / "ky" / f"{arm}-3" / "eval" / "test" / "summary.json").read_text())
         assert row[2] == f"{100 * summary['per']:.1f}"

@@ -17,12 +17,12 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import build_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, LossConfig
-from unispeech_ft.tasks.ctc_phoneme.losses import check_layers, consistency
+from unispeech_ft.tasks.ctc_phoneme.losses import certainty, check_layers, consistency
 from unispeech_ft.tasks.ctc_phoneme.task import CtcPhonemeTask
 
 LENGTHS = (14_000, 31_000, 22_000)
 MICRO_BATCH = MicroBatch(0, 0, (0, 1, 2), 3 * max(LENGTHS))
-BOTH = LossConfig(intermediate_layers=(1,), intermediate_weight=0.4, consistency_weight=0.2)
+ALL = LossConfig(intermediate_layers=(1,), intermediate_weight=0.4, consistency_weight=0.2, entropy_weight=0.1)
 
 
 def configured(**loss: object) -> CtcPhonemeConfig:
@@ -33,7 +33,14 @@ def task_of(config: CtcPhonemeConfig, accelerator: Accelerator) -> CtcPhonemeTas
     """A task of three clips of noise, in double precision."""
     random = np.random.default_rng(3)
     tokenizer = PhoneTokenizer.from_inventory(PHONES, "original")
-    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed)
+    built = build_model(
+        config.model,
+        config.mask,
+        config.data,
+        tokenizer,
+        config.seed,
+        conditioned_layers=config.loss.conditioned_layers,
+    )
     clips = [built.front_end(random.normal(0, 0.1, n).astype(np.float32)).double().numpy() for n in LENGTHS]
     labels = [random.integers(0, len(PHONES), 7).tolist() for _ in LENGTHS]
     built.model.double().train()
@@ -66,25 +73,37 @@ def ctc(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return ctc_loss(logits.log_softmax(-1)[:, None], labels[None], *sizes, blank=len(PHONES), reduction="sum")
 
 
-def test_both_against_first_principles(accelerator: Accelerator) -> None:
-    task = task_of(configured(**BOTH.model_dump()), accelerator)
+def test_all_against_first_principles(accelerator: Accelerator) -> None:
+    task = task_of(configured(**ALL.model_dump()), accelerator)
     batch = task.training_set.batch(MICRO_BATCH)
     found = task.loss(0, batch)
-    last = inner = apart = torch.zeros((), dtype=torch.float64)
+    last = inner = apart = certain = torch.zeros((), dtype=torch.float64)
     views = [reference_logits(task, batch, view) for view in (0, 1)]
     for clip, labels in enumerate(batch.labels.split(batch.num_labels)):
         for view in views:
             inner, last = inner + ctc(view[clip][0], labels) / 2, last + ctc(view[clip][1], labels) / 2
         p, q = (view[clip][1].softmax(-1) for view in views)
+        certain = certain + sum((part * (part * part.shape[1]).log()).sum() / 2 for part in (p, q))
         apart = apart + 0.5 * ((p * (p / q).log()).sum() + (q * (q / p).log()).sum())
-    expected = 0.6 * last + 0.4 * inner + 0.2 * apart
+    expected = 0.6 * last + 0.4 * inner + 0.2 * apart + 0.1 * certain
     assert found.loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert found.sums is not None
     figures = task.figures(0, found.sums, torch.tensor(3.0))
     assert {name: value.item() for name, value in figures.items()} == pytest.approx(
-        {"ctc_loss": last.item() / 3, "intermediate_loss": inner.item() / 3, "consistency_loss": apart.item() / 3}
+        {
+            "ctc_loss": last.item() / 3,
+            "intermediate_loss": inner.item() / 3,
+            "consistency_loss": apart.item() / 3,
+            "entropy_loss": certain.item() / 3,
+        }
     )
-    assert min(last, inner, apart) > 1, "each must weigh something, or the test shows nothing of it"
+    assert min(last, inner, apart, certain) > 1, "each must weigh something, or the test shows nothing of it"
+
+
+def test_posteriors_are_as_far_from_uniform_as_they_are_certain() -> None:
+    assert certainty(torch.zeros(5, 4)).item() == pytest.approx(0, abs=1e-6)
+    sure = 100 * torch.eye(4)
+    assert certainty(sure).item() == pytest.approx(4 * np.log(4))
 
 
 def test_the_target_of_consistency_takes_no_gradient() -> None:
@@ -97,7 +116,7 @@ def test_the_target_of_consistency_takes_no_gradient() -> None:
 
 
 def test_the_parts_of_a_batch_add_up(accelerator: Accelerator) -> None:
-    task = task_of(configured(**BOTH.model_dump()), accelerator)
+    task = task_of(configured(**ALL.model_dump()), accelerator)
     batch = task.training_set.batch(MICRO_BATCH)
     parts = batch.parts(batch.row.num_frames[0] + 1)
     assert len(parts) > 1
@@ -114,11 +133,23 @@ def test_a_layer_left_out_gives_what_came_before_it(accelerator: Accelerator) ->
     assert task.loss(0, batch).loss.item() != whole
 
 
+def test_the_linear_layer_waits_where_no_layer_has_it(accelerator: Accelerator) -> None:
+    task = task_of(configured(intermediate_layers=[1], self_conditioned=True), accelerator)
+    conditioning = {id(parameter) for parameter in task.network.conditioning.parameters()}
+    batch = task.training_set.batch(MICRO_BATCH)
+    for layers, trains in (([0, 1], True), ([0], True), ([1], False), (None, True)):
+        task.layers = lambda update, layers=layers: layers  # type: ignore[method-assign]
+        task.network.zero_grad(set_to_none=True)
+        task.loss(0, batch).loss.backward()
+        assert (task.network.conditioning.weight.grad is not None) == trains
+        assert (conditioning <= {id(parameter) for parameter in task.trained_parameters(0)}) == trains
+
+
 def test_a_frozen_encoder_learns_from_ctc_alone(accelerator: Accelerator) -> None:
     plain = configured()
     frozen = plain.schedule.model_copy(update={"freeze_encoder_updates": 1})
     plain = plain.model_copy(update={"schedule": frozen})
-    added = plain.model_copy(update={"loss": BOTH})
+    added = plain.model_copy(update={"loss": ALL})
     losses = []
     for config in (plain, added):
         task = task_of(config, accelerator)
@@ -139,16 +170,17 @@ def test_the_first_view_is_what_it_was(accelerator: Accelerator) -> None:
 
 
 def test_a_layer_that_is_not_there(accelerator: Accelerator) -> None:
-    network = task_of(configured(), accelerator).network
-    check_layers(LossConfig(intermediate_layers=(1,)), network)
+    encoder = task_of(configured(), accelerator).network.config
+    check_layers(LossConfig(intermediate_layers=(1,)), encoder)
     with pytest.raises(UserError, match="layer 2, but the encoder has 2 layers"):
-        check_layers(LossConfig(intermediate_layers=(1, 2)), network)
+        check_layers(LossConfig(intermediate_layers=(1, 2)), encoder)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"loss": {"intermediate_layers": [2, 2]}}, "names a layer twice"),
+        ({"loss": {"self_conditioned": True}}, "names no layer"),
         ({"loss": {"consistency_weight": 0.2}, "mask": {"time_prob": 0, "feature_prob": 0}}, "both views are the same"),
     ],
 )

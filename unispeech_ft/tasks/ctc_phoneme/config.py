@@ -27,15 +27,28 @@ from unispeech_ft.config.sections import (
 
 
 class LossConfig(Section):
-    """What is added to CTC while the encoder trains. The model has no part that it lacks without them."""
+    """What is added to CTC while the encoder trains. Of all these, `self_conditioned` alone changes the model."""
 
     intermediate_layers: tuple[PositiveCount, ...] = Field(
         (), strict=False, description="encoder layers, from 1, that the head reads as well, each with a CTC of its own"
     )
     intermediate_weight: Probability = Field(0.3, description="of their mean; CTC of the last layer has the rest")
+    self_conditioned: bool = Field(
+        False,
+        description="what the head says of loss.intermediate_layers goes back onto their hidden states; the model then"
+        " loads in Transformers after `import unispeech_ft.models.self_conditioned` alone",
+    )
     consistency_weight: NotNegative = Field(
         0.0, description="of what sets two masked views of a clip apart (CR-CTC has 0.2); 0: there is one view"
     )
+    entropy_weight: NotNegative = Field(
+        0.0, description="of how far the posteriors of each frame are from uniform (label smoothing: 0.05); 0: none"
+    )
+
+    @property
+    def conditioned_layers(self) -> tuple[int, ...]:
+        """Layers, from 1, after which the model is conditioned on its own head."""
+        return self.intermediate_layers if self.self_conditioned else ()
 
     def checks(self, run: RunConfig, *, probe: bool) -> list[Check]:
         """Faults that only several keys together show."""
@@ -47,13 +60,18 @@ class LossConfig(Section):
                 "name each once",
             ),
             (
+                self.self_conditioned and not layers,
+                "loss.self_conditioned is true, but loss.intermediate_layers names no layer",
+                "name the layers whose posteriors go back, for example [4, 8]",
+            ),
+            (
                 self.consistency_weight > 0 and mask.time_prob == 0 and mask.feature_prob == 0,
                 "loss.consistency_weight is above 0, but nothing is masked, so both views are the same",
                 "raise mask.time_prob or mask.feature_prob, or leave it out",
             ),
             (
-                probe and bool(layers or self.consistency_weight),
-                "loss.intermediate_layers or loss.consistency_weight is given",
+                probe and bool(layers or self.consistency_weight or self.entropy_weight),
+                "loss.intermediate_layers, loss.consistency_weight or loss.entropy_weight is given",
                 "leave it out: the encoder of a probe does not train (probe.enabled)",
             ),
         ]

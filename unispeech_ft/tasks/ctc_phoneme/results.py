@@ -38,6 +38,7 @@ from unispeech_ft.training.loop import METRICS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from transformers import PreTrainedConfig
 
 
 def score_and_export(
@@ -101,8 +102,20 @@ def score_and_export(
         save_model(output / "model", built.model, built.extractor, tokenizer, layerdrop=layerdrop, card=card)
         if confidence is not None:
             save_confidence(output / "model", confidence)
+        for line in conditioning_lines(built.model.config):
+            accelerator.print(line)
         accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
     return list(summaries.values())
+
+
+def conditioning_lines(model: PreTrainedConfig) -> list[str]:
+    """What to know before a self-conditioned model is opened elsewhere; nothing of a plain one."""
+    layers = ", ".join(map(str, getattr(model, "conditioned_layers", ())))
+    said = (
+        f"the model is self-conditioned after layers {layers}: Transformers opens it after"
+        " `import unispeech_ft.models.self_conditioned`; without the conditioning it would be another model"
+    )
+    return [said] if layers else []
 
 
 def _told(

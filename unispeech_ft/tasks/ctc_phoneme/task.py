@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unispeech_ft.config.labelled import AdapterConfig, AugmentationConfig
 from unispeech_ft.config.sections import HeadConfig
@@ -17,6 +17,7 @@ from unispeech_ft.data.collate import Batch, TrainingSet
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.families import CONDITIONING
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore, open_features
 from unispeech_ft.models.forward import ctc_logits, ctc_loss_sum
 from unispeech_ft.models.front_end import FrontEnd
@@ -25,9 +26,11 @@ from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, LossConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split, warnings_about
 from unispeech_ft.tasks.ctc_phoneme.losses import (
     CONSISTENCY,
+    ENTROPY,
     INTERMEDIATE,
     added_to_ctc,
     block_logits,
+    certainty,
     consistency,
     total,
 )
@@ -138,11 +141,22 @@ class CtcPhonemeTask(FineTuning):
             parts[INTERMEDIATE] = torch.stack(found).mean()
         if len(views) > 1:
             parts[CONSISTENCY] = consistency(views[0][0], views[1][0])
+        if ENTROPY in self.added:
+            parts[ENTROPY] = torch.stack([certainty(last) for last, _ in views]).mean()
         return SummedLoss(
             total(ctc, parts, self.config.loss),
             len(micro_batch.num_labels),
             torch.stack([ctc.detach(), *(parts[name].detach() for name in self.added)]),
         )
+
+    def trained_parameters(self, update: int) -> list[nn.Parameter]:
+        """As all that fine-tune, without the linear layer of a self-conditioned model where no layer that runs has
+        it."""
+        conditioning, layers = getattr(self.network, CONDITIONING, None), self.layers(update)
+        if self.is_frozen(update) or conditioning is None or layers is None:
+            return super().trained_parameters(update)
+        runs = any(layer - 1 in layers for layer in self.config.loss.conditioned_layers)
+        return self.trainable.running(layers, () if runs else (conditioning,))
 
     def _ctc(self, logits: Tensor, batch: Batch) -> Tensor:
         blank = self.network.config.pad_token_id

@@ -242,6 +242,11 @@ class PretrainingConfig(RunConfig):
                 "leave it out: a pre-training keeps its last weights",
             ),
             (
+                self.training.average_best is not None,
+                f"training.average_best is {self.training.average_best}",
+                "leave it out: a pre-training keeps its last weights",
+            ),
+            (
                 data.root is None and unlabelled.root is None,
                 "data.root and unlabelled.root are missing",
                 "name labelled speech (data.root), unlabelled speech (unlabelled.root), or both",

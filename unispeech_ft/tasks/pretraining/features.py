@@ -20,7 +20,7 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.row import Row, lay_out
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.kernels.install import place
-from unispeech_ft.models.families import check_family, frame_s
+from unispeech_ft.models.families import check_family, check_plain, frame_s
 from unispeech_ft.models.forward import encode_blocks
 from unispeech_ft.models.front_end import FrontEnd
 from unispeech_ft.models.loader import load_network, read_config, small_files
@@ -101,6 +101,7 @@ def named_features(model: str | None, layer: int | None) -> tuple[Features, str]
         folder = small_files(model)
         config = read_config(folder, model)
         check_family(config, model)
+        check_plain(config, model)
     except UserError as error:
         raise UserError(f"--model: {error.what.removeprefix('model.base: ')}", remedy="check the name") from None
     if not 1 <= layer <= config.num_hidden_layers:
