@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,8 @@ from unispeech_ft.testing.corpus import make_corpus
 
 MANIFEST = REPOSITORY / "configs" / "ctc_phoneme" / "manifest.yaml"
 SPEAKER = "es_cajal_m1"
+# A file of a run: the processor's seconds.
+CPU_S = "cpu_s"
 # An update that takes so much longer than today's gets an arm of fewer updates beside it.
 COSTLIER = 1.15
 MORE_HOURS = {"train_hours": 0.5, "dev_hours": 0.01, "test_hours": 0.01}
@@ -98,13 +101,13 @@ class Corpus(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A run: its folder, PER and PFER rate on the test split, updates and seconds, PER on other people."""
+    """A run: its folder, PER and PFER rate on the test split, updates, the processor's seconds, PER on other people."""
 
     folder: Path
     per: float
     pfer: float | None
     updates: int
-    seconds: float | None
+    cpu_s: float | None
     others: float | None
 
 
@@ -155,15 +158,21 @@ def result(folder: Path) -> Result | None:
         return None
     facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     found = feature_errors(read_hypotheses(folder / "eval" / "test" / "hypotheses.jsonl"))
-    others = folder / "eval" / "others" / "summary.json"
+    others, spent = folder / "eval" / "others" / "summary.json", folder / CPU_S
     return Result(
         folder,
         float(json.loads(summary.read_text(encoding="utf-8"))["per"]),
         None if found is None else found.rate,
         facts["updates"],
-        facts["seconds"],
+        float(spent.read_text(encoding="utf-8")) if spent.is_file() else None,
         float(json.loads(others.read_text(encoding="utf-8"))["per"]) if others.is_file() else None,
     )
+
+
+def children_cpu_s() -> float:
+    """Seconds that the processor has spent on programs started from here; a busy machine changes them little."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def score(corpus: Corpus, changes: Mapping[str, str], shared: Mapping[str, str], folder: Path) -> Result:
@@ -171,7 +180,10 @@ def score(corpus: Corpus, changes: Mapping[str, str], shared: Mapping[str, str],
     if result(folder) is None:
         begun: dict[str, object] = {"resume": "auto"} if folder.exists() else {}
         given: dict[str, object] = {**corpus.data, **shared, **changes, **begun, "output_dir": folder}
+        before = children_cpu_s()
         run(FINETUNE, corpus.config, given, folder.with_name(f"{folder.name}.log"))
+        if not begun:
+            (folder / CPU_S).write_text(f"{children_cpu_s() - before:.2f}", encoding="utf-8")
     if corpus.others and not (folder / "eval" / "others" / "summary.json").is_file():
         words = [word for key, value in {**corpus.data, **corpus.others}.items() for word in (f"--{key}", value)]
         command = [sys.executable, "-m", "unispeech_ft.cli", "evaluate", str(folder / "model"), "--split", "test"]
@@ -199,9 +211,9 @@ def self_trained(corpus: Corpus, shared: Mapping[str, str], folder: Path) -> Res
 def cost(found: Sequence[Result], today: Sequence[Result]) -> float | None:
     """How much longer an update of an arm takes than today's; None where runs were interrupted and nobody knows."""
     ratios = [
-        (one.seconds / one.updates) / (other.seconds / other.updates)
+        (one.cpu_s / one.updates) / (other.cpu_s / other.updates)
         for one, other in zip(found, today, strict=True)
-        if one.seconds and other.seconds
+        if one.cpu_s and other.cpu_s
     ]
     return statistics.median(ratios) if ratios else None
 
@@ -266,8 +278,8 @@ def page(tables: Sequence[str], seeds: Sequence[int], command: str, dry: bool) -
         " is shown for that seed.",
         "",
         *tables,
-        f"Seeds: {', '.join(map(str, seeds))}. An arm at equal time has as many updates as fit into the time of"
-        f" today's recipe, where an update of it takes {100 * (COSTLIER - 1):.0f} % longer or more. Others' PER is that"
+        f"Seeds: {', '.join(map(str, seeds))}. An arm at equal time has as many updates as fit into the"
+        f" processor's time of today's recipe, where an update of it takes {100 * (COSTLIER - 1):.0f} % longer or more. Others' PER is that"
         " of the recordings in the same list that are not his.",
         "",
         f"Made by `{command}`" + (" as a dry run: the figures mean nothing." if dry else "."),
@@ -298,7 +310,7 @@ def measure(
         for seed in seeds:
             folder = output / f"{arm}-{seed}-equal-time"
             before = result(folder)
-            updates = before.updates if before else updates  # one that is there stays, whatever the clock says now
+            updates = before.updates if before else updates  # one that is there stays, whatever it cost
             fewer = {"schedule.updates": str(updates), "seed": str(seed)}
             equal_time.setdefault(arm, []).append(score(corpus, changes, {**shared, **fewer}, folder))
     return table(corpus, equal_updates, equal_time)

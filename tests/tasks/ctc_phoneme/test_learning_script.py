@@ -23,9 +23,10 @@ def test_every_arm_is_a_configuration(arm: str) -> None:
         load_config(config, {**changes, **learning.ARMS[arm].changes})
 
 
-def left(folder: Path, per: float, updates: int, seconds: float) -> learning.Result:
+def left(folder: Path, per: float, updates: int, cpu_s: float) -> learning.Result:
     (folder / "eval" / "test").mkdir(parents=True)
-    (folder / "training.json").write_text(json.dumps({"updates": updates, "seconds": seconds}), encoding="utf-8")
+    (folder / "training.json").write_text(json.dumps({"updates": updates}), encoding="utf-8")
+    (folder / learning.CPU_S).write_text(str(cpu_s), encoding="utf-8")
     (folder / "eval" / "test" / "summary.json").write_text(json.dumps({"per": per}), encoding="utf-8")
     wrong = round(20 * per)
     line = {"id": "u", "reference": ["a"] * 20, "hypothesis": ["a"] * (20 - wrong) + ["p"] * wrong}
