@@ -278,9 +278,9 @@ def page(tables: Sequence[str], seeds: Sequence[int], command: str, dry: bool) -
         " is shown for that seed.",
         "",
         *tables,
-        f"Seeds: {', '.join(map(str, seeds))}. An arm at equal time has as many updates as fit into the processor's time"
-        f" of today's recipe, where an update of it takes {100 * (COSTLIER - 1):.0f} % longer or more. Others' PER is that"
-        " of the recordings in the same list that are not his.",
+        f"Seeds: {', '.join(map(str, seeds))}. An arm at equal time has as many updates as fit into the processor's"
+        f" time of today's recipe, where an update of it takes {100 * (COSTLIER - 1):.0f} % longer or more. Others' PER"
+        " is that of the recordings in the same list that are not his.",
         "",
         f"Made by `{command}`" + (" as a dry run: the figures mean nothing." if dry else "."),
     ]
