@@ -15,16 +15,18 @@ from hypothesis import strategies as st
 
 from unispeech_ft.cli import main
 from unispeech_ft.config.sections import DataConfig, MaskConfig, ModelConfig
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, read_audio, waveform_blocks
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, read_audio, unpack, waveform_blocks
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import build_model
 from unispeech_ft.models.confidence import save_confidence
+from unispeech_ft.models.decoding import frame_outputs
 from unispeech_ft.models.saved import STOCK_EPS, load_saved
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring import read_hypotheses
 from unispeech_ft.scoring.confidence import Confidence
-from unispeech_ft.transcription.chunks import cut_chunks, quietest_sample
+from unispeech_ft.transcription.chunks import Chunk, cut_chunks, quietest_sample
+from unispeech_ft.transcription.decoding import start_chunks
 from unispeech_ft.transcription.timed import Transcript
 from unispeech_ft.transcription.transcripts import audio_files, transcribe_files
 
@@ -302,3 +304,15 @@ def test_that_no_phone_is_heard_is_said(small_run, long_recording, capfd, monkey
     said = capfd.readouterr()
     assert (ended.value.code, said.out) == (0, f"{long_recording}\t\n")
     assert said.err == f"warning: {long_recording}: no phone is heard\n"
+
+
+def test_whatever_is_decoded_has_passed_the_storage_of_clips(small_model):
+    waveform = (noise(2.0)[:, 0] * 0.37).astype(np.float32)
+    [(_, batch)] = start_chunks(small_model, [Chunk(waveform, 0)]).batches
+    built, said = small_model.built, batch.outputs()[0].log_posteriors
+    [stored], [raw] = (
+        frame_outputs(built.model, built.front_end.several([samples]))
+        for samples in (unpack(*pack(waveform)), waveform)
+    )
+    np.testing.assert_array_equal(said, stored.log_posteriors)
+    assert not np.array_equal(said, raw.log_posteriors)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, pack, unpack, waveform_blocks
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, waveform_blocks
 from unispeech_ft.errors import UserError
 
 # A window longer than the closure of a stop finds pauses between words.
@@ -31,10 +31,6 @@ class Chunk:
     @property
     def start_s(self) -> float:
         return self.start_sample / SAMPLE_RATE_HZ
-
-    def stored(self, start_sample: int) -> Chunk:
-        """Once through the 16 bits in which clips are stored for evaluation, so that both find the same phones."""
-        return Chunk(unpack(*pack(self.waveform)), start_sample)
 
 
 def recording_blocks(path: Path, channel: int | None = None) -> Iterator[Waveform]:

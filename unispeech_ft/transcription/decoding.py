@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from unispeech_ft.data.audio import SAMPLE_RATE_HZ, sounds
+from unispeech_ft.data.audio import SAMPLE_RATE_HZ, pack, sounds, unpack
 from unispeech_ft.models.decoding import FrameOutputs, Started, marks_of, started_batches
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.scoring.alternatives import likeliest, mean_posteriors
@@ -66,7 +66,10 @@ class StartedChunks:
 
 
 def start_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> StartedChunks:
-    """Sends chunks through the model."""
+    """Sends chunks through the model.
+
+    Each is treated as evaluation treats a clip, its 16-bit storage included, so that both find the same phones.
+    """
     front_end = saved.built.front_end
     heard = [
         place
@@ -75,7 +78,7 @@ def start_chunks(saved: SavedModel, chunks: Sequence[Chunk]) -> StartedChunks:
     ]
     if not heard:
         return StartedChunks(chunks, [], [])
-    features = front_end.several([chunks[place].waveform for place in heard])
+    features = front_end.several([unpack(*pack(chunks[place].waveform)) for place in heard])
     num_samples = [len(chunks[place].waveform) for place in heard]
     return StartedChunks(chunks, heard, list(started_batches(saved.built.model, features.__getitem__, num_samples)))
 

@@ -10,7 +10,7 @@ from unispeech_ft.data.audio import SAMPLE_RATE_HZ, BadClip, Waveform, cut_segme
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.saved import SavedModel
 from unispeech_ft.transcription.alignment import Words, align_words
-from unispeech_ft.transcription.chunks import CONVERT, cut_chunks
+from unispeech_ft.transcription.chunks import CONVERT, Chunk, cut_chunks
 from unispeech_ft.transcription.decoding import GREEDY, Decoding
 from unispeech_ft.transcription.timed import Transcript
 from unispeech_ft.transcription.transcripts import MAX_CHUNK_S, SEARCH_S, End, Item, transcripts_of
@@ -80,7 +80,7 @@ def _items(path: Path, spans: Sequence[tuple[float, float]], channel: int | None
             continue
         start_s = spans[index][0]
         for chunk in cut_chunks([waveform], MAX_CHUNK_S, SEARCH_S):
-            yield chunk.stored(round(start_s * SAMPLE_RATE_HZ) + chunk.start_sample)
+            yield Chunk(chunk.waveform, round(start_s * SAMPLE_RATE_HZ) + chunk.start_sample)
         yield End(str(path), len(waveform), start_s)
 
 

@@ -67,7 +67,7 @@ def _chunks_of(path: Path, max_chunk_s: float, search_s: float, channel: int | N
     try:
         for chunk in cut_chunks(recording_blocks(path, channel), max_chunk_s, search_s):
             num_samples = chunk.start_sample + len(chunk.waveform)
-            yield chunk.stored(chunk.start_sample)
+            yield chunk
     except UserError as error:
         yield error
     else:
