@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from running import merged, tiny_settings, write_settings
 
-from unispeech_ft.commands import curve
 from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.config.sections import DataConfig, PhonemesConfig
 from unispeech_ft.data.labels import LabelledSplit
@@ -52,7 +51,7 @@ def asked(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
         (folder / "config.yaml").write_text(to_yaml(load_config(config, overrides)), encoding="utf-8")
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(curve.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return commands
 
 
@@ -86,7 +85,7 @@ def test_runs_of_another_configuration_are_left_alone(command: Any, config: Path
 
 def test_a_run_that_fails_ends_it(command: Any, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = subprocess.CompletedProcess([], 2)
-    monkeypatch.setattr(curve.subprocess, "run", lambda *_, **__: ended)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
     assert command("curve", config)[0] == 2
 
 

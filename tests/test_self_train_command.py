@@ -13,7 +13,6 @@ from data.test_further import clips_of
 from running import merged, must_run, tiny_settings, write_settings
 
 import unispeech_ft
-from unispeech_ft.commands import self_train
 from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.data.audio import read_audio
 from unispeech_ft.errors import UserError
@@ -67,7 +66,7 @@ def asked(config: Path, small_run: unispeech_ft.RunResult, monkeypatch: pytest.M
         (folder / "config.yaml").write_text(to_yaml(load_config(config, own)), encoding="utf-8")
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(self_train.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return runs
 
 

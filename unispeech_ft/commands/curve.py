@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.commands.train import WHOLE_KEYS, add_launch_options, recipe_command
+from unispeech_ft.commands.train import add_launch_options, given_keys, phone_recogniser, run_recipe
 
 if TYPE_CHECKING:
     from unispeech_ft.scoring.learning_curve import LearningCurve, Point
@@ -77,7 +76,6 @@ def run(options: argparse.Namespace) -> int:
     """Makes the runs that are missing, prints the curve and writes curve.json; the status of a run that fails."""
     from unispeech_ft.errors import UserError
     from unispeech_ft.runs.kept import is_done
-    from unispeech_ft.runs.shipped import config_file, recipe_of
     from unispeech_ft.scoring.learning_curve import LEAST_POINTS, curve_lines, fit
 
     shares = sorted(set(options.shares))
@@ -89,18 +87,16 @@ def run(options: argparse.Namespace) -> int:
     if not all(0 < minutes < math.inf for minutes in options.more):
         shown = " ".join(f"{minutes:g}" for minutes in options.more)
         raise UserError(f"--more {shown} cannot be used", remedy="give minutes above 0, for example --more 30 60")
-    file = config_file(options.config)
-    if recipe_of(file) != "ctc_phoneme":
-        raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")
+    file = phone_recogniser(options.config)
     parts = _parts(file, options, shares)
     for part in parts:
         if is_done(part.folder, part.config):
             continue
         print(f"=== {100 * part.share:g} % of the speech: {part.folder}", flush=True)
         own = {"data.share": f"{part.share}", "output_dir": str(part.folder), "resume": "auto"}
-        status = subprocess.run(recipe_command(file, options, own), check=False).returncode
+        status = run_recipe(file, options, own)
         if status:
-            return status if status > 0 else 128 - status
+            return status
     if parts[0].config.dry_run:
         return 0
     curve = fit([part.point() for part in parts])
@@ -127,8 +123,7 @@ def _parts(file: Path, options: argparse.Namespace, shares: Sequence[float]) -> 
     from unispeech_ft.errors import UserError
     from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
-    given = {key: getattr(options, key) for key in WHOLE_KEYS if getattr(options, key) is not None}
-    overrides: dict[str, object] = {**given, **options.overrides}
+    overrides: dict[str, object] = {**given_keys(options)}
     whole = load_config(file, overrides)
     if whole.data.share != 1:
         raise UserError(f"data.share is {whole.data.share:g}", remedy="leave it out: --shares says what is used")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.commands.train import WHOLE_KEYS, add_launch_options, recipe_command
+from unispeech_ft.commands.train import add_launch_options, given_keys, phone_recogniser, run_recipe
 
 if TYPE_CHECKING:
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
@@ -41,7 +40,6 @@ def run(options: argparse.Namespace) -> int:
     """Makes the rounds that are missing and says what each brought; the status of a run that fails."""
     from unispeech_ft.errors import UserError, raise_all
     from unispeech_ft.runs.kept import is_done
-    from unispeech_ft.runs.shipped import config_file, recipe_of
     from unispeech_ft.tasks.ctc_phoneme.config import load_config
     from unispeech_ft.transcription.transcripts import audio_files
 
@@ -49,11 +47,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--rounds {options.rounds} is not above 0", remedy="give a number from 1")
     if not 0 < options.keep <= 1:
         raise UserError(f"--keep {options.keep:g} is no share", remedy="give one above 0 and up to 1")
-    file = config_file(options.config)
-    if recipe_of(file) != "ctc_phoneme":
-        raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")
-    given = {key: getattr(options, key) for key in WHOLE_KEYS if getattr(options, key) is not None}
-    overrides: dict[str, object] = {**given, **options.overrides}
+    file = phone_recogniser(options.config)
+    overrides: dict[str, object] = {**given_keys(options)}
     plain = load_config(file, overrides)
     _check(plain)
     files, faults = audio_files(options.unlabelled)
@@ -75,10 +70,9 @@ def run(options: argparse.Namespace) -> int:
         if is_done(place, load_config(file, {**overrides, **own})):
             continue
         print(f"=== round {number}: {place}", flush=True)
-        command = recipe_command(file, options, {**own, "resume": "auto"})
-        status = subprocess.run(command, check=False).returncode
+        status = run_recipe(file, options, {**own, "resume": "auto"})
         if status:
-            return status if status > 0 else 128 - status
+            return status
     print("\n".join(["", *_lines(folder, options.rounds)]))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,33 @@ def demo(options: argparse.Namespace) -> None:
     _become(find_shipped("ctc_phoneme/demo").path, options)
 
 
+def phone_recogniser(name: str) -> Path:
+    """The YAML that a command was given.
+
+    Raises:
+        UserError: it is another task's.
+    """
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.runs.shipped import config_file, recipe_of
+
+    file = config_file(name)
+    if recipe_of(file) != "ctc_phoneme":
+        raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")
+    return file
+
+
+def given_keys(options: argparse.Namespace) -> dict[str, str]:
+    """The keys that a command line sets, by dotted key."""
+    whole = {key: getattr(options, key) for key in WHOLE_KEYS if getattr(options, key) is not None}
+    return {**whole, **options.overrides}
+
+
+def run_recipe(file: Path, options: argparse.Namespace, overrides: Mapping[str, str]) -> int:
+    """Runs the recipe of a YAML to its end; its status as a shell has it. Arguments as of `recipe_command`."""
+    status = subprocess.run(recipe_command(file, options, overrides), check=False).returncode
+    return status if status >= 0 else 128 - status
+
+
 def recipe_command(file: Path, options: argparse.Namespace, overrides: Mapping[str, str]) -> list[str]:
     """The words that run the recipe of a YAML as its options ask for.
 
@@ -92,8 +120,8 @@ def recipe_command(file: Path, options: argparse.Namespace, overrides: Mapping[s
     """
     from unispeech_ft.runs.shipped import recipe_of
 
-    given = {key: getattr(options, key) for key in WHOLE_KEYS if getattr(options, key) is not None}
-    words = [word for key, value in (given | options.overrides | overrides).items() for word in (f"--{key}", value)]
+    keys = {**given_keys(options), **overrides}
+    words = [word for key, value in keys.items() for word in (f"--{key}", value)]
     recipe = ["-m", f"unispeech_ft.recipes.{recipe_of(file)}", "--config", str(file), *words]
     processes = _devices() if options.processes is None else options.processes
     launcher = []

@@ -82,8 +82,7 @@ class Batch:
     def _second_masks(self, first: int, last: int) -> RowMasks | None:
         if self.second_masks is None:
             return None
-        view = self.second_masks.over(self.row).cut(first, last)
-        return RowMasks(view.time_mask, view.channel_mask)
+        return self.second_masks.over(self.row).cut(first, last).masks
 
     def pin_memory(self) -> Batch:
         second = None if self.second_masks is None else self.second_masks.pin_memory()

@@ -140,19 +140,18 @@ class Row:
         channel_mask = None if self.channel_mask is None else self.channel_mask[first:last]
         return Row(self.features[slice(*frames)], lay_out(self.num_frames[first:last]), time_mask, channel_mask)
 
+    @property
+    def masks(self) -> RowMasks:
+        """Its masks, apart from it."""
+        return RowMasks(self.time_mask, self.channel_mask)
+
     def to(self, device: torch.device) -> Row:
-        time_mask, channel_mask = (
-            None if mask is None else mask.to(device, non_blocking=True) for mask in (self.time_mask, self.channel_mask)
-        )
         features = self.features.to(device, non_blocking=True)
         features = features.to(torch.promote_types(features.dtype, torch.float32))
-        return Row(features, self.layout.to(device), time_mask, channel_mask)
+        return self.masks.to(device).over(Row(features, self.layout.to(device)))
 
     def pin_memory(self) -> Row:
-        time_mask, channel_mask = (
-            None if mask is None else mask.pin_memory() for mask in (self.time_mask, self.channel_mask)
-        )
-        return Row(self.features.pin_memory(), self.layout.pin_memory(), time_mask, channel_mask)
+        return self.masks.pin_memory().over(Row(self.features.pin_memory(), self.layout.pin_memory()))
 
 
 @dataclass(frozen=True)

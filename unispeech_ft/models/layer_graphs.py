@@ -186,13 +186,14 @@ class LayerGraphs:
         """
         self.starts.copy_(torch.tensor(starts, dtype=torch.int32).pin_memory(), non_blocking=True)
         refresh(*self.copied)
+        own = [parameter for index in indices for parameter in self.layers[index].parameters]
         if not self.norm_first:
-            return [parameter for index in indices for parameter in self.layers[index].parameters]
+            return own
         following = [*(self.encoder.layers[index].layer_norm for index in indices[1:]), self.encoder.layer_norm]
         norms = [tensor for norm in following for tensor in (norm.weight, norm.bias)]
         with torch.no_grad():
             torch._foreach_copy_([tensor.detach() for index in indices for tensor in self.norms[index]], norms)
-        return [parameter for index in indices for parameter in self.layers[index].parameters] + norms
+        return own + norms
 
     def __call__(self, hidden: Tensor, normed: Tensor, indices: Sequence[int], starts: Sequence[int]) -> Tensor:
         """What the encoder's layers make of a row, `[N, C]`.
