@@ -3,6 +3,8 @@ out, company, precision, gradient checkpointing."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,6 @@ import unispeech_ft.models.ils  # noqa: F401  registers the ILS classes
 from unispeech_ft.data.row import Row, lay_out, row_of
 from unispeech_ft.models import forward
 from unispeech_ft.models.families import ILS_HUBERT, ILS_WAVLM, backbone
-from unispeech_ft.models.padded import kept_layers
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -40,6 +41,8 @@ WAVEFORMS: dict[str, Any] = {
 }
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 BASE = {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
+FILTER_BANKS = {"feature_projection_input_dim": 16, "conformer_conv_dropout": 0.0, "left_max_position_embeddings": 9}
+PLACES = ("relative", "rotary", None)
 FAMILIES = ("unispeech", "unispeech-sat", "wavlm", "wav2vec2", "hubert")
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{family}-large": (family, {**WAVEFORMS, **LARGE}) for family in FAMILIES},
@@ -49,7 +52,11 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "odd-kernel": ("unispeech", {**WAVEFORMS, **LARGE, "num_conv_pos_embeddings": 7}),
     "hubert-without-norm": ("hubert", {**WAVEFORMS, **BASE, "feat_proj_layer_norm": False}),
     "adapters": ("wav2vec2", {**WAVEFORMS, **LARGE, "adapter_attn_dim": 8}),
-    "wav2vec2-bert": ("wav2vec2-bert", {"feature_projection_input_dim": 16, "conformer_conv_dropout": 0.0}),
+    "wav2vec2-bert": ("wav2vec2-bert", FILTER_BANKS),
+    **{
+        f"wav2vec2-bert-{kind}": ("wav2vec2-bert", {**FILTER_BANKS, "position_embeddings_type": kind})
+        for kind in PLACES
+    },
 }
 LENGTHS = (40, 3, 38, 1, 21)
 
@@ -80,6 +87,16 @@ def masks(lengths: tuple[int, ...] = LENGTHS, channels: int = 32) -> tuple[Tenso
     ) < 0.2
 
 
+@contextlib.contextmanager
+def kept_layers(encoder: Any, kept: list[int] | None) -> Iterator[None]:
+    """The encoder with only some of its layers, None for all."""
+    layers = encoder.layers
+    if kept is not None:
+        encoder.layers = torch.nn.ModuleList([layers[place] for place in kept])
+    yield
+    encoder.layers = layers
+
+
 def stock(model: PreTrainedModel, row: Row, layers: list[int] | None = None) -> Tensor:
     """`[N, C]` from Transformers' own modules, clip by clip and without padding."""
     base, found = backbone(model), []
@@ -94,8 +111,6 @@ def stock(model: PreTrainedModel, row: Row, layers: list[int] | None = None) -> 
         with kept_layers(base.encoder, layers):
             there = torch.ones(1, length, dtype=torch.bool)
             hidden = base.encoder(hidden, attention_mask=there).last_hidden_state
-        if getattr(base, "intermediate_ffn", None) is not None:
-            hidden = hidden + 0.5 * base.intermediate_ffn(hidden)
         found.append(hidden[0])
     return torch.cat(found)
 

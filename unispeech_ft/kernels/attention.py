@@ -9,7 +9,7 @@ kernel of our own. `L` is the number of frames of the longest clip.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -73,6 +73,7 @@ def _in_groups(
     p: float,
     gate: Tensor | None,
     position_bias: Tensor | None,
+    position_scores: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
     parts = heads_apart(qkv, layout, heads, 3)
     gates = [] if gate is None else heads_apart(gate, layout, heads, 1)
@@ -81,6 +82,9 @@ def _in_groups(
     for number, (group, (query, key, value)) in enumerate(zip(layout.groups, parts, strict=True)):
         ragged = any(layout.num_frames[clip] != group.width for clip in group.clips)
         bias = padding_bias(lengths[number], group.width, query.dtype) if ragged else None
+        if position_scores is not None:
+            scores = position_scores(query)
+            bias = scores if bias is None else scores + bias
         gated = None
         if gates and position_bias is not None:
             gated = gates[number][0], position_bias[:, : group.width, : group.width]
@@ -185,6 +189,7 @@ def attend(
     p: float = 0.0,
     gate: Tensor | None = None,
     position_bias: Tensor | None = None,
+    position_scores: Callable[[Tensor], Tensor] | None = None,
     kernel: Attention | None = None,
 ) -> Tensor:
     """Scaled dot-product attention within each clip of a row.
@@ -195,12 +200,15 @@ def attend(
         p: dropout of the attention weights.
         gate: `[N, H]`, multiplied with the position bias and added to the scores.
         position_bias: by distance, `[H, 2 · L − 1]`; or by query and key, `[H, L, L]`, which spares unfolding it.
+        position_scores: what is added to the scores of queries: `[B, H, T, D]` → `[B, H, T, T]`.
         kernel: None for the fastest.
 
     Returns:
         `[N, C]`.
     """
     scale = (qkv.shape[-1] // (3 * heads)) ** -0.5
+    if position_scores is not None and kernel is None:
+        kernel = "matmul" if qkv.device.type == "cpu" else "sdpa"
     kernel = kernel or attention_of(qkv, heads, p, gated=gate is not None)
     if kernel == "flash":
         return _flash(qkv, layout, heads, scale=scale, p=p)
@@ -212,7 +220,17 @@ def attend(
         return gated_attention(qkv, layout, gate, position_bias, p)
     if position_bias is not None and position_bias.dim() == 2:
         position_bias = by_query_and_key(position_bias)
-    return _in_groups(qkv, layout, heads, kernel=kernel, scale=scale, p=p, gate=gate, position_bias=position_bias)
+    return _in_groups(
+        qkv,
+        layout,
+        heads,
+        kernel=kernel,
+        scale=scale,
+        p=p,
+        gate=gate,
+        position_bias=position_bias,
+        position_scores=position_scores,
+    )
 
 
 def position_bias(attention: Any, longest: int) -> Tensor:

@@ -168,3 +168,22 @@ def convolve_positions(row: Tensor, layout: Layout, weight: Tensor, bias: Tensor
 
         return grouped_conv(row, layout, weight, groups) + bias
     return over_the_row(row, layout, weight, groups) + bias
+
+
+def convolve_before(row: Tensor, layout: Layout, weight: Tensor) -> Tensor:
+    """A convolution of each channel alone over the frames of its clip up to now, with silence before the first.
+
+    Args:
+        row: `[N, C]`, or longer by frames behind the last clip, which become 0.
+        weight: `[C, 1, K]`.
+
+    Returns:
+        As `row`, in the precision of autocast.
+    """
+    dtype = autocast_dtype(row)
+    frames, silence = len(layout.clips), weight.shape[2] - 1
+    places = torch.arange(frames, device=row.device) + (layout.clips + 1) * silence
+    padded = spread(row[:frames].to(dtype), places, len(row) + len(layout.num_frames) * silence)
+    convolved = nn.functional.conv1d(padded.T[None], weight.to(dtype), groups=row.shape[1])
+    found = collect(convolved[0].T, places - silence)
+    return nn.functional.pad(found, (0, 0, 0, len(row) - frames))

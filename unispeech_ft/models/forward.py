@@ -1,13 +1,13 @@
 """From features to logits over a row of frames, the same way for training, evaluation and transcription.
 
 `N` frames of the row, `B` clips, `T` frames of a clip, `F` feature channels, `C` hidden channels, `H` heads, `V` rows
-of the head. The stock modules of Transformers hold the parameters; the functions here compute what those modules
-compute for each clip alone, without padding. Wav2Vec2-BERT's conformer runs as it is, on a padded batch.
+of the head. The stock modules of Transformers hold the parameters; the functions here and in `conformer` compute what
+those modules compute for each clip alone, without padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,16 +16,16 @@ from torch.nn.utils import parametrizations, parametrize
 
 from unispeech_ft.data.row import Layout, Row
 from unispeech_ft.kernels.attention import attend, bias_gate, by_query_and_key, position_bias
-from unispeech_ft.kernels.dropout import dropout
 from unispeech_ft.kernels.linear import autocast_dtype, linear
 from unispeech_ft.kernels.positions import convolve_positions
-from unispeech_ft.kernels.rows import collect, spread
+from unispeech_ft.kernels.rows import spread
 from unispeech_ft.kernels.triton_there import runs_triton
+from unispeech_ft.models.conformer import conformer
 from unispeech_ft.models.families import backbone, reads_waveforms, shares_position_bias
 from unispeech_ft.models.fused_layers import can_fuse, copies_of, fused_layer
 from unispeech_ft.models.layer_graphs import graphs_for
 from unispeech_ft.models.layer_sum import LayerSumHead
-from unispeech_ft.models.padded import frame_mask, kept_layers
+from unispeech_ft.models.parts import apply, checkpointed, drop, feed_forward
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,19 +36,11 @@ CPU_ROW_STEP = 32
 WIDEST_CTC_HEAD = 256
 
 
-def _apply(module: Any, hidden: Tensor) -> Tensor:
-    return linear(hidden, module.weight, module.bias)
-
-
-def _drop(module: Any, hidden: Tensor) -> Tensor:
-    return dropout(hidden, module.p, module.training)
-
-
 def _project(projection: Any, features: Tensor) -> Tensor:
     """Features `[N, F]` → `[N, C]`."""
     norm = getattr(projection, "layer_norm", None)
     hidden = features if norm is None else norm(features)
-    return _drop(projection.dropout, _apply(projection.projection, hidden))
+    return drop(projection.dropout, apply(projection.projection, hidden))
 
 
 def _masked(base: Any, hidden: Tensor, row: Row) -> Tensor:
@@ -80,11 +72,6 @@ def _positions(embedding: Any, hidden: Tensor, layout: Layout) -> Tensor:
     return convolved
 
 
-def _feed_forward(module: Any, hidden: Tensor) -> Tensor:
-    inner = module.intermediate_act_fn(_apply(module.intermediate_dense, hidden))
-    return _drop(module.output_dropout, _apply(module.output_dense, _drop(module.intermediate_dropout, inner)))
-
-
 def _before_attention(layer: Any, hidden: Tensor, norm_first: bool, gated: bool) -> tuple[Tensor, Tensor | None]:
     """Queries, keys and values `[N, 3 · C]` of one encoder layer, and WavLM's gates `[N, H]`."""
     attention = layer.attention
@@ -98,12 +85,12 @@ def _before_attention(layer: Any, hidden: Tensor, norm_first: bool, gated: bool)
 
 def _after_attention(layer: Any, hidden: Tensor, attended: Tensor, norm_first: bool) -> Tensor:
     """The rest of one encoder layer, from its inputs and what attention found, `[N, C]` both."""
-    hidden = hidden + _drop(layer.dropout, _apply(layer.attention.out_proj, attended))
+    hidden = hidden + drop(layer.dropout, apply(layer.attention.out_proj, attended))
     if not norm_first:
         hidden = layer.layer_norm(hidden)
-        normed: Tensor = layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden))
+        normed: Tensor = layer.final_layer_norm(hidden + feed_forward(layer.feed_forward, hidden))
         return normed
-    hidden = hidden + _feed_forward(layer.feed_forward, layer.final_layer_norm(hidden))
+    hidden = hidden + feed_forward(layer.feed_forward, layer.final_layer_norm(hidden))
     adapter = getattr(layer, "adapter_layer", None)
     return hidden if adapter is None else hidden + adapter(hidden)
 
@@ -115,12 +102,6 @@ def _layer(layer: Any, hidden: Tensor, layout: Layout, bias: Tensor | None, norm
     p = attention.dropout if attention.training else 0.0
     attended = attend(qkv, layout, attention.num_heads, p=p, gate=gate, position_bias=bias)
     return _after_attention(layer, hidden, attended, norm_first)
-
-
-def _checkpointed(layer: Any, run: Callable[..., Any], *arguments: object) -> Any:
-    if layer.training and getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
-        return layer._gradient_checkpointing_func(run, layer, *arguments)
-    return run(layer, *arguments)
 
 
 def _layers(
@@ -147,7 +128,7 @@ def _layers(
         if before in conditioned:
             hidden = on_head.conditioned(hidden)
         if index is not None:
-            hidden = _checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
+            hidden = checkpointed(encoder.layers[index], _layer, hidden, layout, bias, norm_first)
         before = index
     return encoder.layer_norm(hidden) if norm_first else hidden
 
@@ -172,7 +153,7 @@ def _fused_layers(
         norm = next_norm if norm_first else None
         if inputs is not None:
             inputs.append(hidden)
-        hidden, normed = _checkpointed(layer, fused_layer, copies, hidden, normed, layout, table, norm)
+        hidden, normed = checkpointed(layer, fused_layer, copies, hidden, normed, layout, table, norm)
     if inputs is not None:
         inputs.append(hidden)
     return normed
@@ -184,37 +165,10 @@ def _encoder(
     encoder: Any = backbone(model).encoder
     norm_first = bool(model.config.do_stable_layer_norm)
     hidden = hidden + _positions(encoder.pos_conv_embed, hidden, layout)
-    hidden = _drop(encoder.dropout, hidden if norm_first else encoder.layer_norm(hidden))
+    hidden = drop(encoder.dropout, hidden if norm_first else encoder.layer_norm(hidden))
     indices = range(len(encoder.layers)) if layers is None else layers
     run = _fused_layers if indices and can_fuse(model, hidden) else _layers
     return run(model, hidden, layout, indices, inputs)
-
-
-def _take_input(layer: nn.Module, inputs: list[Tensor], places: Tensor) -> Any:
-    """A hook that puts what enters a stock layer, `[B, T, C]`, into `inputs` as a row."""
-    return layer.register_forward_pre_hook(
-        lambda _, given: inputs.append(collect(given[0].flatten(0, 1), places)),
-    )
-
-
-def _stock_encoder(
-    model: PreTrainedModel, hidden: Tensor, layout: Layout, layers: Sequence[int] | None, inputs: list[Tensor] | None
-) -> Tensor:
-    """Wav2Vec2-BERT's encoder on the clips padded to the longest."""
-    base: Any = backbone(model)
-    clips, width, places = len(layout.num_frames), layout.longest, layout.padded_places
-    padded = spread(hidden, places, clips * width).view(clips, width, -1)
-    mask = frame_mask(layout.starts.diff(), width)
-    with kept_layers(base.encoder, layers):
-        taken = [] if inputs is None else [_take_input(layer, inputs, places) for layer in base.encoder.layers]
-        encoded = base.encoder(padded, attention_mask=mask).last_hidden_state
-        for hook in taken:
-            hook.remove()
-    if inputs is not None:
-        inputs.append(collect(encoded.flatten(0, 1), places))
-    if base.intermediate_ffn is not None:
-        encoded = encoded + 0.5 * base.intermediate_ffn(encoded)
-    return collect(encoded.flatten(0, 1), places)
 
 
 def encode(model: PreTrainedModel, row: Row, *, layers: Sequence[int] | None = None) -> Tensor:
@@ -256,11 +210,13 @@ def encode_blocks(
 def _encode(model: PreTrainedModel, row: Row, layers: Sequence[int] | None, inputs: list[Tensor] | None) -> Tensor:
     base: Any = backbone(model)
     hidden = _masked(base, _project(base.feature_projection, row.features), row)
-    if not reads_waveforms(model.config):
-        return _stock_encoder(model, hidden, row.layout, layers, inputs)
     frames = len(hidden)
     behind = -frames % CPU_ROW_STEP if hidden.device.type == "cpu" and not can_fuse(model, hidden) else 0
-    encoded = _encoder(model, nn.functional.pad(hidden, (0, 0, 0, behind)), row.layout, layers, inputs)
+    hidden = nn.functional.pad(hidden, (0, 0, 0, behind))
+    if reads_waveforms(model.config):
+        encoded = _encoder(model, hidden, row.layout, layers, inputs)
+    else:
+        encoded = conformer(base.encoder, hidden, row.layout, layers, inputs)
     if inputs is not None:
         inputs[:] = [states[:frames] for states in inputs]
     return encoded[:frames]
@@ -268,7 +224,7 @@ def _encode(model: PreTrainedModel, row: Row, layers: Sequence[int] | None, inpu
 
 def head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Hidden states `[N, C]` → logits `[N, V]`, in float32 at least."""
-    logits = _apply(model.lm_head, _drop(model.dropout, hidden))
+    logits = apply(model.lm_head, drop(model.dropout, hidden))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
