@@ -44,6 +44,22 @@ def test_the_loud_part_of_a_clip_is_speech() -> None:
     assert first / 16_000 == pytest.approx(0.25, abs=0.06)
     assert end / 16_000 == pytest.approx(0.75, abs=0.06)
     assert speech_spans(np.zeros(16_000, dtype=np.float32)) == []
+
+
+@pytest.mark.parametrize("noise_db", [-60, -38, -32, -27])
+def test_noise_around_a_word_is_no_speech(noise_db: int) -> None:
+    clip = Tones().waveform(0)
+    noise = np.random.default_rng(0).standard_normal(len(clip)) * np.abs(clip).max() / 2**0.5 * 10 ** (noise_db / 20)
+    [(first, end)] = speech_spans((clip + noise).astype(np.float32))
+    assert (first / 16_000, end / 16_000) == pytest.approx((0.25, 0.75), abs=0.06)
+
+
+def test_a_steady_sound_is_speech_from_end_to_end() -> None:
+    tone = np.sin(np.arange(16_000) / 5).astype(np.float32)
+    assert speech_spans(tone) == [(0, 16_000)]
+
+
+def test_too_short_for_speech() -> None:
     assert speech_spans(np.zeros(10, dtype=np.float32)) == []
 
 

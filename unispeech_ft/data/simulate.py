@@ -29,8 +29,12 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.randomness import Stream, generator
 from unispeech_ft.scoring.diarization import Segment
 
-# Speech is what stands less than so much below the loudest tenth of a second of its clip.
+# Speech is what stands less than so much below the loudest tenth of a second of its clip,
 SPEECH_DB, HOP_S, WINDOW_S = 35.0, 0.01, 0.1
+# and, where that lets noise through, so much above the quietest tenth, as long as it stands so much below the loudest.
+ABOVE_NOISE_DB, SURELY_SPEECH_DB, QUIETEST = 6.0, 20.0, 0.1
+# Names this rule among what conversations are known by.
+SPANS = 2
 # What is left of a clip after trimming, and pauses within it that count as speech.
 MIN_SPEECH_S, BRIDGED_S = 0.1, 0.25
 
@@ -43,7 +47,12 @@ def speech_spans(waveform: Waveform) -> list[tuple[int, int]]:
     sums = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
     middles = np.arange(0, len(waveform), hop)
     power = sums[np.minimum(middles + window // 2, len(waveform))] - sums[np.maximum(middles - window // 2, 0)]
-    loud = power > power.max() * 10 ** (-SPEECH_DB / 10)
+    if not power.max() > 0:
+        return []
+    power_db = 10 * np.log10(power + np.finfo(float).tiny)
+    noise_db, loudest_db = float(np.quantile(power_db, QUIETEST)), float(power_db.max())
+    above_noise_db = min(noise_db + ABOVE_NOISE_DB, loudest_db - SURELY_SPEECH_DB)
+    loud = power_db > max(loudest_db - SPEECH_DB, above_noise_db)
     changes = np.flatnonzero(np.diff(np.concatenate([[False], loud, [False]]).astype(int)))
     runs = [(int(a), int(b)) for a, b in zip(changes[::2], changes[1::2], strict=True)]
     joined: list[tuple[int, int]] = []
@@ -115,7 +124,7 @@ class Conversations:
     def key(self) -> str:
         """Identifies the sound of all conversations."""
         said = [self.audio.key, self.speakers, self.name_of_all, self.num, self.seed]
-        said += [self.settings.model_dump(), self.sounds.model_dump()]
+        said += [self.settings.model_dump(), self.sounds.model_dump(), SPANS]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     @property
