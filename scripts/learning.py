@@ -20,8 +20,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import yaml
 from miniature import (
     DRY_HOURS,
     DRY_UPDATES,
@@ -49,6 +50,17 @@ COSTLIER = 1.15
 MORE_HOURS = {"train_hours": 0.5, "dev_hours": 0.01, "test_hours": 0.01}
 
 
+# Of configs/ctc_phoneme/manifest.yaml, and what that recipe was before.
+CONFORMER: dict[str, Any] = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["model"]["config"]
+EARLIER = {
+    "model.config": json.dumps(yaml.safe_load(TUNING.read_text(encoding="utf-8"))["model"]["config"]),
+    "model.activation_dropout": "0.1",
+    "data.normalize": "true",
+    "augmentation.speeds": "[]",
+    "training.ema_decay": "null",
+}
+
+
 @dataclass(frozen=True)
 class Arm:
     """One row of the table: what it is called, its keys, and whether it learns from speech without labels as well."""
@@ -65,6 +77,8 @@ _ENTROPY = {"loss.entropy_weight": "0.05"}
 _SPEEDS = {"augmentation.speeds": "[0.9, 1.0, 1.1]"}
 _AVERAGE = {"training.ema_decay": "0.99"}
 _BEST = {"training.average_best": "5"}
+_CONFORMER = {"model.config": json.dumps(CONFORMER), "model.activation_dropout": "0.0"}
+_VOICES = {"augmentation.speeds": "[0.85, 1.0, 1.18]", "training.ema_decay": "0.995"}
 ARMS = {
     "today": Arm("today's recipe", {}),
     "intermediate": Arm("CTC of an inner layer", _INNER),
@@ -79,6 +93,8 @@ ARMS = {
     "together": Arm(
         "an inner layer, two views, speeds and averaged weights", {**_INNER, **_VIEWS, **_SPEEDS, **_AVERAGE}
     ),
+    "conformer": Arm("a conformer on filter banks", _CONFORMER),
+    "conformer_together": Arm("the conformer, three speeds farther apart, averaged weights", {**_CONFORMER, **_VOICES}),
 }
 
 
@@ -142,7 +158,7 @@ def real(folder: Path, output: Path) -> Corpus:
     output.mkdir(parents=True, exist_ok=True)
     for part, found in lists.items():
         (output / f"{part}.tsv").write_text("path\tsentence\tspeaker\n" + "".join(found), encoding="utf-8")
-    shared = {"data.root": str(folder.resolve()), "data.language": "es", "data.max_duration_s": "15"}
+    shared = {**EARLIER, "data.root": str(folder.resolve()), "data.language": "es", "data.max_duration_s": "15"}
     return Corpus(
         "Real recordings of one man, Spanish, about 11 minutes",
         MANIFEST,
