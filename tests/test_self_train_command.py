@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from data.test_further import clips_of
-from running import merged, must_run, tiny_settings, write_settings
+from running import REPOSITORY, merged, must_run, tiny_settings, write_settings
 
 import unispeech_ft
 from unispeech_ft.config.reading import to_yaml
@@ -130,3 +131,13 @@ def test_a_run_with_further_speech(tiny_speech: Path, spoken_corpus: Path, tmp_p
     file = write_settings(tmp_path / "more.yaml", merged(tiny_settings(tiny_speech, tmp_path), changes))
     said = must_run("--config", file)
     assert "train: 3 further clips, 0.00 h" in said
+
+
+@pytest.mark.long
+def test_the_recipe_is_the_command(config: Path, tmp_path: Path) -> None:
+    script = str(REPOSITORY / "recipes" / "self_training.py")
+    words = [sys.executable, script, "--unlabelled", str(tmp_path / "none"), "--config", str(config)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "none" in done.stderr
+    assert "Traceback" not in done.stderr
