@@ -201,7 +201,8 @@ def score(corpus: Corpus, changes: Mapping[str, str], shared: Mapping[str, str],
         if not begun:
             (folder / CPU_S).write_text(f"{children_cpu_s() - before:.2f}", encoding="utf-8")
     if corpus.others and not (folder / "eval" / "others" / "summary.json").is_file():
-        words = [word for key, value in {**corpus.data, **corpus.others}.items() for word in (f"--{key}", value)]
+        speech = {key: value for key, value in corpus.data.items() if key.startswith("data.") and key not in EARLIER}
+        words = [word for key, value in {**speech, **corpus.others}.items() for word in (f"--{key}", value)]
         command = [sys.executable, "-m", "unispeech_ft.cli", "evaluate", str(folder / "model"), "--split", "test"]
         command += ["--config", str(folder / "config.yaml"), "--output", str(folder / "eval" / "others"), *words]
         run_logged(command, folder.with_name(f"{folder.name}-others.log"))
