@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,6 +25,8 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.transcription.textgrid import read_phones
 
 gradio_client = pytest.importorskip("gradio_client")
+UPDATES = 40
+CHOSEN = (SENTENCES, "ky", "", "packaged:demo", UPDATES)
 SHOTS = os.environ.get("UNISPEECH_FT_SCREENSHOTS")
 
 
@@ -69,7 +73,7 @@ def trained(page, clips):
     client = gradio_client.Client(address, verbose=False, analytics_enabled=False)
     chosen = [gradio_client.handle_file(str(path)) for path in clips]
     audited = client.predict(chosen, SENTENCES, "ky", "", api_name="/audit")
-    states = list(client.submit(SENTENCES, "ky", "", "packaged:demo", 20, api_name="/train"))
+    states = list(client.submit(*CHOSEN, api_name="/train"))
     return client, audited, states
 
 
@@ -79,9 +83,9 @@ def test_from_a_folder_to_a_corrected_annotation(page, trained, clips):
     client, audited, states = trained
     assert "train:" in audited
     headline, pers, *_, report = states[-1]
-    assert headline.startswith("Done: update 20 of 20, PER **"), states[-1][3]
+    assert headline.startswith(f"Done: update {UPDATES} of {UPDATES}, PER **"), states[-1][3]
     assert len(states) > 3, "it is seen while it trains"
-    assert [row[0] for row in pers["value"]["data"]] == list(range(1, 21)) if "value" in pers else pers
+    assert [row[0] for row in pers["value"]["data"]] == list(range(2, UPDATES + 1, 2)) if "value" in pers else pers
     assert "<iframe sandbox" in report
 
     recording = gradio_client.handle_file(str(next(path for path in clips if path.suffix == ".mp3")))
@@ -98,9 +102,55 @@ def test_from_a_folder_to_a_corrected_annotation(page, trained, clips):
 
     archive, config = map(Path, client.predict(api_name="/export"))
     assert {"config.json", "model.safetensors", "README.md"} <= set(zipfile.ZipFile(archive).namelist())
-    assert yaml.safe_load(config.read_text(encoding="utf-8"))["schedule"]["updates"] == 20
+    assert yaml.safe_load(config.read_text(encoding="utf-8"))["schedule"]["updates"] == UPDATES
     with pytest.raises(Exception, match="language of the sentences is missing"):
         client.predict([], SENTENCES, "", "", api_name="/audit")
+
+
+def history(run):
+    events = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    known = ("event", "update", "loss", "grad_norm", "lr", "per")
+    return [[event.get(key) for key in known] for event in events if event["event"] in ("update", "evaluation")]
+
+
+@pytest.mark.long
+def test_stopped_and_resumed_is_as_if_nothing_had_happened(page, trained):
+    folder, address = page
+    client, *_ = trained
+    straight = folder / "runs" / "run-1"
+    with pytest.raises(Exception, match="no training was stopped"):
+        client.predict(api_name="/resume")
+    with pytest.raises(Exception, match="no training runs"):
+        client.predict(api_name="/stop")
+
+    job = client.submit(*CHOSEN, api_name="/train")
+    while not (states := job.outputs()) or "Training: update" not in states[-1][0]:
+        assert not job.done(), states[-1:]
+        time.sleep(0.05)
+    other = gradio_client.Client(address, verbose=False, analytics_enabled=False)
+    with pytest.raises(Exception, match="run-2 is being trained"):
+        other.predict(*CHOSEN, api_name="/train")
+    for _ in range(3):
+        other.predict(api_name="/stop")
+    headline, *_, said, report = list(job)[-1]
+    stopped = re.match(rf"Stopped and saved: update (\d+) of {UPDATES}, PER .*\(run-2\)\. \*\*Resume", headline)
+    assert stopped, (headline, said)
+    assert 0 < int(stopped[1]) < UPDATES
+    assert report == ""
+    assert f"update {stopped[1]} is saved" in said
+    # A page that is opened now says the same, and Transcribe stays with the run that has ended.
+    assert other.predict(api_name="/training")[0] == headline
+    assert not (folder / "runs" / "run-2" / "model").exists()
+
+    # What is looked at in between makes another configuration of the page, not of the run.
+    client.predict([], SENTENCES, "ky", "", api_name="/audit")
+    headline, *_, report = list(other.submit(api_name="/resume"))[-1]
+    assert headline.startswith(f"Done: update {UPDATES} of {UPDATES}, PER **"), headline
+    assert "<iframe" in report
+    resumed = folder / "runs" / "run-2"
+    assert history(resumed) == history(straight)
+    weights = [(run / "model" / "model.safetensors").read_bytes() for run in (resumed, straight)]
+    assert weights[0] == weights[1]
 
 
 SEEN = "[...document.querySelectorAll('{}')].filter(e => e.offsetParent)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import gradio as gr
 import pandas as pd
 
 from unispeech_ft.api import transcribe
-from unispeech_ft.app import training
+from unispeech_ft.app.training import Look, Trainings, headline
 from unispeech_ft.app.workspace import (
     PHONES,
     SENTENCES,
@@ -62,15 +61,15 @@ def faults_shown() -> Iterator[None]:
         raise gr.Error("\n".join(fault.lines), duration=None, print_exception=False) from None
 
 
-def build(workspace: Workspace) -> gr.Blocks:
-    """The page of a folder."""
+def build(workspace: Workspace, trainings: Trainings) -> gr.Blocks:
+    """The page of a folder, and of the trainings that it starts."""
     page = gr.Blocks(title=f"unispeech-ft: {TITLE.lower()}", analytics_enabled=False)
     with page:
         gr.Markdown(f"## {TITLE}")
         with gr.Tab("Speech"):
             wishes = _speech_tab(workspace)
         with gr.Tab("Train"):
-            _training_tab(workspace, wishes)
+            _training_tab(page, trainings, wishes)
         with gr.Tab("Transcribe"):
             _transcription_tab(workspace)
         with gr.Tab("Export"):
@@ -103,8 +102,7 @@ def _speech_tab(workspace: Workspace) -> list[gr.components.Component]:
     return [holds, language, tier]
 
 
-def _training_tab(workspace: Workspace, wishes: list[gr.components.Component]) -> None:
-    running: list[subprocess.Popen[bytes]] = []
+def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.components.Component]) -> None:
     with gr.Row():
         base = gr.Textbox(
             "packaged:demo",
@@ -115,36 +113,41 @@ def _training_tab(workspace: Workspace, wishes: list[gr.components.Component]) -
     with gr.Row():
         button = gr.Button("Train", variant="primary")
         end = gr.Button("Stop and save")
+        on = gr.Button("Resume")
     state = gr.Markdown("Not started.")
     with gr.Row():
-        pers = gr.LinePlot(x="update", y="PER (%)", label="PER on the validation split", height=240)
-        losses = gr.LinePlot(x="update", y="loss", label="Loss of an update", height=240)
+        pers = gr.LinePlot(
+            x="update", y="PER (%)", label="PER: of 100 phones of speech held out, how many are wrong", height=240
+        )
+        losses = gr.LinePlot(x="update", y="loss", label="Loss: what the training lowers", height=240)
     said = gr.Textbox(label="What the command says", lines=8, elem_classes="said")
     report = gr.HTML(label="Report", elem_classes="report")
+    shown = [state, pers, losses, said, report]
 
-    def run(holds: str, language: str, tier: str, base: str, updates: float) -> Iterator[tuple[Any, ...]]:
+    def run(holds: str, language: str, tier: str, base: str, updates: float | None) -> Iterator[tuple[Any, ...]]:
         with faults_shown():
-            config = load_config(write_config(workspace, Wishes(holds, language, tier, base, int(updates))))
-        folder = Path(config.output_dir)
-        process = training.start(workspace.yaml, folder)
-        running.append(process)
-        for now in training.watch(process, folder):
-            shown = _report(folder) if now.status == 0 else ""
-            yield _headline(now, int(updates)), _frame("PER (%)", now.pers), _frame("loss", now.losses), now.said, shown
+            training = trainings.begin(Wishes(holds, language, tier, base, int(updates or 0)))
+        yield from map(_shown, training.watch())
 
-    def finish() -> None:
-        for process in running:
-            training.stop(process)
+    def go_on() -> Iterator[tuple[Any, ...]]:
+        with faults_shown():
+            training = trainings.resume()
+        yield from map(_shown, training.watch())
 
-    button.click(run, [*wishes, base, updates], [state, pers, losses, said, report], api_name="train")
-    end.click(finish, None, None, api_name="stop", concurrency_limit=None)
+    def opened() -> Iterator[tuple[Any, ...]]:
+        with faults_shown():
+            yield from map(_shown, trainings.watch())
+
+    # Without a limit, so that a second one is refused at once instead of waiting behind the first.
+    button.click(run, [*wishes, base, updates], shown, api_name="train", concurrency_limit=None)
+    on.click(go_on, None, shown, api_name="resume", concurrency_limit=None)
+    end.click(faults_shown()(trainings.stop), None, None, api_name="stop", concurrency_limit=None)
+    page.load(opened, None, shown, api_name="training", concurrency_limit=None, show_progress="hidden")
 
 
-def _headline(now: training.Look, updates: int) -> str:
-    done = int(now.losses[-1][0]) if now.losses else 0
-    per = f", PER **{now.pers[-1][1]:.1f} %**" if now.pers else ""
-    ended = {None: "Training", 0: "Done"}.get(now.status, "Ended early: read below what the command says")
-    return f"{ended}: update {done} of {updates}{per}"
+def _shown(now: Look) -> tuple[Any, ...]:
+    report = _report(now.run) if now.status == 0 else ""
+    return headline(now), _frame("PER (%)", now.pers), _frame("loss", now.losses), now.said, report
 
 
 def _frame(name: str, points: list[tuple[float, float]]) -> pd.DataFrame:

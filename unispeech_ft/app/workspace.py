@@ -14,12 +14,14 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
 from unispeech_ft.runs.shipped import find_shipped
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
+from unispeech_ft.training.checkpoint import sorted_checkpoints
 from unispeech_ft.transcription.annotation import write_annotation
 from unispeech_ft.transcription.elan import Tier
 from unispeech_ft.transcription.textgrid import TIER
 
 PACKAGED = "packaged:"
 SENTENCES, PHONES = "sentences", "phones"
+RUN = "run-"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,22 @@ class Workspace:
         found = (self.root / "runs").glob("*/model/config.json")
         return sorted((path.parents[1] for path in found), key=lambda run: run.stat().st_mtime, reverse=True)
 
+    def stopped(self) -> list[Path]:
+        """The runs that can be resumed, the newest first: they have a checkpoint and no model."""
+        ended = set(self.runs())
+        found = [run for run in self.numbered_runs() if sorted_checkpoints(run / "checkpoints") and run not in ended]
+        return sorted(found, key=lambda run: (run / "checkpoints").stat().st_mtime, reverse=True)
+
+    def numbered_runs(self) -> list[Path]:
+        """The runs that the page began, in that order."""
+        found = [path for path in (self.root / "runs").glob(f"{RUN}*") if path.name.removeprefix(RUN).isdecimal()]
+        return sorted((path for path in found if path.is_dir()), key=_run_number)
+
+    def newest_run(self) -> Path | None:
+        """The run that the page began last."""
+        begun = self.numbered_runs()
+        return begun[-1] if begun else None
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -65,6 +83,10 @@ class Wishes:
     tier: str
     base: str
     updates: int
+
+
+def _run_number(run: Path) -> int:
+    return int(run.name.removeprefix(RUN))
 
 
 def take_in(workspace: Workspace, files: Iterable[str | Path]) -> list[str]:
@@ -92,7 +114,8 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
     """
     if wishes.holds == SENTENCES and not wishes.language.strip():
         raise UserError("the language of the sentences is missing", remedy="give its code, such as ky")
-    number = 1 + len(list((workspace.root / "runs").glob("run-*")))
+    last = workspace.newest_run()
+    number = 1 + (_run_number(last) if last else 0)
     every = max(1, wishes.updates // 20)
     overrides: dict[str, object] = {
         "data.source": "manifest",
@@ -109,9 +132,9 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
         "schedule.name": "linear",
         "evaluation.every_updates": every,
         "evaluation.start_after": 0,
-        "checkpointing.every_updates": wishes.updates,
+        "checkpointing.every_updates": 2 * every,
         "tracking.trackers": [],
-        "output_dir": str(workspace.root / "runs" / f"run-{number}"),
+        "output_dir": str(workspace.root / "runs" / f"{RUN}{number}"),
     }
     # From the small model of the package, the many small updates of the demo; else the published recipe.
     if wishes.base.startswith(PACKAGED):
