@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from running import REPOSITORY
-from scoring.chromium import Browser, drive, find_chromium
+from scoring.chromium import LISTEN, Browser, drive, find_chromium
 from warm import clean_environment
 
 from unispeech_ft.app.workspace import PHONES, SENTENCES, Wishes, Workspace, read_rows, save_rows, take_in, write_config
@@ -89,11 +89,11 @@ def test_from_a_folder_to_a_corrected_annotation(page, trained, clips):
     assert "<iframe sandbox" in report
 
     recording = gradio_client.handle_file(str(next(path for path in clips if path.suffix == ".mp3")))
-    line, table = client.predict(recording, "", api_name="/transcribe")
-    rows = table["data"]
-    assert line.split() == [row[2] for row in rows]
-    corrected = [[0.1, 0.2, "a", 1], [0.2, 0.35, "ʃ", 1], [0.5, 0.6, "", 1]]
-    files = client.predict(recording, {**table, "data": corrected}, api_name="/save")
+    line, heard = client.predict(recording, "", api_name="/transcribe")
+    assert line.split() == [row[2] for row in heard["rows"]]
+    assert set(line.split()) <= set(heard["phones"])
+    corrected = [[0.1, 0.2, "a", 1], [0.2, 0.35, "ʃ", None], [0.5, 0.6, "", None]]
+    files = client.predict({**heard, "rows": corrected}, api_name="/save")
     grid, eaf = sorted(map(Path, files), key=lambda path: path.suffix)
     values = [item.text for item in ElementTree.parse(eaf).iter("ANNOTATION_VALUE")]
     assert values == ["a", "ʃ"]
@@ -103,8 +103,14 @@ def test_from_a_folder_to_a_corrected_annotation(page, trained, clips):
     archive, config = map(Path, client.predict(api_name="/export"))
     assert {"config.json", "model.safetensors", "README.md"} <= set(zipfile.ZipFile(archive).namelist())
     assert yaml.safe_load(config.read_text(encoding="utf-8"))["schedule"]["updates"] == UPDATES
-    with pytest.raises(Exception, match="language of the sentences is missing"):
-        client.predict([], SENTENCES, "", "", api_name="/audit")
+    for endpoint, words, said in (
+        ("/audit", ([], SENTENCES, "", ""), "language of the sentences is missing"),
+        ("/save", (None,), "there are no phones to save"),
+        ("/save", ({**heard, "recording": __file__},), "is no recording of this page"),
+        ("/save", ({**heard, "rows": [[0.1, 0.2, "a b", None]]},), "a b is more than one"),
+    ):
+        with pytest.raises(Exception, match=said):
+            client.predict(*words, api_name=endpoint)
 
 
 def history(run):
@@ -182,39 +188,122 @@ async def press(browser, name, awaited, of=TEXTS):
         raise AssertionError(await browser.evaluate("document.body.innerText")) from None
 
 
+async def open_tab(browser, number):
+    await browser.until("document.querySelectorAll('button[role=tab]').length >= 4")
+    await browser.evaluate(f"document.querySelectorAll('button[role=tab]')[{number}].click()")
+    await browser.until(f"document.querySelectorAll('button[role=tab]')[{number}].ariaSelected === 'true'")
+
+
+in_a_browser = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
+WIDTHS = pytest.mark.parametrize("width", [1280, 390])
+
+
 @pytest.mark.long
-@pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser(page, clips, tmp_path, width):
+@in_a_browser
+@WIDTHS
+def test_in_a_browser(page, trained, clips, tmp_path, width):
     _, address = page
     shots = Path(SHOTS) if SHOTS else tmp_path
 
     async def script(browser: Browser) -> None:
         await browser.open_url(address, width)
-        await browser.until("document.querySelectorAll('button[role=tab]').length >= 4")
         for number in range(4):
-            await browser.evaluate(f"document.querySelectorAll('button[role=tab]')[{number}].click()")
-            await browser.until(f"document.querySelectorAll('button[role=tab]')[{number}].ariaSelected === 'true'")
+            await open_tab(browser, number)
             if number == 0:
                 await choose(browser, clips)
                 await browser.evaluate(TYPE.format("[placeholder=ky]", "ky"))
                 await press(browser, "Look at them", "train:")
             elif number == 1:
-                await browser.evaluate(TYPE.format("input[type=number]", 20))
-                await press(browser, "Train", "Done: update 20 of 20", of="document.body.innerText")
-                await browser.until("Boolean(document.querySelector('.report iframe'))", limit_s=10)
-                await browser.evaluate("document.querySelector('.report iframe').scrollIntoView()")
+                # What was trained before the page was opened is there.
+                await browser.until("/Done: update|Stopped and saved/.test(document.body.innerText)")
+                if "Done: update" in await browser.evaluate("document.body.innerText"):
+                    await browser.until("Boolean(document.querySelector('.report iframe'))")
+                    await browser.evaluate("document.querySelector('.report iframe').scrollIntoView()")
+                    await asyncio.sleep(2)
+                    await browser.screenshot(shots / f"report-{width}.png")
+                await browser.evaluate(TYPE.format("input[type=number]", 4000))
+                await press(browser, "Train", "Training: update", of="document.body.innerText")
                 await asyncio.sleep(2)
-                await browser.screenshot(shots / f"report-{width}.png")
-            elif number == 2:
-                await choose(browser, [clips[0] if clips[0].suffix == ".mp3" else clips[1]])
-                await press(browser, "Transcribe", " ", of=f"({TEXTS}).trim()")
-                await asyncio.sleep(1)
+                await press(browser, "Stop and save", "Stopped and saved: update", of="document.body.innerText")
             assert await browser.evaluate("document.documentElement.scrollWidth") <= width
             await browser.screenshot(shots / f"page-{number + 1}-{width}.png", whole=True)
         assert [url for url in browser.requests() if not url.startswith((address, "data:", "blob:"))] == []
 
     drive(tmp_path, script)
+
+
+@pytest.mark.long
+@in_a_browser
+@WIDTHS
+def test_phones_are_heard_and_corrected_on_the_waveform(page, trained, clips, tmp_path, width):
+    folder, address = page
+    shots = Path(SHOTS) if SHOTS else tmp_path
+    clip = next(path for path in clips if path.suffix == ".mp3")
+    heard = trained[0].predict(gradio_client.handle_file(str(clip)), "", api_name="/transcribe")[1]
+    rows = heard["rows"]
+    assert len(rows) > 5
+    grid = folder / "annotations" / f"{clip.stem}.TextGrid"
+    grid.unlink(missing_ok=True)
+    seen = {}
+
+    async def script(browser: Browser) -> None:
+        await browser.open_url(address, width, before=LISTEN)
+        await open_tab(browser, 2)
+        await choose(browser, [clip])
+        await press(
+            browser, "Transcribe", "insert", of="document.querySelector('.tool')?.innerText.toLowerCase() ?? ''"
+        )
+        await browser.until("document.querySelectorAll('.spans button').length > 2")
+        await browser.until("document.querySelector('.waveform canvas').ariaLabel")
+        # Heard.
+        await browser.click(".spans button")
+        await browser.until("window.played.length === 1")
+        offset, duration, *_ = await browser.evaluate("window.played[0]")
+        assert offset == pytest.approx(max(0, rows[0][0] - 0.06), abs=0.002)
+        assert offset + duration == pytest.approx(rows[0][1] + 0.06, abs=0.002)
+        # Another phone; the second, whose press ends the typing, deleted, that taken back, and deleted once more.
+        await browser.press("F2")
+        await browser.write("ʃ")
+        await browser.click(".spans button:nth-child(2)")
+        await browser.until("window.played.length === 2")
+        await browser.press("ArrowLeft")
+        assert await browser.evaluate("document.activeElement.title") == f"ʃ, {rows[0][0]:.2f} to {rows[0][1]:.2f} s"
+        await browser.press("ArrowRight")
+        await browser.press("Delete")
+        await browser.click("[data-do=undo]")
+        assert await browser.evaluate("document.querySelector('.phone').value") == rows[1][2]
+        await browser.click("[data-do=remove]")
+        # The edges of the next: its start by the mouse, its end by keys.
+        seen["px"] = await browser.evaluate("document.querySelector('.spans').clientWidth")
+        seen["s"] = await browser.evaluate("Number(document.querySelector('.where').innerText.match(/–([\\d.]+)/)[1])")
+        await browser.drag(".handle.left", 6)
+        await browser.evaluate("document.querySelector('.handle.right').focus()")
+        for _ in range(2):
+            await browser.press("ArrowLeft")
+        await browser.screenshot(shots / f"waveform-{width}.png", whole=True)
+        # A new one behind it.
+        await browser.click("[data-do=after]")
+        await browser.write("ŋ")
+        await browser.press("Enter")
+        assert "ŋ" in await browser.evaluate(TEXTS)
+        assert await browser.evaluate("document.documentElement.scrollWidth") <= width
+        files = "document.querySelector('[role=tabpanel] .kept')?.innerText ?? ''"
+        await press(browser, "Save as .eaf and .TextGrid", ".TextGrid", of=files)
+        assert [entry for entry in browser.complaints() if "Method not implemented" not in str(entry)] == []
+
+    drive(tmp_path, script)
+    first, second, new, *rest = [span for span in read_phones(grid) if span[2]]
+    assert first == (rows[0][0], rows[0][1], "ʃ")
+    start_s, end_s = rows[2][0] + 6 * seen["s"] / seen["px"], rows[2][1] - 0.02
+    assert second == (pytest.approx(start_s, abs=0.01), new[0], rows[2][2])
+    if rows[3][0] == rows[2][1]:  # they share the edge that was moved, so that the new one takes half
+        assert new == (pytest.approx((start_s + end_s) / 2, abs=0.01), pytest.approx(end_s, abs=1e-6), "ŋ")
+        assert rest[0][0] == new[1]
+    else:
+        assert new == (pytest.approx(end_s, abs=1e-6), pytest.approx(min(end_s + 0.1, rows[3][0]), abs=1e-6), "ŋ")
+        assert rest[0][0] == rows[3][0]
+    assert [row[2] for row in rest] == [row[2] for row in rows[3:]]
+    assert [row[1] for row in rest] == [row[1] for row in rows[3:]]
 
 
 @pytest.fixture
@@ -249,8 +338,8 @@ def test_corrected_rows(workspace, tmp_path):
         (0.5, 0.7, "b"),
     ]
     for table, said in (
-        ([["x", 1, "a", 1]], "row 1: x to 1 are no times"),
-        ([[1, 0.5, "a", 1]], "row 1: 1 to 0.5 is no stretch"),
+        ([["x", 1, "a", 1]], "phone 1: x to 1 are no times"),
+        ([[1, 0.5, "a", 1]], "phone 1: 1 to 0.5 is no stretch"),
         ([[0, 0.5, "a", 1], [0.4, 0.6, "b", 1]], "a ends at 0.5 s, behind the start of b"),
     ):
         with pytest.raises(UserError, match=re.escape(said)):

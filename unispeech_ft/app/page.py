@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 
 from unispeech_ft.api import transcribe
 from unispeech_ft.app.training import Look, Trainings, headline
+from unispeech_ft.app.waveform import corrections, own_recording, waveform
 from unispeech_ft.app.workspace import (
     PHONES,
     SENTENCES,
@@ -27,15 +28,16 @@ from unispeech_ft.app.workspace import (
 from unispeech_ft.audit.findings import format_audit
 from unispeech_ft.audit.run import audit
 from unispeech_ft.errors import UserError
+from unispeech_ft.models.saved import load_saved
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
-COLUMNS = ["start (s)", "end (s)", "phone", "sure"]
 TITLE = "One hour of speech in, a phone recogniser out"
 # In a style of its own, since gradio rewrites the rules of `css` and drops those for narrow screens.
 STYLE = """<style>
 .gradio-container { width: 100%; max-width: 1080px !important; margin: 0 auto !important; }
 .gradio-container main { width: 100%; min-width: 0; box-sizing: border-box; }
 .audit textarea, .said textarea { font-family: ui-monospace, monospace !important; font-size: 12px !important; }
+.kept .empty { min-height: 5rem !important; }
 .report iframe { width: 100%; height: 75vh; border: 1px solid #ccc; border-radius: 6px; }
 @media (max-width: 500px) {
   .gradio-container, .gradio-container > *, .gradio-container main { padding: 4px !important; }
@@ -49,6 +51,12 @@ STYLE = """<style>
 def look() -> dict[str, Any]:
     """How the page looks: fonts of the machine, so that none is fetched."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    # Darker than gradio has them, which are hard to read.
+    theme.set(
+        block_info_text_color="*neutral_500",
+        body_text_color_subdued="*neutral_500",
+        input_placeholder_color="*neutral_500",
+    )
     return {"theme": theme, "head": STYLE}
 
 
@@ -169,35 +177,32 @@ def _transcription_tab(workspace: Workspace) -> None:
     model = gr.Textbox(label="Model", placeholder="the newest run of this page", info="a model folder or Hub id")
     recording = gr.Audio(label="Recording", type="filepath", sources=["upload", "microphone"], buttons=["download"])
     button = gr.Button("Transcribe", variant="primary")
-    line = gr.Textbox(label="Phones", lines=2)
-    table = gr.Dataframe(
-        headers=COLUMNS,
-        datatype=["number", "number", "str", "number"],
-        interactive=True,
-        type="array",
-        label="Correct phones and times here; a row without a phone is taken out",
-        max_height=420,
-    )
+    phones = waveform(workspace)
+    line = gr.Textbox(label="Phones, to copy", lines=2)
     save = gr.Button("Save as .eaf and .TextGrid")
-    files = gr.File(label="Annotations", file_count="multiple", interactive=False)
-    length = gr.State(0.0)
+    files = gr.File(
+        label="Annotations for ELAN and Praat", file_count="multiple", interactive=False, elem_classes="kept"
+    )
 
     @faults_shown()
-    def recognise(path: str | None, model: str) -> tuple[Any, ...]:
+    def recognise(path: str | None, model: str) -> tuple[str, dict[str, Any]]:
         if not path:
             raise UserError("there is no recording", remedy="choose one, or say something")
-        (heard,) = transcribe(model.strip() or _newest(workspace) / "model", path)
-        rows = [[round(p.start_s, 3), round(p.end_s, 3), p.phone, round(p.posterior, 2)] for p in heard.phones]
-        return " ".join(p.phone for p in heard.phones), rows, heard.duration_s
+        saved = load_saved(model.strip() or _newest(workspace) / "model")
+        (heard,) = transcribe(saved, path)
+        return " ".join(p.phone for p in heard.phones), corrections(heard, saved.tokenizer.phones)
 
     @faults_shown()
-    def keep(path: str | None, rows: list[list[object]], duration_s: float) -> list[str]:
-        if not path:
-            raise UserError("there is no recording", remedy="transcribe one first")
-        return [str(place) for place in save_rows(workspace, Path(path), read_rows(rows), duration_s)]
+    def keep(corrected: Mapping[str, Any] | None) -> list[str]:
+        if not corrected:
+            raise UserError("there are no phones to save", remedy="transcribe a recording first")
+        recording = own_recording(workspace, corrected["recording"])
+        rows = read_rows(corrected["rows"])
+        return [str(place) for place in save_rows(workspace, recording, rows, float(corrected["duration_s"]))]
 
-    button.click(recognise, [recording, model], [line, table, length], api_name="transcribe")
-    save.click(keep, [recording, table, length], files, api_name="save")
+    button.click(recognise, [recording, model], [line, phones], api_name="transcribe")
+    phones.input(None, phones, line, js="(value) => value.rows.map((row) => row[2]).filter(Boolean).join(' ')")
+    save.click(keep, phones, files, api_name="save")
 
 
 def _newest(workspace: Workspace) -> Path:
@@ -214,7 +219,7 @@ def _export_tab(workspace: Workspace) -> None:
         f" `{workspace.root}`."
     )
     button = gr.Button("Pack model and configuration", variant="primary")
-    files = gr.File(label="Files", file_count="multiple", interactive=False)
+    files = gr.File(label="Files", file_count="multiple", interactive=False, elem_classes="kept")
 
     @faults_shown()
     def pack() -> list[str]:

@@ -148,7 +148,7 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
     return workspace.yaml
 
 
-# Start and end in seconds, and the phone, as the table of the page has them.
+# Start and end in seconds, and the phone, as the page has them.
 Rows = Sequence[tuple[float, float, str]]
 
 
@@ -156,18 +156,20 @@ def read_rows(table: Sequence[Sequence[object]]) -> list[tuple[float, float, str
     """The corrected phones in order; rows without a phone are taken out.
 
     Raises:
-        UserError: a time is no number, or phones overlap.
+        UserError: a time is no number, phones overlap, or a phone is several.
     """
     rows = []
     for number, (start, end, phone, *_) in enumerate(table, start=1):
         if not str(phone).strip():
             continue
+        if len(str(phone).split()) > 1:
+            raise UserError(f"phone {number}: {phone} is more than one", remedy="insert another phone for the second")
         try:
             start_s, end_s = float(str(start)), float(str(end))
         except ValueError:
-            raise UserError(f"row {number}: {start} to {end} are no times", remedy="write seconds, 0.25") from None
+            raise UserError(f"phone {number}: {start} to {end} are no times", remedy="write seconds, 0.25") from None
         if not 0 <= start_s < end_s:
-            raise UserError(f"row {number}: {start} to {end} is no stretch of time", remedy="mend its times")
+            raise UserError(f"phone {number}: {start} to {end} is no stretch of time", remedy="mend its times")
         rows.append((start_s, end_s, str(phone).strip()))
     rows.sort()
     for before, after in zip(rows, rows[1:], strict=False):
