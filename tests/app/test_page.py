@@ -124,8 +124,9 @@ def test_stopped_and_resumed_is_as_if_nothing_had_happened(page, trained):
     folder, address = page
     client, *_ = trained
     straight = folder / "runs" / "run-1"
-    with pytest.raises(Exception, match="no training was stopped"):
-        client.predict(api_name="/resume")
+    for endpoint in ("/resume", "/finish"):
+        with pytest.raises(Exception, match="no training was stopped"):
+            client.predict(api_name=endpoint)
     with pytest.raises(Exception, match="no training runs"):
         client.predict(api_name="/stop")
 
@@ -215,16 +216,20 @@ def test_in_a_browser(page, trained, clips, tmp_path, width):
                 await press(browser, "Look at them", "train:")
             elif number == 1:
                 # What was trained before the page was opened is there.
-                await browser.until("/Done: update|Stopped and saved/.test(document.body.innerText)")
-                if "Done: update" in await browser.evaluate("document.body.innerText"):
-                    await browser.until("Boolean(document.querySelector('.report iframe'))")
-                    await browser.evaluate("document.querySelector('.report iframe').scrollIntoView()")
-                    await asyncio.sleep(2)
-                    await browser.screenshot(shots / f"report-{width}.png")
+                await browser.until("document.body.innerText.includes('Done: update')")
+                await browser.until("Boolean(document.querySelector('.report iframe'))")
+                await browser.evaluate("document.querySelector('.report iframe').scrollIntoView()")
+                await asyncio.sleep(2)
+                await browser.screenshot(shots / f"report-{width}.png")
                 await browser.evaluate(TYPE.format("input[type=number]", 4000))
                 await press(browser, "Train", "Training: update", of="document.body.innerText")
                 await asyncio.sleep(2)
                 await press(browser, "Stop and save", "Stopped and saved: update", of="document.body.innerText")
+                assert await browser.evaluate("document.documentElement.scrollWidth") <= width
+                await browser.screenshot(shots / f"stopped-{width}.png", whole=True)
+                await press(browser, "Finish here", "Done: update", of="document.body.innerText")
+                done = await browser.evaluate("document.body.innerText.match(/Done: update (\\d+) of (\\d+)/).slice(1)")
+                assert done[0] == done[1] != "4000"
             assert await browser.evaluate("document.documentElement.scrollWidth") <= width
             await browser.screenshot(shots / f"page-{number + 1}-{width}.png", whole=True)
         assert [url for url in browser.requests() if not url.startswith((address, "data:", "blob:"))] == []
@@ -239,7 +244,8 @@ def test_phones_are_heard_and_corrected_on_the_waveform(page, trained, clips, tm
     folder, address = page
     shots = Path(SHOTS) if SHOTS else tmp_path
     clip = next(path for path in clips if path.suffix == ".mp3")
-    heard = trained[0].predict(gradio_client.handle_file(str(clip)), "", api_name="/transcribe")[1]
+    model = str(folder / "runs" / "run-1" / "model")
+    heard = trained[0].predict(gradio_client.handle_file(str(clip)), model, api_name="/transcribe")[1]
     rows = heard["rows"]
     assert len(rows) > 5
     grid = folder / "annotations" / f"{clip.stem}.TextGrid"
@@ -250,6 +256,7 @@ def test_phones_are_heard_and_corrected_on_the_waveform(page, trained, clips, tm
         await browser.open_url(address, width, before=LISTEN)
         await open_tab(browser, 2)
         await choose(browser, [clip])
+        await browser.evaluate(TYPE.format("[placeholder^=the]", model))
         await press(
             browser, "Transcribe", "insert", of="document.querySelector('.tool')?.innerText.toLowerCase() ?? ''"
         )
@@ -328,6 +335,7 @@ def test_the_configuration_of_wishes(workspace):
         "text",
         200,
     )
+    assert (of_phones["phonemes"]["map"], large["phonemes"]["map"]) == ("none", "ipa")
     with pytest.raises(UserError, match=r"schedule\.updates"):
         write_config(workspace, Wishes(SENTENCES, "ky", "", "packaged:demo", -1))
 

@@ -94,10 +94,14 @@ def _speech_tab(workspace: Workspace) -> list[gr.components.Component]:
     files = gr.File(label="Files", file_count="multiple", height=160)
     with gr.Row():
         holds = gr.Radio([SENTENCES, PHONES], value=SENTENCES, label="The texts are")
-        language = gr.Textbox(label="Language of the sentences", placeholder="ky", info="Common Voice code")
-        tier = gr.Textbox(label="Tier", placeholder="found by itself", info="of .eaf and .TextGrid: its name")
+        language = gr.Textbox(label="Language of the sentences", placeholder="ky", info="its code: ky, es, sv-SE …")
+        tier = gr.Textbox(
+            label="Tier", placeholder="found by itself", info="in which the texts of .eaf and .TextGrid stand"
+        )
     button = gr.Button("Look at them", variant="primary")
-    found = gr.Textbox(label="What would spoil a training", lines=14, max_lines=30, elem_classes="audit")
+    found = gr.Textbox(
+        label="What they hold, and what would spoil a training", lines=14, max_lines=30, elem_classes="audit"
+    )
 
     @faults_shown()
     def examine(chosen: list[str] | None, holds: str, language: str, tier: str) -> str:
@@ -115,17 +119,28 @@ def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.compone
         base = gr.Textbox(
             "packaged:demo",
             label="Start from",
-            info="a model folder or Hub id; packaged:demo is tiny, to try things out",
+            info="packaged:demo is tiny, to try things out; else a model folder or Hub id, such as"
+            " microsoft/unispeech-large-1500h-cv, which is fetched and wants a GPU",
         )
-        updates = gr.Number(2000, label="Updates", minimum=1, precision=0, info="how long it trains")
+        updates = gr.Number(
+            2000,
+            label="Updates",
+            minimum=1,
+            precision=0,
+            info="steps of learning: more take longer, and err less up to a point",
+        )
     with gr.Row():
         button = gr.Button("Train", variant="primary")
         end = gr.Button("Stop and save")
         on = gr.Button("Resume")
+        here = gr.Button("Finish here")
     state = gr.Markdown("Not started.")
     with gr.Row():
         pers = gr.LinePlot(
-            x="update", y="PER (%)", label="PER: of 100 phones of speech held out, how many are wrong", height=240
+            x="update",
+            y="PER (%)",
+            label="PER, now and then: of 100 phones of speech held out, how many are wrong",
+            height=240,
         )
         losses = gr.LinePlot(x="update", y="loss", label="Loss: what the training lowers", height=240)
     said = gr.Textbox(label="What the command says", lines=8, elem_classes="said")
@@ -142,6 +157,11 @@ def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.compone
             training = trainings.resume()
         yield from map(_shown, training.watch())
 
+    def finish() -> Iterator[tuple[Any, ...]]:
+        with faults_shown():
+            training = trainings.finish()
+        yield from map(_shown, training.watch())
+
     def opened() -> Iterator[tuple[Any, ...]]:
         with faults_shown():
             yield from map(_shown, trainings.watch())
@@ -149,6 +169,7 @@ def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.compone
     # Without a limit, so that a second one is refused at once instead of waiting behind the first.
     button.click(run, [*wishes, base, updates], shown, api_name="train", concurrency_limit=None)
     on.click(go_on, None, shown, api_name="resume", concurrency_limit=None)
+    here.click(finish, None, shown, api_name="finish", concurrency_limit=None)
     end.click(faults_shown()(trainings.stop), None, None, api_name="stop", concurrency_limit=None)
     page.load(opened, None, shown, api_name="training", concurrency_limit=None, show_progress="hidden")
 
@@ -174,7 +195,9 @@ def _report(run: Path) -> str:
 
 
 def _transcription_tab(workspace: Workspace) -> None:
-    model = gr.Textbox(label="Model", placeholder="the newest run of this page", info="a model folder or Hub id")
+    model = gr.Textbox(
+        label="Model", placeholder="the newest that this page has trained to its end", info="a model folder or Hub id"
+    )
     recording = gr.Audio(label="Recording", type="filepath", sources=["upload", "microphone"], buttons=["download"])
     button = gr.Button("Transcribe", variant="primary")
     phones = waveform(workspace)

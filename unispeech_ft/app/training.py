@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unispeech_ft.app.workspace import Wishes, Workspace, write_config
+from unispeech_ft.app.workspace import CHECKPOINTS, Wishes, Workspace, write_config
 from unispeech_ft.errors import UserError
 from unispeech_ft.runs.evidence import CONFIG
 from unispeech_ft.scoring.report.figures import parse_curves
@@ -88,7 +88,7 @@ class Trainings:
             UserError: one runs, or a value cannot be used.
         """
         self._refuse_two()
-        return self._start(write_config(self.workspace, wishes))
+        return self._start(write_config(self.workspace, wishes), resumed=False)
 
     def resume(self) -> Training:
         """Goes on with the training that was stopped last, from its newest checkpoint.
@@ -96,11 +96,17 @@ class Trainings:
         Raises:
             UserError: one runs, or none was stopped.
         """
-        self._refuse_two()
-        stopped = self.workspace.stopped()
-        if not stopped:
-            raise UserError("no training was stopped, so there is none to go on with", remedy="press Train")
-        return self._start(stopped[0] / CONFIG, "--resume", "true")
+        return self._start(self._stopped() / CONFIG)
+
+    def finish(self) -> Training:
+        """Scores and exports what the training that was stopped last has learnt so far, without further updates.
+
+        Raises:
+            UserError: as `resume`.
+        """
+        stopped = self._stopped()
+        saved = number_of(sorted_checkpoints(stopped / CHECKPOINTS)[-1])
+        return self._start(stopped / CONFIG, {"schedule.updates": saved})
 
     def stop(self) -> None:
         """Asks the command to end after the update at hand, once: a second signal would not let it save.
@@ -131,12 +137,21 @@ class Trainings:
         if running := self.running():
             raise UserError(f"{running.run.name} is being trained", remedy="wait for it, or press Stop and save")
 
-    def _start(self, config: Path, *keys: str) -> Training:
-        settings = load_config(config)
+    def _stopped(self) -> Path:
+        self._refuse_two()
+        stopped = self.workspace.stopped()
+        if not stopped:
+            raise UserError("no training was stopped, so there is none to go on with", remedy="press Train")
+        return stopped[0]
+
+    def _start(self, config: Path, keys: Mapping[str, object] | None = None, *, resumed: bool = True) -> Training:
+        overrides = {**(keys or {}), "resume": resumed}
+        settings = load_config(config, overrides)
         run = Path(settings.output_dir)
         log = _log_of(run)
         log.parent.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", "unispeech_ft.cli", "train", str(config), *keys]
+        given = [word for key, value in overrides.items() for word in (f"--{key}", str(value).lower())]
+        words = [sys.executable, "-m", "unispeech_ft.cli", "train", str(config), *given]
         with log.open("wb") as file:
             process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         self.newest = Training(process, run, settings.schedule.updates)
@@ -157,7 +172,7 @@ def look(run: Path, updates: int, status: int | None, *, stopping: bool = False)
     lines = [row.rstrip("\r").rpartition("\r")[2].rstrip() for row in text.split("\n")]
     said = "\n".join([line for line in lines if line][-LAST_LINES:])
     pers = [(update, 100 * per) for update, per in curves.per]
-    saved = [number_of(folder) for folder in sorted_checkpoints(run / "checkpoints")]
+    saved = [number_of(folder) for folder in sorted_checkpoints(run / CHECKPOINTS)]
     return Look(run, updates, curves.loss, pers, saved[-1] if saved else None, said, status, stopping)
 
 
@@ -176,7 +191,7 @@ def headline(now: Look) -> str:
         if now.status in STOPPED:
             return f"Stopped before the first update, so nothing is saved ({now.run.name}). **Train** begins anew."
         return "Ended early: read below what the command says"
-    resumed = f"**Resume** goes on from update {now.saved}; the model is there when it has ended."
+    resumed = "**Resume** goes on from there; **Finish here** makes a model of what it has learnt so far."
     if now.status in STOPPED:
         return f"Stopped and saved: update {now.saved} of {now.updates}{per} ({now.run.name}). {resumed}"
-    return f"Ended early: read below what the command says. {resumed}"
+    return f"Ended early: read below what the command says. Update {now.saved} is saved. {resumed}"

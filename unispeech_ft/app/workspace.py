@@ -21,7 +21,7 @@ from unispeech_ft.transcription.textgrid import TIER
 
 PACKAGED = "packaged:"
 SENTENCES, PHONES = "sentences", "phones"
-RUN = "run-"
+RUN, CHECKPOINTS = "run-", "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Workspace:
     def stopped(self) -> list[Path]:
         """The runs that can be resumed, the newest first: they have a checkpoint and no model."""
         ended = set(self.runs())
-        found = [run for run in self.numbered_runs() if sorted_checkpoints(run / "checkpoints") and run not in ended]
-        return sorted(found, key=lambda run: (run / "checkpoints").stat().st_mtime, reverse=True)
+        found = [run for run in self.numbered_runs() if sorted_checkpoints(run / CHECKPOINTS) and run not in ended]
+        return sorted(found, key=lambda run: (run / CHECKPOINTS).stat().st_mtime, reverse=True)
 
     def numbered_runs(self) -> list[Path]:
         """The runs that the page began, in that order."""
@@ -125,6 +125,7 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
         "data.text_column": wishes.tier.strip() or None,
         "data.cache_dir": str(workspace.root / "cache"),
         "phonemes.labels": "espeak" if wishes.holds == SENTENCES else "column",
+        "phonemes.map": "ipa" if wishes.holds == SENTENCES else "none",
         "model.base": wishes.base.strip(),
         "schedule.updates": wishes.updates,
         "schedule.warmup": wishes.updates // 10,
