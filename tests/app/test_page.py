@@ -105,6 +105,7 @@ def test_from_a_folder_to_a_corrected_annotation(page, trained, clips):
     assert yaml.safe_load(config.read_text(encoding="utf-8"))["schedule"]["updates"] == UPDATES
     for endpoint, words, said in (
         ("/audit", ([], SENTENCES, "", ""), "language of the sentences is missing"),
+        ("/audit", ([], PHONES, "", ""), "is not one phone, but many"),
         ("/save", (None,), "there are no phones to save"),
         ("/save", ({**heard, "recording": __file__},), "is no recording of this page"),
         ("/save", ({**heard, "rows": [[0.1, 0.2, "a b", None]]},), "a b is more than one"),
@@ -328,7 +329,7 @@ def test_what_is_taken_in(workspace, clips):
 
 def test_the_configuration_of_wishes(workspace):
     of_phones = yaml.safe_load(write_config(workspace, Wishes(PHONES, "", "tx@A", "packaged:demo", 200)).read_text())
-    assert (of_phones["phonemes"]["labels"], of_phones["data"]["text_column"]) == ("column", "tx@A")
+    assert (of_phones["phonemes"]["labels"], of_phones["data"]["phones_column"]) == ("column", "tx@A")
     large = yaml.safe_load(write_config(workspace, Wishes(SENTENCES, "ky", "", "some/model", 2000)).read_text())
     assert (large["model"]["base"], large["phonemes"]["normalise"], large["schedule"]["warmup"]) == (
         "some/model",
@@ -336,7 +337,7 @@ def test_the_configuration_of_wishes(workspace):
         200,
     )
     assert (of_phones["phonemes"]["map"], large["phonemes"]["map"]) == ("none", "ipa")
-    with pytest.raises(UserError, match=r"schedule\.updates"):
+    with pytest.raises(UserError, match=r"-1 updates are none"):
         write_config(workspace, Wishes(SENTENCES, "ky", "", "packaged:demo", -1))
 
 

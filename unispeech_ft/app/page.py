@@ -88,8 +88,8 @@ def build(workspace: Workspace, trainings: Trainings) -> gr.Blocks:
 def _speech_tab(workspace: Workspace) -> list[gr.components.Component]:
     """Files, what their texts are, and what is wrong with them; returns the fields that say it."""
     gr.Markdown(
-        "Recordings, and for each a text of the same name: `.eaf`, `.TextGrid`, `.txt` or `.lab`. They stay on this"
-        " machine."
+        "Recordings, and for each a text of the same name: `.eaf`, `.TextGrid`, `.txt` or `.lab`. A text is what is"
+        " said: a sentence, or phones with a space between any two. They stay on this machine."
     )
     files = gr.File(label="Files", file_count="multiple", height=160)
     with gr.Row():
@@ -125,7 +125,6 @@ def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.compone
         updates = gr.Number(
             2000,
             label="Updates",
-            minimum=1,
             precision=0,
             info="steps of learning: more take longer, and err less up to a point",
         )

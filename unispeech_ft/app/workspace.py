@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.data.audio import AUDIO_ENDINGS
-from unispeech_ft.data.sources.folders import TEXT_ENDINGS
+from unispeech_ft.data.sources.folders import ANY_TIER, TEXT_ENDINGS
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
 from unispeech_ft.runs.shipped import find_shipped
@@ -112,8 +112,11 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
     Raises:
         UserError: a value cannot be used.
     """
-    if wishes.holds == SENTENCES and not wishes.language.strip():
+    of_phones = wishes.holds == PHONES
+    if not of_phones and not wishes.language.strip():
         raise UserError("the language of the sentences is missing", remedy="give its code, such as ky")
+    if wishes.updates < 1:
+        raise UserError(f"{wishes.updates} updates are none", remedy="give how many steps it is to learn, such as 2000")
     last = workspace.newest_run()
     number = 1 + (_run_number(last) if last else 0)
     every = max(1, wishes.updates // 20)
@@ -122,10 +125,11 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
         "data.root": str(workspace.speech),
         "data.train": str(workspace.speech),
         "data.language": wishes.language.strip() or None,
-        "data.text_column": wishes.tier.strip() or None,
+        "data.text_column": None if of_phones else wishes.tier.strip() or None,
+        "data.phones_column": wishes.tier.strip() or ANY_TIER if of_phones else None,
         "data.cache_dir": str(workspace.root / "cache"),
-        "phonemes.labels": "espeak" if wishes.holds == SENTENCES else "column",
-        "phonemes.map": "ipa" if wishes.holds == SENTENCES else "none",
+        "phonemes.labels": "column" if of_phones else "espeak",
+        "phonemes.map": "none" if of_phones else "ipa",
         "model.base": wishes.base.strip(),
         "schedule.updates": wishes.updates,
         "schedule.warmup": wishes.updates // 10,
