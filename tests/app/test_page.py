@@ -269,6 +269,7 @@ def test_phones_are_heard_and_corrected_on_the_waveform(page, trained, clips, tm
         offset, duration, *_ = await browser.evaluate("window.played[0]")
         assert offset == pytest.approx(max(0, rows[0][0] - 0.06), abs=0.002)
         assert offset + duration == pytest.approx(rows[0][1] + 0.06, abs=0.002)
+        await browser.screenshot(shots / f"waveform-{width}.png", whole=True)
         # Another phone; the second, whose press ends the typing, deleted, that taken back, and deleted once more.
         await browser.press("F2")
         await browser.write("ʃ")
@@ -288,7 +289,6 @@ def test_phones_are_heard_and_corrected_on_the_waveform(page, trained, clips, tm
         await browser.evaluate("document.querySelector('.handle.right').focus()")
         for _ in range(2):
             await browser.press("ArrowLeft")
-        await browser.screenshot(shots / f"waveform-{width}.png", whole=True)
         # A new one behind it.
         await browser.click("[data-do=after]")
         await browser.write("ŋ")

@@ -168,12 +168,15 @@ def look(run: Path, updates: int, status: int | None, *, stopping: bool = False)
     metrics, log = run / METRICS, _log_of(run)
     curves = parse_curves(metrics.read_text(encoding="utf-8") if metrics.is_file() else "")
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    # Of a bar that was drawn over and over, its last state.
-    lines = [row.rstrip("\r").rpartition("\r")[2].rstrip() for row in text.split("\n")]
-    said = "\n".join([line for line in lines if line][-LAST_LINES:])
+    said = "\n".join([line for line in last_states(text) if line][-LAST_LINES:])
     pers = [(update, 100 * per) for update, per in curves.per]
     saved = [number_of(folder) for folder in sorted_checkpoints(run / CHECKPOINTS)]
     return Look(run, updates, curves.loss, pers, saved[-1] if saved else None, said, status, stopping)
+
+
+def last_states(written: str) -> list[str]:
+    """The lines of what a command wrote; of a bar that was drawn over and over, its last state."""
+    return [row.rstrip("\r").rpartition("\r")[2].rstrip() for row in written.split("\n")]
 
 
 def headline(now: Look) -> str:
