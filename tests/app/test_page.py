@@ -43,8 +43,14 @@ def clips(tiny_speech, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """The command `app`: its folder and address."""
+def page(server):
+    """Folder and address of the page."""
+    return server[1:]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The command `app`: its process, folder and address."""
     folder = tmp_path_factory.mktemp("page")
     words = [sys.executable, "-m", "unispeech_ft.cli", "app", folder / "app"]
     with (folder / "said.txt").open("w") as said:
@@ -60,7 +66,7 @@ def page(tmp_path_factory):
         assert process.stdout is not None
         line = process.stdout.readline()
         assert (found := re.match(r"http://127\.0\.0\.1:\d+/", line)), (line, (folder / "said.txt").read_text())
-        yield folder / "app", found[0]
+        yield process, folder / "app", found[0]
     finally:
         process.terminate()
         process.wait(20)
@@ -312,6 +318,26 @@ def test_phones_are_heard_and_corrected_on_the_waveform(page, trained, clips, tm
         assert rest[0][0] == rows[3][0]
     assert [row[2] for row in rest] == [row[2] for row in rows[3:]]
     assert [row[1] for row in rest] == [row[1] for row in rows[3:]]
+
+
+@pytest.mark.long
+def test_with_the_page_its_training_ends_and_is_saved(server, trained):
+    process, folder, address = server
+    job = gradio_client.Client(address, verbose=False, analytics_enabled=False).submit(
+        *CHOSEN[:-1], 4000, api_name="/train"
+    )
+    while not (states := job.outputs()) or "Training: update" not in states[-1][0]:
+        assert not job.done(), states[-1:]
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(20) == 0
+    run = Workspace(folder).newest_run()
+    log = run.with_suffix(".txt")
+    limit_s = time.monotonic() + 20
+    while "is saved in" not in log.read_text(encoding="utf-8"):
+        assert time.monotonic() < limit_s, log.read_text(encoding="utf-8")
+        time.sleep(0.1)
+    assert Workspace(folder).stopped()[0] == run
 
 
 @pytest.fixture

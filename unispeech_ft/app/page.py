@@ -138,7 +138,7 @@ def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.compone
         pers = gr.LinePlot(
             x="update",
             y="PER (%)",
-            label="PER, now and then: of 100 phones of speech held out, how many are wrong",
+            label="PER: of 100 phones, how many are wrong",
             height=240,
         )
         losses = gr.LinePlot(x="update", y="loss", label="Loss: what the training lowers", height=240)
