@@ -14,7 +14,7 @@ import unispeech_ft
 from unispeech_ft.cli import build_parser
 
 DOCS = REPOSITORY / "docs"
-PAGES = ("index.md", "faq.md", "learning.md", "installing.md", "elsewhere.md", "publishing.md")
+PAGES = ("index.md", "faq.md", "learning.md", "installing.md", "elsewhere.md", "publishing.md", "looks.md")
 # Names of files and of Python look like keys.
 KEYS = re.compile(r"`(?:--)?(?!unispeech_ft)([a-z_]+\.(?!onnx|int8|txt)[a-z_]+)[^`]*`")
 
@@ -65,6 +65,7 @@ ASKED = {
     "espeak-ng lacks": "your_speech.md#lexicons-and-other-ways-to-phones",
     "how much speech": "#how-much-speech-and-what-error-to-expect",
     "out of memory": "faq.md#it-runs-out-of-memory",
+    "it looks": "looks.md",
     "stopped": "faq.md#it-stopped-in-the-middle",
     "sold": "publishing.md#licence",
     "telephone": "elsewhere.md#sherpa-onnx-telephones-browsers-small-boards",

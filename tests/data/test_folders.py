@@ -53,6 +53,14 @@ def test_labels_of_htk_are_no_sentence(folder: Path) -> None:
         text_beside(folder / "a.wav")
 
 
+def test_texts_may_be_phones(folder: Path) -> None:
+    textgrid(folder / "a.TextGrid", words="hello|you", said="h e|j u")
+    [named, _] = listed(folder, phones_column="said")[0][:2]
+    assert (named.text, named.phones, named.end_s) == (None, ("h", "e"), 0.5)
+    (folder / "a.TextGrid").unlink()
+    assert [item.phones for item in listed(folder, phones_column="*")[0]] == [("2", "3", "times")]
+
+
 def textgrid(path: Path, **tiers: str) -> None:
     """Tiers that cut 1 s into as many parts as they have labels; `_` in their names stands for `-`."""
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", "1", "<exists>", str(len(tiers))]

@@ -30,6 +30,26 @@ FLAGS = (
     "--remote-debugging-port=0",
 )
 KEYS = {"Enter": 13, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Home": 36, "End": 35}
+KEYS |= {"Delete": 46, "F2": 113}
+# Notes what is played: where it starts, how long it lasts, and its loudest pitch.
+LISTEN = """
+window.played = [];
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (when, offset, duration) {
+  const all = this.buffer.getChannelData(0), rate = this.buffer.sampleRate;
+  const middle = (offset + duration / 2) * rate;
+  const part = all.subarray(Math.round(middle - 0.04 * rate), Math.round(middle + 0.04 * rate));
+  let best = 0, hz = 0;
+  for (let f = 200; f < 3300; f += 10) {
+    let re = 0, im = 0;
+    const turn = 2 * Math.PI * f / rate;
+    part.forEach((v, n) => { re += v * Math.cos(turn * n); im += v * Math.sin(turn * n); });
+    if (re * re + im * im > best) { best = re * re + im * im; hz = f; }
+  }
+  window.played.push([offset, duration, hz, all.length]);
+  return start.call(this, when, offset, duration);
+};
+"""
 
 
 def find_chromium() -> str | None:
@@ -97,13 +117,24 @@ class Browser:
 
     async def click(self, selector: str) -> None:
         """A real press of the mouse in the middle of the first element that matches."""
-        box = await self.evaluate(
+        await self.drag(selector, 0)
+
+    async def drag(self, selector: str, right_px: float) -> None:
+        """Presses the mouse in the middle of the first element that matches, and lets it go beside it."""
+        x, y = await self.evaluate(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
             " e.scrollIntoView({block: 'center', inline: 'center'}); const r = e.getBoundingClientRect();"
             " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.send("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+        there = {"x": x + right_px, "y": y, "button": "left", "clickCount": 1}
+        await self.send("Input.dispatchMouseEvent", type="mousePressed", **there | {"x": x})
+        if right_px:
+            await self.send("Input.dispatchMouseEvent", type="mouseMoved", **there)
+        await self.send("Input.dispatchMouseEvent", type="mouseReleased", **there)
+
+    async def write(self, text: str) -> None:
+        """Types into what has the focus."""
+        await self.send("Input.insertText", text=text)
 
     async def press(self, key: str) -> None:
         code = KEYS[key]

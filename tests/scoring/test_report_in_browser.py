@@ -6,32 +6,12 @@ import asyncio
 import struct
 
 import pytest
-from chromium import Browser, drive, find_chromium
+from chromium import LISTEN, Browser, drive, find_chromium
 from telling import PHONE_S, RATE_HZ, telling_result, tone
 
 from unispeech_ft.scoring import report_html, summarize
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here")
-
-# Notes what is played: where it starts, how long it lasts, and its loudest pitch.
-LISTEN = """
-window.played = [];
-const start = AudioBufferSourceNode.prototype.start;
-AudioBufferSourceNode.prototype.start = function (when, offset, duration) {
-  const all = this.buffer.getChannelData(0), rate = this.buffer.sampleRate;
-  const middle = (offset + duration / 2) * rate;
-  const part = all.subarray(Math.round(middle - 0.04 * rate), Math.round(middle + 0.04 * rate));
-  let best = 0, hz = 0;
-  for (let f = 200; f < 3300; f += 10) {
-    let re = 0, im = 0;
-    const turn = 2 * Math.PI * f / rate;
-    part.forEach((v, n) => { re += v * Math.cos(turn * n); im += v * Math.sin(turn * n); });
-    if (re * re + im * im > best) { best = re * re + im * im; hz = f; }
-  }
-  window.played.push([offset, duration, hz, all.length]);
-  return start.call(this, when, offset, duration);
-};
-"""
 
 
 @pytest.fixture

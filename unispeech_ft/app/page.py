@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import gradio as gr
 import pandas as pd
 
 from unispeech_ft.api import transcribe
-from unispeech_ft.app import training
+from unispeech_ft.app.training import Look, Trainings, headline
+from unispeech_ft.app.waveform import corrections, own_recording, waveform
 from unispeech_ft.app.workspace import (
     PHONES,
     SENTENCES,
@@ -28,15 +28,16 @@ from unispeech_ft.app.workspace import (
 from unispeech_ft.audit.findings import format_audit
 from unispeech_ft.audit.run import audit
 from unispeech_ft.errors import UserError
+from unispeech_ft.models.saved import load_saved
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
-COLUMNS = ["start (s)", "end (s)", "phone", "sure"]
 TITLE = "One hour of speech in, a phone recogniser out"
 # In a style of its own, since gradio rewrites the rules of `css` and drops those for narrow screens.
 STYLE = """<style>
 .gradio-container { width: 100%; max-width: 1080px !important; margin: 0 auto !important; }
 .gradio-container main { width: 100%; min-width: 0; box-sizing: border-box; }
 .audit textarea, .said textarea { font-family: ui-monospace, monospace !important; font-size: 12px !important; }
+.kept .empty { min-height: 5rem !important; }
 .report iframe { width: 100%; height: 75vh; border: 1px solid #ccc; border-radius: 6px; }
 @media (max-width: 500px) {
   .gradio-container, .gradio-container > *, .gradio-container main { padding: 4px !important; }
@@ -50,6 +51,12 @@ STYLE = """<style>
 def look() -> dict[str, Any]:
     """How the page looks: fonts of the machine, so that none is fetched."""
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    # Darker than gradio has them, which are hard to read.
+    theme.set(
+        block_info_text_color="*neutral_500",
+        body_text_color_subdued="*neutral_500",
+        input_placeholder_color="*neutral_500",
+    )
     return {"theme": theme, "head": STYLE}
 
 
@@ -62,15 +69,15 @@ def faults_shown() -> Iterator[None]:
         raise gr.Error("\n".join(fault.lines), duration=None, print_exception=False) from None
 
 
-def build(workspace: Workspace) -> gr.Blocks:
-    """The page of a folder."""
+def build(workspace: Workspace, trainings: Trainings) -> gr.Blocks:
+    """The page of a folder, and of the trainings that it starts."""
     page = gr.Blocks(title=f"unispeech-ft: {TITLE.lower()}", analytics_enabled=False)
     with page:
         gr.Markdown(f"## {TITLE}")
         with gr.Tab("Speech"):
             wishes = _speech_tab(workspace)
         with gr.Tab("Train"):
-            _training_tab(workspace, wishes)
+            _training_tab(page, trainings, wishes)
         with gr.Tab("Transcribe"):
             _transcription_tab(workspace)
         with gr.Tab("Export"):
@@ -81,16 +88,20 @@ def build(workspace: Workspace) -> gr.Blocks:
 def _speech_tab(workspace: Workspace) -> list[gr.components.Component]:
     """Files, what their texts are, and what is wrong with them; returns the fields that say it."""
     gr.Markdown(
-        "Recordings, and for each a text of the same name: `.eaf`, `.TextGrid`, `.txt` or `.lab`. They stay on this"
-        " machine."
+        "Recordings, and for each a text of the same name: `.eaf`, `.TextGrid`, `.txt` or `.lab`. A text is what is"
+        " said: a sentence, or phones with a space between any two. They stay on this machine."
     )
     files = gr.File(label="Files", file_count="multiple", height=160)
     with gr.Row():
         holds = gr.Radio([SENTENCES, PHONES], value=SENTENCES, label="The texts are")
-        language = gr.Textbox(label="Language of the sentences", placeholder="ky", info="Common Voice code")
-        tier = gr.Textbox(label="Tier", placeholder="found by itself", info="of .eaf and .TextGrid: its name")
+        language = gr.Textbox(label="Language of the sentences", placeholder="ky", info="its code: ky, es, sv-SE …")
+        tier = gr.Textbox(
+            label="Tier", placeholder="found by itself", info="in which the texts of .eaf and .TextGrid stand"
+        )
     button = gr.Button("Look at them", variant="primary")
-    found = gr.Textbox(label="What would spoil a training", lines=14, max_lines=30, elem_classes="audit")
+    found = gr.Textbox(
+        label="What they hold, and what would spoil a training", lines=14, max_lines=30, elem_classes="audit"
+    )
 
     @faults_shown()
     def examine(chosen: list[str] | None, holds: str, language: str, tier: str) -> str:
@@ -103,48 +114,68 @@ def _speech_tab(workspace: Workspace) -> list[gr.components.Component]:
     return [holds, language, tier]
 
 
-def _training_tab(workspace: Workspace, wishes: list[gr.components.Component]) -> None:
-    running: list[subprocess.Popen[bytes]] = []
+def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.components.Component]) -> None:
     with gr.Row():
         base = gr.Textbox(
             "packaged:demo",
             label="Start from",
-            info="a model folder or Hub id; packaged:demo is tiny, to try things out",
+            info="packaged:demo is tiny, to try things out; else a model folder or Hub id, such as"
+            " microsoft/unispeech-large-1500h-cv, which is fetched and wants a GPU",
         )
-        updates = gr.Number(2000, label="Updates", minimum=1, precision=0, info="how long it trains")
+        updates = gr.Number(
+            2000,
+            label="Updates",
+            precision=0,
+            info="steps of learning: more take longer, and err less up to a point",
+        )
     with gr.Row():
         button = gr.Button("Train", variant="primary")
         end = gr.Button("Stop and save")
+        on = gr.Button("Resume")
+        here = gr.Button("Finish here")
     state = gr.Markdown("Not started.")
     with gr.Row():
-        pers = gr.LinePlot(x="update", y="PER (%)", label="PER on the validation split", height=240)
-        losses = gr.LinePlot(x="update", y="loss", label="Loss of an update", height=240)
+        pers = gr.LinePlot(
+            x="update",
+            y="PER (%)",
+            label="PER: of 100 phones, how many are wrong",
+            height=240,
+        )
+        losses = gr.LinePlot(x="update", y="loss", label="Loss: what the training lowers", height=240)
     said = gr.Textbox(label="What the command says", lines=8, elem_classes="said")
     report = gr.HTML(label="Report", elem_classes="report")
+    shown = [state, pers, losses, said, report]
 
-    def run(holds: str, language: str, tier: str, base: str, updates: float) -> Iterator[tuple[Any, ...]]:
+    def run(holds: str, language: str, tier: str, base: str, updates: float | None) -> Iterator[tuple[Any, ...]]:
         with faults_shown():
-            config = load_config(write_config(workspace, Wishes(holds, language, tier, base, int(updates))))
-        folder = Path(config.output_dir)
-        process = training.start(workspace.yaml, folder)
-        running.append(process)
-        for now in training.watch(process, folder):
-            shown = _report(folder) if now.status == 0 else ""
-            yield _headline(now, int(updates)), _frame("PER (%)", now.pers), _frame("loss", now.losses), now.said, shown
+            training = trainings.begin(Wishes(holds, language, tier, base, int(updates or 0)))
+        yield from map(_shown, training.watch())
 
-    def finish() -> None:
-        for process in running:
-            training.stop(process)
+    def go_on() -> Iterator[tuple[Any, ...]]:
+        with faults_shown():
+            training = trainings.resume()
+        yield from map(_shown, training.watch())
 
-    button.click(run, [*wishes, base, updates], [state, pers, losses, said, report], api_name="train")
-    end.click(finish, None, None, api_name="stop", concurrency_limit=None)
+    def finish() -> Iterator[tuple[Any, ...]]:
+        with faults_shown():
+            training = trainings.finish()
+        yield from map(_shown, training.watch())
+
+    def opened() -> Iterator[tuple[Any, ...]]:
+        with faults_shown():
+            yield from map(_shown, trainings.watch())
+
+    # Without a limit, so that a second one is refused at once instead of waiting behind the first.
+    button.click(run, [*wishes, base, updates], shown, api_name="train", concurrency_limit=None)
+    on.click(go_on, None, shown, api_name="resume", concurrency_limit=None)
+    here.click(finish, None, shown, api_name="finish", concurrency_limit=None)
+    end.click(faults_shown()(trainings.stop), None, None, api_name="stop", concurrency_limit=None)
+    page.load(opened, None, shown, api_name="training", concurrency_limit=None, show_progress="hidden")
 
 
-def _headline(now: training.Look, updates: int) -> str:
-    done = int(now.losses[-1][0]) if now.losses else 0
-    per = f", PER **{now.pers[-1][1]:.1f} %**" if now.pers else ""
-    ended = {None: "Training", 0: "Done"}.get(now.status, "Ended early: read below what the command says")
-    return f"{ended}: update {done} of {updates}{per}"
+def _shown(now: Look) -> tuple[Any, ...]:
+    report = _report(now.run) if now.status == 0 else ""
+    return headline(now), _frame("PER (%)", now.pers), _frame("loss", now.losses), now.said, report
 
 
 def _frame(name: str, points: list[tuple[float, float]]) -> pd.DataFrame:
@@ -163,38 +194,37 @@ def _report(run: Path) -> str:
 
 
 def _transcription_tab(workspace: Workspace) -> None:
-    model = gr.Textbox(label="Model", placeholder="the newest run of this page", info="a model folder or Hub id")
+    model = gr.Textbox(
+        label="Model", placeholder="the newest that this page has trained to its end", info="a model folder or Hub id"
+    )
     recording = gr.Audio(label="Recording", type="filepath", sources=["upload", "microphone"], buttons=["download"])
     button = gr.Button("Transcribe", variant="primary")
-    line = gr.Textbox(label="Phones", lines=2)
-    table = gr.Dataframe(
-        headers=COLUMNS,
-        datatype=["number", "number", "str", "number"],
-        interactive=True,
-        type="array",
-        label="Correct phones and times here; a row without a phone is taken out",
-        max_height=420,
-    )
+    phones = waveform(workspace)
+    line = gr.Textbox(label="Phones, to copy", lines=2)
     save = gr.Button("Save as .eaf and .TextGrid")
-    files = gr.File(label="Annotations", file_count="multiple", interactive=False)
-    length = gr.State(0.0)
+    files = gr.File(
+        label="Annotations for ELAN and Praat", file_count="multiple", interactive=False, elem_classes="kept"
+    )
 
     @faults_shown()
-    def recognise(path: str | None, model: str) -> tuple[Any, ...]:
+    def recognise(path: str | None, model: str) -> tuple[str, dict[str, Any]]:
         if not path:
             raise UserError("there is no recording", remedy="choose one, or say something")
-        (heard,) = transcribe(model.strip() or _newest(workspace) / "model", path)
-        rows = [[round(p.start_s, 3), round(p.end_s, 3), p.phone, round(p.posterior, 2)] for p in heard.phones]
-        return " ".join(p.phone for p in heard.phones), rows, heard.duration_s
+        saved = load_saved(model.strip() or _newest(workspace) / "model")
+        (heard,) = transcribe(saved, path)
+        return " ".join(p.phone for p in heard.phones), corrections(heard, saved.tokenizer.phones)
 
     @faults_shown()
-    def keep(path: str | None, rows: list[list[object]], duration_s: float) -> list[str]:
-        if not path:
-            raise UserError("there is no recording", remedy="transcribe one first")
-        return [str(place) for place in save_rows(workspace, Path(path), read_rows(rows), duration_s)]
+    def keep(corrected: Mapping[str, Any] | None) -> list[str]:
+        if not corrected:
+            raise UserError("there are no phones to save", remedy="transcribe a recording first")
+        recording = own_recording(workspace, corrected["recording"])
+        rows = read_rows(corrected["rows"])
+        return [str(place) for place in save_rows(workspace, recording, rows, float(corrected["duration_s"]))]
 
-    button.click(recognise, [recording, model], [line, table, length], api_name="transcribe")
-    save.click(keep, [recording, table, length], files, api_name="save")
+    button.click(recognise, [recording, model], [line, phones], api_name="transcribe")
+    phones.input(None, phones, line, js="(value) => value.rows.map((row) => row[2]).filter(Boolean).join(' ')")
+    save.click(keep, phones, files, api_name="save")
 
 
 def _newest(workspace: Workspace) -> Path:
@@ -211,7 +241,7 @@ def _export_tab(workspace: Workspace) -> None:
         f" `{workspace.root}`."
     )
     button = gr.Button("Pack model and configuration", variant="primary")
-    files = gr.File(label="Files", file_count="multiple", interactive=False)
+    files = gr.File(label="Files", file_count="multiple", interactive=False, elem_classes="kept")
 
     @faults_shown()
     def pack() -> list[str]:

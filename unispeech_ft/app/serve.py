@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 from unispeech_ft.app.workspace import Workspace
@@ -14,7 +15,7 @@ QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def serve(folder: Path, port: int | None = None, *, in_browser: bool = False) -> None:
-    """Answers 127.0.0.1 until Ctrl-C.
+    """Answers 127.0.0.1 until Ctrl-C or SIGTERM; a training that runs is stopped then, and saved.
 
     Args:
         folder: of the page; made where it is missing.
@@ -32,8 +33,13 @@ def serve(folder: Path, port: int | None = None, *, in_browser: bool = False) ->
         raise UserError(f"{folder} cannot be written ({error.strerror})", remedy="name another folder") from None
     os.environ.update(QUIET | {"GRADIO_TEMP_DIR": str(root / "uploads")})
     from unispeech_ft.app.page import build, look
+    from unispeech_ft.app.training import Trainings
 
-    page = build(Workspace(root)).queue(default_concurrency_limit=1)
+    # Started in the background, a process ignores SIGINT, and so would the trainings that it starts.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    trainings = Trainings(Workspace(root))
+    page = build(trainings.workspace, trainings).queue(default_concurrency_limit=1)
     try:
         _, address, _ = page.launch(
             server_name="127.0.0.1",
@@ -50,4 +56,8 @@ def serve(folder: Path, port: int | None = None, *, in_browser: bool = False) ->
     except OSError as error:
         raise UserError(f"no page at port {port or 7860} ({error})", remedy="name another with --port") from None
     print(f"{address}  (folder: {folder}; Ctrl-C ends it)", flush=True)
-    page.block_thread()
+    try:
+        page.block_thread()
+    finally:
+        if trainings.running():
+            trainings.stop()

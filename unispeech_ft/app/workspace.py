@@ -9,17 +9,19 @@ from pathlib import Path
 
 from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.data.audio import AUDIO_ENDINGS
-from unispeech_ft.data.sources.folders import TEXT_ENDINGS
+from unispeech_ft.data.sources.folders import ANY_TIER, TEXT_ENDINGS
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
 from unispeech_ft.runs.shipped import find_shipped
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
+from unispeech_ft.training.checkpoint import sorted_checkpoints
 from unispeech_ft.transcription.annotation import write_annotation
 from unispeech_ft.transcription.elan import Tier
 from unispeech_ft.transcription.textgrid import TIER
 
 PACKAGED = "packaged:"
 SENTENCES, PHONES = "sentences", "phones"
+RUN, CHECKPOINTS = "run-", "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,22 @@ class Workspace:
         found = (self.root / "runs").glob("*/model/config.json")
         return sorted((path.parents[1] for path in found), key=lambda run: run.stat().st_mtime, reverse=True)
 
+    def stopped(self) -> list[Path]:
+        """The runs that can be resumed, the newest first: they have a checkpoint and no model."""
+        ended = set(self.runs())
+        found = [run for run in self.numbered_runs() if sorted_checkpoints(run / CHECKPOINTS) and run not in ended]
+        return sorted(found, key=lambda run: (run / CHECKPOINTS).stat().st_mtime, reverse=True)
+
+    def numbered_runs(self) -> list[Path]:
+        """The runs that the page began, in that order."""
+        found = [path for path in (self.root / "runs").glob(f"{RUN}*") if path.name.removeprefix(RUN).isdecimal()]
+        return sorted((path for path in found if path.is_dir()), key=_run_number)
+
+    def newest_run(self) -> Path | None:
+        """The run that the page began last."""
+        begun = self.numbered_runs()
+        return begun[-1] if begun else None
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -65,6 +83,10 @@ class Wishes:
     tier: str
     base: str
     updates: int
+
+
+def _run_number(run: Path) -> int:
+    return int(run.name.removeprefix(RUN))
 
 
 def take_in(workspace: Workspace, files: Iterable[str | Path]) -> list[str]:
@@ -90,18 +112,24 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
     Raises:
         UserError: a value cannot be used.
     """
-    if wishes.holds == SENTENCES and not wishes.language.strip():
+    of_phones = wishes.holds == PHONES
+    if not of_phones and not wishes.language.strip():
         raise UserError("the language of the sentences is missing", remedy="give its code, such as ky")
-    number = 1 + len(list((workspace.root / "runs").glob("run-*")))
+    if wishes.updates < 1:
+        raise UserError(f"{wishes.updates} updates are none", remedy="give how many steps it is to learn, such as 2000")
+    last = workspace.newest_run()
+    number = 1 + (_run_number(last) if last else 0)
     every = max(1, wishes.updates // 20)
     overrides: dict[str, object] = {
         "data.source": "manifest",
         "data.root": str(workspace.speech),
         "data.train": str(workspace.speech),
         "data.language": wishes.language.strip() or None,
-        "data.text_column": wishes.tier.strip() or None,
+        "data.text_column": None if of_phones else wishes.tier.strip() or None,
+        "data.phones_column": wishes.tier.strip() or ANY_TIER if of_phones else None,
         "data.cache_dir": str(workspace.root / "cache"),
-        "phonemes.labels": "espeak" if wishes.holds == SENTENCES else "column",
+        "phonemes.labels": "column" if of_phones else "espeak",
+        "phonemes.map": "none" if of_phones else "ipa",
         "model.base": wishes.base.strip(),
         "schedule.updates": wishes.updates,
         "schedule.warmup": wishes.updates // 10,
@@ -109,9 +137,9 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
         "schedule.name": "linear",
         "evaluation.every_updates": every,
         "evaluation.start_after": 0,
-        "checkpointing.every_updates": wishes.updates,
+        "checkpointing.every_updates": 2 * every,
         "tracking.trackers": [],
-        "output_dir": str(workspace.root / "runs" / f"run-{number}"),
+        "output_dir": str(workspace.root / "runs" / f"{RUN}{number}"),
     }
     # From the small model of the package, the many small updates of the demo; else the published recipe.
     if wishes.base.startswith(PACKAGED):
@@ -125,7 +153,7 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
     return workspace.yaml
 
 
-# Start and end in seconds, and the phone, as the table of the page has them.
+# Start and end in seconds, and the phone, as the page has them.
 Rows = Sequence[tuple[float, float, str]]
 
 
@@ -133,18 +161,20 @@ def read_rows(table: Sequence[Sequence[object]]) -> list[tuple[float, float, str
     """The corrected phones in order; rows without a phone are taken out.
 
     Raises:
-        UserError: a time is no number, or phones overlap.
+        UserError: a time is no number, phones overlap, or a phone is several.
     """
     rows = []
     for number, (start, end, phone, *_) in enumerate(table, start=1):
         if not str(phone).strip():
             continue
+        if len(str(phone).split()) > 1:
+            raise UserError(f"phone {number}: {phone} is more than one", remedy="insert another phone for the second")
         try:
             start_s, end_s = float(str(start)), float(str(end))
         except ValueError:
-            raise UserError(f"row {number}: {start} to {end} are no times", remedy="write seconds, 0.25") from None
+            raise UserError(f"phone {number}: {start} to {end} are no times", remedy="write seconds, 0.25") from None
         if not 0 <= start_s < end_s:
-            raise UserError(f"row {number}: {start} to {end} is no stretch of time", remedy="mend its times")
+            raise UserError(f"phone {number}: {start} to {end} is no stretch of time", remedy="mend its times")
         rows.append((start_s, end_s, str(phone).strip()))
     rows.sort()
     for before, after in zip(rows, rows[1:], strict=False):

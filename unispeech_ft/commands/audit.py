@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from unispeech_ft.audit.labelled import audit_labelled
     from unispeech_ft.audit.labelled import figure_lines as figure_lines_of_clips
     from unispeech_ft.audit.run import audit
+    from unispeech_ft.errors import fitted
     from unispeech_ft.tasks.ctc_phoneme.config import load_config
     from unispeech_ft.tasks.published import labelled_run
 
@@ -39,5 +40,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"serious": found.serious, **asdict(found)}, ensure_ascii=False, indent=2))
     else:
-        print(format_audit(found, describe))
+        print(fitted(format_audit(found, describe).splitlines()))
     return FOUND_WANTING if found.serious else 0

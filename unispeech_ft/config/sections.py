@@ -96,7 +96,9 @@ class DataConfig(Section):
     audio_column: str | None = Field(None, description="of a manifest or a dataset: where the clip stands")
     text_column: str | None = Field(None, description="of a manifest or a dataset: where the sentence stands")
     phones_column: str | None = Field(
-        None, description="of a manifest or a dataset: where phones stand, separated by spaces"
+        None,
+        description="of a manifest or a dataset: where phones stand, separated by spaces; of a folder of recordings"
+        " with texts: the tier whose texts are phones, or `*` for the one that is found",
     )
     speaker_column: str | None = Field(None, description="of a manifest or a dataset: where the speaker stands")
     hold_out: Literal["speaker", "sentence"] | None = Field(

@@ -19,6 +19,7 @@ from unispeech_ft.errors import UserError, first_line
 
 TEXT_ENDINGS = (".txt", ".lab", ".textgrid", ".eaf")
 PLAIN_ENDINGS = (".txt", ".lab", ".TXT", ".LAB")
+ANY_TIER = "*"
 NO_TEXT = f"{FILTERED}no text of the same name beside it"
 # Start, end and text: Audacity's with tabs, others with spaces, where a sentence of numbers has no decimals.
 LABEL_TRACK = re.compile(r"(?:(\d+(?:[.,]\d+)?)\t(\d+(?:[.,]\d+)?)\t|\s*(\d+[.,]\d+)\s+(\d+[.,]\d+)(?:\s+|$))(.*)")
@@ -37,11 +38,15 @@ def list_folder_of_audio(
 ) -> tuple[list[Utterance], list[tuple[str, str]]]:
     """The utterances of the recordings below a folder, and what has no partner or cannot be read.
 
-    Where recordings lie in folders of their own, and there are several, these are the speakers.
+    Where recordings lie in folders of their own, and there are several, these are the speakers. Where
+    `data.phones_column` is given, the texts are phones.
 
     Raises:
         UserError: the folder holds no recordings with texts.
     """
+    of_phones = data.phones_column is not None
+    tier = data.phones_column if of_phones else data.text_column
+    tier = None if tier == ANY_TIER else tier
     files = files_below(folder)
     # Of recordings of one name, one that needs no PyAV first.
     audio = sorted(
@@ -79,7 +84,7 @@ def list_folder_of_audio(
             also = ", ".join(other.name for other in links[text].others)
             rejected.append((name, f"{FILTERED}{text.name} links several recordings; read is {path.name}, not {also}"))
         try:
-            said = [item for item in _read_text(text, data.text_column, path.stem) if item.text.strip()]
+            said = [item for item in _read_text(text, tier, path.stem) if item.text.strip()]
         except ValueError as error:
             rejected.append((name, f"{text.name} cannot be read ({first_line(error)})"))
             continue
@@ -93,7 +98,9 @@ def list_folder_of_audio(
                 continue
             identity = segment_id(name, item.start_s, item.end_s)
             speaker = item.speaker or (path.parent.name if by_folder else None)
-            found.append(Utterance(identity, path, item.text.strip(), None, speaker, item.start_s, item.end_s))
+            phones = tuple(item.text.split()) if of_phones else None
+            sentence = None if of_phones else item.text.strip()
+            found.append(Utterance(identity, path, sentence, phones, speaker, item.start_s, item.end_s))
     alone = sorted(text for place, beside in texts.items() for text in beside if place not in read)
     if not found:
         faults = [f" ({fault.removeprefix(FILTERED)})" for _, fault in rejected if fault != NO_TEXT]

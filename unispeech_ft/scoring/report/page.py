@@ -52,7 +52,7 @@ def report_html(
     aligned = align_all(scores, recordings)
     kept = kept_utterances(aligned)
     floor = [] if summary.reference_floor is None else [Rung("reference floor", summary.reference_floor)]
-    script = '\n"use strict";\n' + "\n".join(part(name) for name in SCRIPTS)
+    script = page_script()
     own_style = Markup(part("style.css"))  # nosec B704  # a file of this package
     own_script = Markup(script)  # nosec B704  # likewise
     return (
@@ -104,6 +104,12 @@ def percent(fraction: float | None, digits: int = 2) -> str | None:
 
 def highest(rows: Iterable[Rung | Group]) -> float:
     return max((row.per or 0.0 for row in rows), default=0.0)
+
+
+def page_script() -> str:
+    """The script of a report, which reads its data from the page."""
+    read = 'const data = JSON.parse(document.getElementById("data").textContent);'
+    return "\n".join(["", '"use strict";', read, *map(part, SCRIPTS)])
 
 
 def part(name: str) -> str:

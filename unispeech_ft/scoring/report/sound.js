@@ -1,5 +1,4 @@
-// The sound in the page: MP3 in base64, decoded when it is first needed, played from any time to any other.
-const data = JSON.parse(document.getElementById("data").textContent);
+// The sound of `data`: MP3 in base64, decoded when it is first needed, played from any time to any other.
 const RATE_HZ = 16000;
 const AROUND_S = 0.06;
 const FADE_S = 0.01;

@@ -13,7 +13,7 @@ from unispeech_ft.errors import first_line, warn
 from unispeech_ft.scoring.per import UtteranceScore
 from unispeech_ft.scoring.report.data import Recordings, align_all, kept_utterances, page_data, sounds
 from unispeech_ft.scoring.report.figures import Curve
-from unispeech_ft.scoring.report.page import SCRIPTS, part, templates
+from unispeech_ft.scoring.report.page import page_script, part, templates
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def task_html(report: TaskReport) -> str:
 
     aligned = align_all(report.scores, report.recordings)
     kept = kept_utterances(aligned)
-    script = '\n"use strict";\n' + "\n".join(part(name) for name in SCRIPTS) if report.scores else ""
+    script = page_script() if report.scores else ""
     return (
         templates()
         .get_template("task.html")
