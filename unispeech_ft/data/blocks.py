@@ -215,9 +215,9 @@ def _serve(orders: Connection) -> None:
 
 
 def _start(job: Callable[..., Any]) -> tuple[Connection, BaseProcess]:
-    """Starts a worker: on Linux a fork of a process that has imported what this one has, and no threads.
+    """Starts a worker: on Linux a fork of a process that has imported the libraries and done nothing else.
 
-    A fork of this process may hang in the libraries' threads, and a new interpreter imports for seconds.
+    A fork of this process may hang in threads that are at work, and a new interpreter imports for seconds.
     """
     context = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
     libraries = [name for name in LIBRARIES if name in sys.modules]
