@@ -16,6 +16,7 @@ import pytest
 from accelerate import Accelerator
 from hub.loopback import LoopbackHub
 from hub.publishing import TOKEN
+from hypothesis import settings
 from running import REPOSITORY, tiny_settings, write_settings
 from warm import clean_environment, run_warm
 
@@ -23,6 +24,10 @@ import unispeech_ft
 from unispeech_ft import cli
 from unispeech_ft.models.saved import SavedModel, load_saved
 from unispeech_ft.testing.corpus import make_corpus
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 # Overloaded servers are asked again; a test need not wait for it.
 PROGRAM = """

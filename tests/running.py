@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from warm import clean_environment, run_warm
 
@@ -131,3 +133,24 @@ def events(run: Path, kind: str = "update") -> list[dict[str, Any]]:
     """The events of one kind in a run's metrics.jsonl."""
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def check_resuming(file: Path, run: Path, copy: Path, figures: Sequence[str] = ("loss", "grad_norm")) -> None:
+    """A copy of a finished run that lost its last checkpoint is resumed to the same figures, and weights to the bit."""
+    shutil.copytree(run, copy)
+    shutil.rmtree(max((copy / "checkpoints").glob("update-*")))
+    must_run("--config", file, "--output_dir", copy, "--resume", "true")
+    first, second = (
+        [[event[name] for name in ("update", *figures)] for event in events(folder)] for folder in (run, copy)
+    )
+    assert first == second
+    models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, copy)]
+    assert models[0] == models[1]
+
+
+def check_two_processes(file: Path, run: Path, two: Path, figures: Sequence[str] = ("loss", "grad_norm")) -> None:
+    """Two processes log the figures of a run of one."""
+    must_run("--config", file, "--output_dir", two, processes=2)
+    for alone, together in zip(events(run), events(two), strict=True):
+        for name in figures:
+            assert together[name] == pytest.approx(alone[name], rel=1e-5), name

@@ -51,7 +51,8 @@ def here(tmp_path):
 def run(words: list[str], folder: Path, **variables: str) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = clean_environment() | {"PATH": path, "HOME": str(folder)} | variables
-    program = {"python": [], "unispeech-ft": ["-m", "unispeech_ft.cli"]}.get(words[0])
+    modules = {"unispeech-ft": "unispeech_ft.cli", "accelerate": "accelerate.commands.accelerate_cli"}
+    program = [] if words[0] == "python" else ["-m", modules[words[0]]] if words[0] in modules else None
     if program is None or words[1] == "score":
         result = subprocess.run(
             words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False

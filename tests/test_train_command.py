@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from running import REPOSITORY, tiny_settings, write_settings
-from warm import clean_environment
+from warm import clean_environment, run_warm
 
 from unispeech_ft.cli import main
 from unispeech_ft.errors import UserError
@@ -65,11 +65,8 @@ def test_the_command_trains(spoken_corpus: Path, tmp_path: Path) -> None:
     settings = tiny_settings(spoken_corpus, tmp_path)
     settings["schedule"]["updates"] = 2
     file = write_settings(tmp_path / "own.yaml", settings)
-    words = ["train", str(file), "--output_dir", "runs/here", "--evaluation.every_updates", "2", "--seed", "3"]
-    program = [sys.executable, "-m", "unispeech_ft.cli", *words]
-    done = subprocess.run(
-        program, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+    words = ["train", file, "--output_dir", "runs/here", "--evaluation.every_updates", "2", "--seed", "3"]
+    done = run_warm(["-m", "unispeech_ft.cli", *words], cwd=tmp_path, env=clean_environment())
     assert done.returncode == 0, done.stderr[-2000:]
     assert "seed: 3" in (tmp_path / "runs" / "here" / "config.yaml").read_text(encoding="utf-8")
     assert (tmp_path / "runs" / "here" / "model" / "config.json").is_file()

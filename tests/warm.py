@@ -3,13 +3,14 @@
 A server imports the libraries once and forks a process for each program, which gets arguments, folder, environment and
 files for its output as a new interpreter would, and ends as one. What the libraries read while they are imported is
 the server's: the environment of `clean_environment`. Where another one matters, `fresh` names the libraries
-that the program is to import anew.
+that the program is to import anew, and with them ours.
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import importlib
 import importlib.util
 import io
@@ -42,7 +43,8 @@ LIBRARIES = (
     "soundfile",
     "soxr",
     "jinja2",
-    *(["torchaudio"] if importlib.util.find_spec("torchaudio") else []),  # an extra
+    "unispeech_ft.recipes.ctc_phoneme",
+    *(name for name in ("torchaudio", "panphon") if importlib.util.find_spec(name)),  # extras
 )
 
 
@@ -137,6 +139,12 @@ def _serve() -> None:
     """Answers requests; in a forked process, runs the program instead."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    if "panphon" in LIBRARIES:
+        from unispeech_ft.phonemes.articulatory import feature_table
+
+        feature_table()
+    gc.collect()
+    gc.freeze()
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in requests:
@@ -187,7 +195,8 @@ def _become(request: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         import torch
 
         torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
-    for name in [name for name in sys.modules if name.partition(".")[0] in request["fresh"]]:
+    fresh = {*request["fresh"], "unispeech_ft"} if request["fresh"] else ()
+    for name in [name for name in sys.modules if name.partition(".")[0] in fresh]:
         del sys.modules[name]
     paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[1:1] = [path for path in paths if path not in sys.path]

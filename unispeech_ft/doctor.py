@@ -7,6 +7,7 @@ so a library that cannot even be imported is reported like everything else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import io
@@ -16,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,10 +148,16 @@ def _is_there(distribution: str) -> bool:
     return installed_version(distribution) is not None
 
 
+@functools.cache
+def _owners() -> Mapping[str, list[str]]:
+    """Module → the distributions that hold it; finding out reads the lists of all that is installed."""
+    return importlib.metadata.packages_distributions()
+
+
 def module_of(distribution: str) -> str:
     """The module of a distribution, which may have another name (`PyYAML`: `yaml`)."""
     plain = distribution.replace("-", "_")
-    owned = [module for module, owners in importlib.metadata.packages_distributions().items() if distribution in owners]
+    owned = [module for module, owners in _owners().items() if distribution in owners]
     public = [module for module in owned if not module.startswith("_")]
     return plain if plain in owned or not public else public[0]
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from running import TINY_MODEL, events, merged, must_run, run_recipe, tiny_settings, write_settings
+from running import (
+    TINY_MODEL,
+    check_resuming,
+    check_two_processes,
+    merged,
+    must_run,
+    run_recipe,
+    tiny_settings,
+    write_settings,
+)
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCTC
 
@@ -74,22 +82,11 @@ def test_the_model_has_merged_weights(straight: tuple[Path, Path], base: Path) -
 
 
 def test_resuming_is_exact(straight: tuple[Path, Path], tmp_path: Path) -> None:
-    file, run = straight
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    shutil.rmtree(copy / "checkpoints" / f"update-{UPDATES:06d}")
-    must_run("--config", file, "--output_dir", copy, "--resume", "true")
-    first, second = ([[event["loss"], event["grad_norm"]] for event in events(folder)] for folder in (run, copy))
-    assert first == second
-    models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, copy)]
-    assert models[0] == models[1]
+    check_resuming(*straight, tmp_path / "copy")
 
 
 def test_two_processes_do_the_same(straight: tuple[Path, Path], tmp_path: Path) -> None:
-    file, run = straight
-    must_run("--config", file, "--output_dir", tmp_path / "two", processes=2)
-    for one, two in zip(events(run), events(tmp_path / "two"), strict=True):
-        assert (two["loss"], two["grad_norm"]) == pytest.approx((one["loss"], one["grad_norm"]), rel=1e-5)
+    check_two_processes(*straight, tmp_path / "two")
 
 
 @pytest.mark.long

@@ -4,18 +4,27 @@ is scored by our commands and by Transformers as the run scored it."""
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from running import RECIPE, events, merged, must_run, run_recipe, tiny_settings, write_settings
+from running import (
+    RECIPE,
+    check_resuming,
+    check_two_processes,
+    merged,
+    must_run,
+    run_recipe,
+    tiny_settings,
+    write_settings,
+)
 from safetensors.torch import load_file
 from warm import clean_environment
 
 UPDATES, INTERRUPTED = 8, 5
 LAYERS = [1, 2]
+FIGURES = ("loss", "ctc_loss", "intermediate_loss", "grad_norm")
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +55,11 @@ def test_the_model_says_what_it_is(straight: tuple[Path, Path, str]) -> None:
 
 
 def test_resuming_is_exact(straight: tuple[Path, Path, str], tmp_path: Path) -> None:
-    file, run, _ = straight
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    shutil.rmtree(copy / "checkpoints" / f"update-{UPDATES:06d}")
-    must_run("--config", file, "--output_dir", copy, "--resume", "true")
-    models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, copy)]
-    assert models[0] == models[1]
+    check_resuming(*straight[:2], tmp_path / "copy", FIGURES)
 
 
 def test_two_processes_do_the_same(straight: tuple[Path, Path, str], tmp_path: Path) -> None:
-    file, run, _ = straight
-    must_run("--config", file, "--output_dir", tmp_path / "two", processes=2)
-    for one, two in zip(events(run), events(tmp_path / "two"), strict=True):
-        for name in ("loss", "ctc_loss", "intermediate_loss", "grad_norm"):
-            assert two[name] == pytest.approx(one[name], rel=1e-5), name
+    check_two_processes(*straight[:2], tmp_path / "two", FIGURES)
 
 
 def test_our_command_scores_the_folder_alike(straight: tuple[Path, Path, str], tmp_path: Path) -> None:

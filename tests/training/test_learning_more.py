@@ -5,16 +5,25 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from running import events, merged, must_run, tiny_settings, write_settings
+from running import (
+    check_resuming,
+    check_two_processes,
+    events,
+    merged,
+    must_run,
+    run_recipe,
+    tiny_settings,
+    write_settings,
+)
 from safetensors.torch import load_file
 from transformers import AutoModelForCTC
 
 UPDATES, FROZEN, INTERRUPTED = 9, 2, 5
+FIGURES = ("loss", "ctc_loss", "intermediate_loss", "consistency_loss", "grad_norm")
 MORE = {
     "model": {"layerdrop": 0.3},
     "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2, "entropy_weight": 0.1},
@@ -75,29 +84,17 @@ def test_what_is_logged(straight: tuple[Path, Path]) -> None:
 
 
 def test_resuming_is_exact(straight: tuple[Path, Path], tmp_path: Path) -> None:
-    file, run = straight
     copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    shutil.rmtree(copy / "checkpoints" / f"update-{UPDATES:06d}")
-    must_run("--config", file, "--output_dir", copy, "--resume", "true")
-    names = ("update", "loss", "ctc_loss", "intermediate_loss", "consistency_loss", "grad_norm")
-    first, second = ([[event[name] for name in names] for event in events(folder)] for folder in (run, copy))
-    assert first == second
-    models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, copy)]
-    assert models[0] == models[1]
-    before, after = average_of(run), average_of(copy)
-    assert best_of(run) == best_of(copy)
+    check_resuming(*straight, copy, FIGURES)
+    before, after = average_of(straight[1]), average_of(copy)
+    assert best_of(straight[1]) == best_of(copy)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_two_processes_do_the_same(straight: tuple[Path, Path], tmp_path: Path) -> None:
-    file, run = straight
-    must_run("--config", file, "--output_dir", tmp_path / "two", processes=2)
-    for one, two in zip(events(run), events(tmp_path / "two"), strict=True):
-        for name in ("loss", "ctc_loss", "intermediate_loss", "consistency_loss", "grad_norm"):
-            assert two[name] == pytest.approx(one[name], rel=1e-5), name
-    before, after = average_of(run), average_of(tmp_path / "two")
+    check_two_processes(*straight, tmp_path / "two", FIGURES)
+    before, after = average_of(straight[1]), average_of(tmp_path / "two")
     apart = {name: (before[name] - after[name]).abs().max().item() for name in before if "k_proj.bias" not in name}
     assert max(apart.values()) < 1e-5
 
@@ -123,8 +120,6 @@ def test_plain_transformers_load_the_model(straight: tuple[Path, Path]) -> None:
 def test_a_checkpoint_of_other_settings_is_refused(
     key: str, value: str, straight: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    from running import run_recipe
-
     file, run = straight
     checkpoint = run / "checkpoints" / f"update-{INTERRUPTED:06d}"
     words = ("--config", file, "--output_dir", tmp_path / "new", "--resume", checkpoint, f"--{key}", value)

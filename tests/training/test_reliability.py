@@ -9,9 +9,6 @@ import pickle
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +18,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from running import RECIPE, REPOSITORY, events, merged, must_run, run_recipe, tiny_settings, write_settings
+from running import RECIPE, events, merged, must_run, run_recipe, tiny_settings, write_settings
 from torch import Tensor, nn
-from warm import clean_environment
 
 import unispeech_ft.files
 from unispeech_ft.config.sections import OptimizerConfig, RunConfig, ScheduleConfig
@@ -342,26 +338,27 @@ def test_places_that_are_not_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         check_place(str(place))
 
 
+SIGNALLED = """
+import os, pathlib, runpy, sys, threading, time
+file, number, *sys.argv = sys.argv[1:]
+def send():
+    while not pathlib.Path(file).exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), int(number))
+threading.Thread(target=send, daemon=True).start()
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_says_how_to_go_on(
     straight: tuple[Path, Path], tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     output = tmp_path / "stopped"
-    words = ["--config", str(straight[0]), "--output_dir", str(output), "--schedule.updates", "3000"]
-    process = subprocess.Popen(
-        [sys.executable, str(RECIPE), *words],
-        cwd=REPOSITORY,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 200
-    while not (output / METRICS).exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == status, said
+    words = ["--config", straight[0], "--output_dir", output, "--schedule.updates", "3000"]
+    finished = run_recipe(output / METRICS, int(number), RECIPE, *words, script=("-c", SIGNALLED))
+    said = finished.stderr
+    assert finished.returncode == status, said
     assert "--resume true" in said
     assert "Traceback" not in said
     checkpoint, _ = find_checkpoint(str(output), True)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.phonemes.articulatory import feature_table
 from unispeech_ft.phonemes.normalise import Rule, fold, normalise_sentence
 from unispeech_ft.phonemes.notation import without_marks
 
@@ -216,31 +217,21 @@ def segments(phones: Sequence[str]) -> list[str]:
     Raises:
         UserError: panphon is not installed.
     """
-    table = _panphon()
+    try:
+        table = feature_table()
+    except ImportError:
+        raise UserError(
+            "phonemes.segment needs panphon, which is not installed",
+            remedy="pip install 'unispeech-ft[features]', or separate the phones by spaces",
+        ) from None
     found: list[str] = []
-    for phone in (piece for word in phones for piece in table(word)):
+    for phone in (piece for word in phones for piece in table.segs_safe(word)):
         loose = unicodedata.category(phone[0])[0] in "MNS" or unicodedata.category(phone[0]) == "Lm"
         if loose and found and phone not in "ˈˌ":
             found[-1] += phone
         else:
             found.append(phone)
     return found
-
-
-_table: list[Callable[[str], list[str]]] = []
-
-
-def _panphon() -> Callable[[str], list[str]]:
-    if not _table:
-        try:
-            import panphon
-        except ImportError:
-            raise UserError(
-                "phonemes.segment needs panphon, which is not installed",
-                remedy="pip install 'unispeech-ft[features]', or separate the phones by spaces",
-            ) from None
-        _table.append(panphon.FeatureTable().segs_safe)
-    return _table[0]
 
 
 def read_letters(path: Path) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.errors import first_line, warn
+from unispeech_ft.phonemes.articulatory import feature_table
 from unispeech_ft.phonemes.notation import ipa_phone
 from unispeech_ft.scoring.ladder import has_features, weighted_distance
 from unispeech_ft.scoring.per import UtteranceScore
@@ -50,9 +51,7 @@ def written_together(phones: Sequence[str]) -> str:
 
 def segment_vectors() -> Callable[[str], npt.NDArray[np.float64]]:
     """Word → features of its segments `[K, F]`, as panphon finds them."""
-    import panphon
-
-    table = panphon.FeatureTable()
+    table = feature_table()
 
     def vectors(word: str) -> npt.NDArray[np.float64]:
         found = table.word_to_vector_list(word, numeric=True)

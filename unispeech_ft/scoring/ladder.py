@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.errors import UserError, first_line, warn
+from unispeech_ft.phonemes.articulatory import feature_table
 from unispeech_ft.phonemes.look_alikes import one_notation
 from unispeech_ft.phonemes.notation import PhoneMap, phone_map
 from unispeech_ft.scoring.alignment import distance
@@ -158,9 +159,7 @@ def has_features() -> bool:
 
 def panphon_features() -> Callable[[str], Features]:
     """Phone → its feature vectors `[K, F]` of -1, 0 and 1; `K` is 0 where panphon knows no segment of it."""
-    import panphon
-
-    table = panphon.FeatureTable()
+    table = feature_table()
 
     def features(phone: str) -> Features:
         vectors = table.word_to_vector_list(one_notation(phone), numeric=True)

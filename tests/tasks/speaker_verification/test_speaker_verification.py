@@ -52,21 +52,21 @@ def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
         "augmentation.speeds": [0.9],
         "batch.seconds_per_update": 8,
         "batch.seconds_per_micro_batch": 4,
-        "schedule.updates": 40,
-        "schedule.freeze_encoder_updates": 10,
+        "schedule.updates": 24,
+        "schedule.freeze_encoder_updates": 6,
         "speaker_verification.channels": 16,
         "speaker_verification.pooled": 16,
         "speaker_verification.size": 8,
-        "speaker_verification.margin_until": 20,
+        "speaker_verification.margin_until": 12,
         "speaker_verification.crop_s": 0.4,
-        "evaluation.every_updates": 20,
+        "evaluation.every_updates": 12,
     }
     return tiny_runs(FILE, YAML, voices, tmp_path_factory.mktemp("runs"), own)
 
 
 @pytest.fixture(scope="module")
 def trained(configured: Callable[..., SpeakerConfig]) -> Path:
-    config = configured("voices", checkpointing__every_updates=20, checkpointing__keep_last=3)
+    config = configured("voices", checkpointing__every_updates=12, checkpointing__keep_last=3)
     speaker_verification.run(config)
     return Path(config.output_dir)
 
@@ -101,9 +101,9 @@ def test_the_folder_holds_an_encoder_for_plain_transformers_and_compares_recordi
 
 
 def test_a_run_resumes_to_the_same_weights(configured: Callable[..., SpeakerConfig], trained: Path) -> None:
-    again = configured("again", checkpointing__every_updates=20, resume=f"{trained}/checkpoints/update-000020")
+    again = configured("again", checkpointing__every_updates=12, resume=f"{trained}/checkpoints/update-000012")
     speaker_verification.run(again)
-    assert events(Path(again.output_dir))[0]["update"] == 21
+    assert events(Path(again.output_dir))[0]["update"] == 13
     files = [folder / "model" / "model.safetensors" for folder in (trained, Path(again.output_dir))]
     assert files[0].read_bytes() == files[1].read_bytes()
 

@@ -49,28 +49,28 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def configured(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SeparationConfig]:
     own = {
-        "simulation.conversations": 60,
+        "simulation.conversations": 40,
         "simulation.scored": 10,
         "simulation.duration_s": 1.0,
-        "batch.seconds_per_update": 12,
+        "batch.seconds_per_update": 8,
         "batch.seconds_per_micro_batch": 4,
-        "schedule.updates": 24,
-        "schedule.freeze_encoder_updates": 12,
+        "schedule.updates": 20,
+        "schedule.freeze_encoder_updates": 10,
         "optimizer.head_lr": 1e-2,
         "optimizer.lr": 1e-3,
         "speech_separation.hidden": 24,
-        "speech_separation.window": 256,
-        "speech_separation.hop": 128,
+        "speech_separation.window": 512,
+        "speech_separation.hop": 256,
         "speech_separation.chunk_s": 1.0,
         "speech_separation.overlap_s": 0.3,
-        "evaluation.every_updates": 12,
+        "evaluation.every_updates": 10,
     }
     return tiny_runs(FILE, YAML, voices, tmp_path_factory.mktemp("runs"), own)
 
 
 @pytest.fixture(scope="module")
 def trained(configured: Callable[..., SeparationConfig]) -> Path:
-    config = configured("voices", checkpointing__every_updates=18, checkpointing__keep_last=3)
+    config = configured("voices", checkpointing__every_updates=14, checkpointing__keep_last=3)
     speech_separation.run(config)
     return Path(config.output_dir)
 
@@ -88,7 +88,7 @@ def test_it_learns(trained: Path) -> None:
 
 @pytest.mark.long
 def test_a_run_resumes_to_the_same_weights(configured: Callable[..., SeparationConfig], trained: Path) -> None:
-    again = configured("again", checkpointing__every_updates=18, resume=f"{trained}/checkpoints/update-000018")
+    again = configured("again", checkpointing__every_updates=14, resume=f"{trained}/checkpoints/update-000014")
     speech_separation.run(again)
     assert len(events(Path(again.output_dir))) == 6
     files = [folder / "model" / "model.safetensors" for folder in (trained, Path(again.output_dir))]
@@ -195,7 +195,7 @@ def test_company_changes_nothing(trained: Path) -> None:
         ({"simulation__speakers": [2, 3]}, "are not one number from two to four"),
         ({"simulation__speakers": [1, 1]}, "are not one number from two to four"),
         ({"simulation__duration_s": 99.0}, "above batch.seconds_per_micro_batch"),
-        ({"speech_separation__hop": 250}, "above three quarters of the window"),
+        ({"speech_separation__hop": 450}, "above three quarters of the window"),
         ({"speech_separation__overlap_s": 0.6}, "above half of chunk_s"),
         ({"data__root": "nowhere"}, "no folder nowhere"),
     ],
