@@ -41,8 +41,6 @@ PLAN = "plan"
 # A block that ends so many workers would end the next one too.
 ATTEMPTS = 3
 CONNECT_S = 10.0
-# Those that take long to import.
-LIBRARIES = ("torch", "torchaudio", "transformers.modeling_utils", "datasets")
 
 
 def block_folder(out: Path, name: str, number: int) -> Path:
@@ -214,14 +212,9 @@ def _serve(orders: Connection) -> None:
             orders.send(_attempt(*orders.recv()))
 
 
-def _start(job: Callable[..., Any]) -> tuple[Connection, BaseProcess]:
-    """Starts a worker: on Linux a fork of a process that has imported the libraries and done nothing else.
-
-    A fork of this process may hang in threads that are at work, and a new interpreter imports for seconds.
-    """
-    context = get_context("forkserver") if sys.platform == "linux" else get_context("spawn")
-    libraries = [name for name in LIBRARIES if name in sys.modules]
-    context.set_forkserver_preload([*libraries, getattr(job, "func", job).__module__])
+def _start() -> tuple[Connection, BaseProcess]:
+    # A forked process may hang in the libraries' threads.
+    context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
@@ -235,7 +228,7 @@ def _by_processes(started: dict[Connection, BaseProcess], processes: int, work: 
     busy: dict[Connection, int] = {}
     while waiting or busy:
         while len(started) < min(processes, len(waiting) + len(busy)):
-            started |= [_start(work.fill)]
+            started |= [_start()]
         for orders in [orders for orders in started if orders not in busy][: len(waiting)]:
             busy[orders] = waiting.pop()
             with contextlib.suppress(BrokenPipeError):  # a dead one is found below
