@@ -363,6 +363,9 @@ def test_the_configuration_of_wishes(workspace):
         200,
     )
     assert (of_phones["phonemes"]["map"], large["phonemes"]["map"]) == ("none", "ipa")
+    fresh = yaml.safe_load(write_config(workspace, Wishes(SENTENCES, "ky", "", " ", 200)).read_text())
+    assert (fresh["model"]["from_scratch"], fresh["model"]["config"]["model_type"]) == (True, "wav2vec2-bert")
+    assert fresh["schedule"]["updates"] == 200
     with pytest.raises(UserError, match=r"-1 updates are none"):
         write_config(workspace, Wishes(SENTENCES, "ky", "", "packaged:demo", -1))
 

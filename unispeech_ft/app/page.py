@@ -117,10 +117,11 @@ def _speech_tab(workspace: Workspace) -> list[gr.components.Component]:
 def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.components.Component]) -> None:
     with gr.Row():
         base = gr.Textbox(
-            "packaged:demo",
+            "",
             label="Start from",
-            info="packaged:demo is tiny, to try things out; else a model folder or Hub id, such as"
-            " microsoft/unispeech-large-1500h-cv, which is fetched and wants a GPU",
+            placeholder="nothing",
+            info="nothing: a small model learns from your speech alone, without a GPU; else a model folder or Hub id,"
+            " such as microsoft/unispeech-large-1500h-cv, which is fetched and wants a GPU",
         )
         updates = gr.Number(
             2000,

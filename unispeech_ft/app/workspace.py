@@ -74,7 +74,7 @@ class Wishes:
         holds: whether the texts are sentences or phones.
         language: of the sentences.
         tier: of annotations; "" for the one that is found.
-        base: the model to start from.
+        base: the model to start from; "" for none.
         updates: how long it trains.
     """
 
@@ -130,7 +130,6 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
         "data.cache_dir": str(workspace.root / "cache"),
         "phonemes.labels": "column" if of_phones else "espeak",
         "phonemes.map": "none" if of_phones else "ipa",
-        "model.base": wishes.base.strip(),
         "schedule.updates": wishes.updates,
         "schedule.warmup": wishes.updates // 10,
         "schedule.freeze_encoder_updates": 0,
@@ -141,11 +140,16 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
         "tracking.trackers": [],
         "output_dir": str(workspace.root / "runs" / f"{RUN}{number}"),
     }
-    # From the small model of the package, the many small updates of the demo; else the published recipe.
-    if wishes.base.startswith(PACKAGED):
+    base = wishes.base.strip()
+    # From nothing and from the small model of the package, many small updates; else the published recipe.
+    if not base:
+        start = find_shipped("ctc_phoneme/manifest")
+    elif base.startswith(PACKAGED):
         start = find_shipped("ctc_phoneme/demo")
+        overrides["model.base"] = base
     else:
         start = find_shipped("ctc_phoneme/ky_1h")
+        overrides["model.base"] = base
         overrides |= {"data.splits": "release", "phonemes.normalise": "text", "phonemes.head_layout": "transformers"}
     config = load_config(start.path, overrides)
     workspace.root.mkdir(parents=True, exist_ok=True)
