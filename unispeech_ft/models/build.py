@@ -138,7 +138,8 @@ def _check_shape(config: PreTrainedConfig) -> None:
     """Builds the model without weights, so that an impossible shape is told before any audio is read."""
     from transformers import AutoModelForCTC
 
-    config.vocab_size = config.vocab_size or 1
+    if not config.vocab_size:  # of an encoder without a head: none of its tokens is one
+        config.vocab_size, config.bos_token_id, config.eos_token_id = 1, None, None
     try:
         with torch.device("meta"):
             AutoModelForCTC.from_config(config)
