@@ -1,5 +1,6 @@
-"""Inner layers, two views, clips at several speeds and averaged weights together: a run that was interrupted ends in
-the weights of the one that was not, two processes in those of one, and the model has no part that others lack."""
+"""Inner layers, two views, features of phones, clips at several speeds and averaged weights together: a run that was
+interrupted ends in the weights of the one that was not, two processes in those of one, and the model has no part that
+others lack."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from transformers import AutoModelForCTC
 UPDATES, FROZEN, INTERRUPTED = 9, 2, 5
 MORE = {
     "model": {"layerdrop": 0.3},
-    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2, "entropy_weight": 0.1},
+    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2, "entropy_weight": 0.1, "features_weight": 0.3},
     "augmentation": {"speeds": [0.9, 1.1]},
     "training": {"ema_decay": 0.9, "average_best": 2},
 }
@@ -26,6 +27,7 @@ MORE = {
 @pytest.fixture(scope="module")
 def straight(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The configuration and the folder of a finished run with a checkpoint in the middle."""
+    pytest.importorskip("panphon")
     folder = tmp_path_factory.mktemp("more")
     changes = {
         "batch": {"seconds_per_update": 12.0},
@@ -53,13 +55,13 @@ def best_of(run: Path) -> list[tuple[float, int]]:
 
 def test_what_is_logged(straight: tuple[Path, Path]) -> None:
     for event in events(straight[1]):
-        added = (event["intermediate_loss"], event["consistency_loss"], event["entropy_loss"])
+        added = [event[f"{name}_loss"] for name in ("intermediate", "consistency", "entropy", "features")]
         if event["update"] <= FROZEN:
-            assert added == (0, 0, 0)
+            assert added == [0, 0, 0, 0]
             assert event["loss"] == pytest.approx(event["ctc_loss"])
         else:
             assert min(added) > 0
-            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1] + 0.1 * added[2]
+            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1] + 0.1 * added[2] + 0.3 * added[3]
             assert event["loss"] == pytest.approx(expected, rel=1e-5)
     found = events(straight[1], "evaluation")
     assert [event["update"] for event in found] == [4, 8, UPDATES]
@@ -80,7 +82,7 @@ def test_resuming_is_exact(straight: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "checkpoints" / f"update-{UPDATES:06d}")
     must_run("--config", file, "--output_dir", copy, "--resume", "true")
-    names = ("update", "loss", "ctc_loss", "intermediate_loss", "consistency_loss", "grad_norm")
+    names = ("update", "loss", "ctc_loss", "intermediate_loss", "consistency_loss", "features_loss", "grad_norm")
     first, second = ([[event[name] for name in names] for event in events(folder)] for folder in (run, copy))
     assert first == second
     models = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, copy)]
@@ -95,7 +97,7 @@ def test_two_processes_do_the_same(straight: tuple[Path, Path], tmp_path: Path) 
     file, run = straight
     must_run("--config", file, "--output_dir", tmp_path / "two", processes=2)
     for one, two in zip(events(run), events(tmp_path / "two"), strict=True):
-        for name in ("loss", "ctc_loss", "intermediate_loss", "consistency_loss", "grad_norm"):
+        for name in ("loss", "ctc_loss", "intermediate_loss", "consistency_loss", "features_loss", "grad_norm"):
             assert two[name] == pytest.approx(one[name], rel=1e-5), name
     before, after = average_of(run), average_of(tmp_path / "two")
     apart = {name: (before[name] - after[name]).abs().max().item() for name in before if "k_proj.bias" not in name}
@@ -115,6 +117,7 @@ def test_plain_transformers_load_the_model(straight: tuple[Path, Path]) -> None:
     [
         ("loss.intermediate_weight", "0.5"),
         ("loss.consistency_weight", "0.3"),
+        ("loss.features_weight", "0.2"),
         ("training.ema_decay", "0.5"),
         ("augmentation.speeds", "[0.9]"),
     ],

@@ -15,6 +15,7 @@ from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
 from unispeech_ft.models.adapters import merge_adapters
+from unispeech_ft.models.articulation import remove_articulation
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.confidence import save_confidence
 from unispeech_ft.models.loader import model_folder
@@ -63,6 +64,7 @@ def score_and_export(
     output = Path(config.output_dir)
     load_best(output, built.model)
     merge_adapters(built.model)
+    remove_articulation(built.model)
     summaries: dict[Split, Summary] = {}
     confidence: Confidence | None = None
     scores: dict[Split, list[UtteranceScore]] = {}
