@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from running import TINY_MODEL, events, merged, must_run, run_recipe, tiny_settings, write_settings
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCTC
+
+from unispeech_ft.hub.verify import check_folder
 
 UPDATES, FROZEN, INTERRUPTED = 6, 2, 4
 
@@ -118,6 +121,21 @@ def test_a_model_with_bottlenecks_scores_as_its_run_did(narrow: tuple[Path, Path
     must_run(*words, script=("-m", "unispeech_ft.cli"))
     found = [folder / "hypotheses.jsonl" for folder in (narrow[1] / "eval" / "test", tmp_path / "again")]
     assert found[0].read_text(encoding="utf-8") == found[1].read_text(encoding="utf-8")
+
+
+def test_the_card_says_what_trained(straight: tuple[Path, Path], narrow: tuple[Path, Path]) -> None:
+    made = {
+        straight: "low-rank products (LoRA, rank 4, alpha 8; query, value), merged and the head trained: ",
+        narrow: "bottlenecks of 4 channels in each layer, the encoder's layer norms and the head trained: ",
+    }
+    for (_, run), said in made.items():
+        facts = json.loads((run / "adapter.json").read_text(encoding="utf-8"))
+        weights = torch.load(run / "checkpoints" / "best" / "model.pt", weights_only=True)
+        assert facts["trained"] == sum(tensor.numel() for tensor in weights.values())
+        assert f"- Adapters: {said}{facts['trained']:,} of {facts['weights']:,} weights (" in (
+            run / "model" / "README.md"
+        ).read_text(encoding="utf-8")
+        assert check_folder(run).faults == []
 
 
 def test_resuming_is_exact(either: tuple[Path, Path], tmp_path: Path) -> None:
