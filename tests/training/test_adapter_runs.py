@@ -129,7 +129,7 @@ def test_the_card_says_what_trained(straight: tuple[Path, Path], narrow: tuple[P
         narrow: "bottlenecks of 4 channels in each layer, the encoder's layer norms and the head trained: ",
     }
     for (_, run), said in made.items():
-        facts = json.loads((run / "adapter.json").read_text(encoding="utf-8"))
+        facts = json.loads((run / "adapters.json").read_text(encoding="utf-8"))
         weights = torch.load(run / "checkpoints" / "best" / "model.pt", weights_only=True)
         assert facts["trained"] == sum(tensor.numel() for tensor in weights.values())
         assert f"- Adapters: {said}{facts['trained']:,} of {facts['weights']:,} weights (" in (

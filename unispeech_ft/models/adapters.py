@@ -97,7 +97,7 @@ def add_adapters(network: Any, settings: AdapterConfig, seed: int) -> str:
             if isinstance(module, nn.LayerNorm):
                 module.requires_grad_(True)
     trained, everything = count_trained(network)
-    return f"adapters: {said}; {_count(trained)} of {_count(everything)} weights train, the head among them"
+    return f"adapters: {said}; {count_text(trained)} of {count_text(everything)} weights train, the head among them"
 
 
 def count_trained(network: nn.Module) -> tuple[int, int]:
@@ -172,7 +172,8 @@ def _bottleneck_class(layer: nn.Module, config: Any, rank: int) -> Any:
     return type(found)
 
 
-def _count(weights: int) -> str:
+def count_text(weights: int) -> str:
+    """A number of weights for people."""
     return f"{weights / 1e6:.1f} M" if weights >= 100_000 else f"{weights:,}"
 
 

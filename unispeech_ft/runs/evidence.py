@@ -2,7 +2,7 @@
 
 A run keeps its card in `model/`; a published folder has model and card at its top. Everything else lies alike:
 `config.yaml`, `environment.json`, `training.json` and `eval/SPLIT/{summary.json, hypotheses.jsonl}`; where there are
-any, `adapter.json` and `zero_shot/test/{summary.json, hypotheses.jsonl}`.
+any, `adapters.json` and `zero_shot/test/{summary.json, hypotheses.jsonl}`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from unispeech_ft.scoring import Summary, UtteranceScore, read_hypotheses
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 CARD, CONFIG, ENVIRONMENT, TRAINING, ONNX = "README.md", "config.yaml", "environment.json", "training.json", "onnx.json"
-ADAPTER, ZERO_SHOT = "adapter.json", "zero_shot/test"
+ADAPTER, ZERO_SHOT = "adapters.json", "zero_shot/test"
 SUMMARY, HYPOTHESES, SENTENCES = "summary.json", "hypotheses.jsonl", "sentences.jsonl"
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -86,7 +86,7 @@ class OnnxFacts:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class AdapterFacts:
-    """What `adapter.json` holds: the weights that trained, the head's among them, and all there were."""
+    """What `adapters.json` holds: the weights that trained, the head's among them, and all there were."""
 
     trained: int
     weights: int
