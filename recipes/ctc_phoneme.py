@@ -19,6 +19,7 @@ from unispeech_ft.errors import fitted, run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.adapters import add_adapters
+from unispeech_ft.models.articulation import add_articulation
 from unispeech_ft.models.build import as_probe, build_model, frame_counter, read_model_config
 from unispeech_ft.runs.directory import open_run
 from unispeech_ft.runs.dry_run import planned_lines
@@ -59,6 +60,8 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     built = as_probe(built, config.seed) if config.probe.enabled else built
     if config.adapter.kind is not None:
         accelerator.print(add_adapters(built.model, config.adapter, config.seed))
+    if config.loss.features_weight > 0:
+        add_articulation(built.model, tokenizer, config.seed)
     place(built.model, accelerator.device, config.model, config.training)
     accelerator.print(built.head_line())
     checkpoint = open_run(config, identity(config, splits["train"]), speech.left_out, accelerator)

@@ -15,6 +15,7 @@ from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.config.sections import DataConfig, PhonemesConfig
 from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.speech import open_speech
+from unispeech_ft.errors import UserError
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
@@ -64,8 +65,12 @@ def test_each_share_is_trained_once(command: Any, config: Path, asked: list[list
     assert [line.split()[1] for line in lines[start + 1 : start + 5]] == ["37.30", "30.30", "24.60", "20.00"]
     assert [line.split()[:2] for line in lines[start + 5 : start + 7]] == [["+", "10"], ["+", "20"]]
     assert lines[start + 8] == "errors that the last step took away, by phone, most left first: b (246 → 200)"
+    assert lines[start + 9].startswith("record words with these phones, where an example more spares most errors: b")
+    assert "b (200 of 500 missed, " in lines[start + 9]
     said = json.loads((tmp_path / "run-curve" / "curve.json").read_text(encoding="utf-8"))
     assert [point["per"] for point in said["points"]] == [0.373, 0.303, 0.246, 0.2]
+    assert [item["phone"] for item in said["phones_to_record"]] == ["b"]
+    assert said["speakers"] is None
     twice = said["more"][1]
     assert twice["hours"] == pytest.approx(2 / 3)
     assert twice["low"] < 0.2 * 2**-0.3 < twice["high"]
@@ -81,6 +86,18 @@ def test_runs_of_another_configuration_are_left_alone(command: Any, config: Path
     assert status == 2
     assert "holds a run of another configuration" in err
     assert asked == []
+
+
+def test_without_the_speech_only_the_phones_are_missing(
+    command: Any, config: Path, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise UserError("data.root: no folder of that name", remedy="check it")
+
+    monkeypatch.setattr("unispeech_ft.data.speech.open_speech", gone)
+    status, out, _ = command("curve", config)
+    assert status == 0
+    assert "which phones to record is not told, since training has to be counted: data.root: no folder" in out
 
 
 def test_a_run_that_fails_ends_it(command: Any, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
-"""Inner layers, two views, clips at several speeds and averaged weights together: a run that was interrupted ends in
-the weights of the one that was not, two processes in those of one, and the model has no part that others lack."""
+"""Inner layers, two views, features of phones, clips at several speeds and averaged weights together: a run that was
+interrupted ends in the weights of the one that was not, two processes in those of one, and the model has no part that
+others lack."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCTC
 
 UPDATES, FROZEN, INTERRUPTED = 9, 2, 5
-FIGURES = ("loss", "ctc_loss", "intermediate_loss", "consistency_loss", "grad_norm")
+FIGURES = ("loss", "ctc_loss", "intermediate_loss", "consistency_loss", "features_loss", "grad_norm")
 MORE = {
     "model": {"layerdrop": 0.3},
-    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2, "entropy_weight": 0.1},
+    "loss": {"intermediate_layers": [1, 2], "consistency_weight": 0.2, "entropy_weight": 0.1, "features_weight": 0.3},
     "augmentation": {"speeds": [0.9, 1.1]},
     "training": {"ema_decay": 0.9, "average_best": 2},
 }
@@ -35,6 +36,7 @@ MORE = {
 @pytest.fixture(scope="module")
 def straight(tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The configuration and the folder of a finished run with a checkpoint in the middle."""
+    pytest.importorskip("panphon")
     folder = tmp_path_factory.mktemp("more")
     changes = {
         "batch": {"seconds_per_update": 12.0},
@@ -62,13 +64,13 @@ def best_of(run: Path) -> list[tuple[float, int]]:
 
 def test_what_is_logged(straight: tuple[Path, Path]) -> None:
     for event in events(straight[1]):
-        added = (event["intermediate_loss"], event["consistency_loss"], event["entropy_loss"])
+        added = [event[f"{name}_loss"] for name in ("intermediate", "consistency", "entropy", "features")]
         if event["update"] <= FROZEN:
-            assert added == (0, 0, 0)
+            assert added == [0, 0, 0, 0]
             assert event["loss"] == pytest.approx(event["ctc_loss"])
         else:
             assert min(added) > 0
-            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1] + 0.1 * added[2]
+            expected = 0.7 * event["ctc_loss"] + 0.3 * added[0] + 0.2 * added[1] + 0.1 * added[2] + 0.3 * added[3]
             assert event["loss"] == pytest.approx(expected, rel=1e-5)
     found = events(straight[1], "evaluation")
     assert [event["update"] for event in found] == [4, 8, UPDATES]
@@ -112,6 +114,7 @@ def test_plain_transformers_load_the_model(straight: tuple[Path, Path]) -> None:
     [
         ("loss.intermediate_weight", "0.5"),
         ("loss.consistency_weight", "0.3"),
+        ("loss.features_weight", "0.2"),
         ("training.ema_decay", "0.5"),
         ("augmentation.speeds", "[0.9]"),
     ],

@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from unispeech_ft.commands.train import add_launch_options, given_keys, phone_re
 
 if TYPE_CHECKING:
     from unispeech_ft.scoring.learning_curve import LearningCurve, Point
+    from unispeech_ft.scoring.next_recording import PhoneToRecord, SpeakerSpread
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 SUMMARY = "Train on parts of the speech, and tell from their errors what more of it would bring."
@@ -77,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
     from unispeech_ft.errors import UserError
     from unispeech_ft.runs.kept import is_done
     from unispeech_ft.scoring.learning_curve import LEAST_POINTS, curve_lines, fit
+    from unispeech_ft.scoring.next_recording import recording_lines
 
     shares = sorted(set(options.shares))
     if len(shares) < LEAST_POINTS or not all(0 < share <= 1 for share in shares):
@@ -101,13 +103,34 @@ def run(options: argparse.Namespace) -> int:
         return 0
     curve = fit([part.point() for part in parts])
     lines = curve_lines(curve, options.more)
-    lines += _phones_to_record(parts)
-    place = _write(curve, options.more, parts[0].folder.parent)
+    lines += _phones_that_fell(parts)
+    phones, spread, notes = _next_recording(parts[-1])
+    lines += recording_lines(phones, spread) + notes
+    place = _write(curve, options.more, parts[0].folder.parent, phones, spread)
     print("\n".join(["", *lines, f"curve: {place}"]))
     return 0
 
 
-def _phones_to_record(parts: Sequence[Part]) -> list[str]:
+def _next_recording(whole: Part) -> tuple[list[PhoneToRecord], SpeakerSpread | None, list[str]]:
+    """What the errors of the run on the most speech say of what to record, and what could not be told.
+
+    The labels of the training split are read again: a run leaves its inventory, but no counts.
+    """
+    from unispeech_ft.data.speech import open_speech
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.scoring.next_recording import phones_to_record, speaker_spread
+    from unispeech_ft.scoring.summary import read_hypotheses
+
+    scores = read_hypotheses(whole.results() / "hypotheses.jsonl")
+    spread = speaker_spread(scores)
+    try:
+        speech = open_speech(whole.config.data, whole.config.phonemes, wanted=("train",))
+    except UserError as error:
+        return [], spread, [f"which phones to record is not told, since training has to be counted: {error.what}"]
+    return phones_to_record(scores, speech.splits["train"].phones), spread, []
+
+
+def _phones_that_fell(parts: Sequence[Part]) -> list[str]:
     """Which phones the last step of more speech helped, for people; nothing where none is beyond chance."""
     from unispeech_ft.scoring.learning_curve import falling_phones
     from unispeech_ft.scoring.summary import read_hypotheses
@@ -139,7 +162,13 @@ def _parts(file: Path, options: argparse.Namespace, shares: Sequence[float]) -> 
     return found
 
 
-def _write(curve: LearningCurve, more_min: Sequence[float], folder: Path) -> Path:
+def _write(
+    curve: LearningCurve,
+    more_min: Sequence[float],
+    folder: Path,
+    phones: Sequence[PhoneToRecord],
+    spread: SpeakerSpread | None,
+) -> Path:
     from unispeech_ft.files import write_text
 
     middle, low, high = curve.exponent
@@ -148,6 +177,8 @@ def _write(curve: LearningCurve, more_min: Sequence[float], folder: Path) -> Pat
         "left_out": len(curve.left_out),
         "exponent": {"median": middle, "low": low, "high": high},
         "more": [{"minutes": minutes, **curve.at(curve.hours + minutes / 60)._asdict()} for minutes in more_min],
+        "phones_to_record": [item._asdict() for item in phones],
+        "speakers": None if spread is None else asdict(spread),
     }
     write_text(folder / RESULT, json.dumps(said, indent=2) + "\n")
     return folder / RESULT

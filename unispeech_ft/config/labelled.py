@@ -3,9 +3,9 @@ what a run has whose clips carry a class or a speaker each."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from unispeech_ft.config.sections import (
     Check,
@@ -136,23 +136,42 @@ class ProbeConfig(Section):
 
 
 class AdapterConfig(Section):
-    """Small matrices that train in the place of the encoder's weights, and are merged into them at export."""
+    """Small matrices that train in the place of the encoder's weights: merged into them at export (lora), or kept in
+    the model as Transformers has them (bottleneck)."""
 
-    kind: Literal["lora"] | None = Field(None, description="lora: products of low rank; null: all weights train")
-    rank: PositiveCount = Field(16, description="of the products")
-    alpha: Positive = Field(32.0, description="a product is scaled by alpha ÷ rank")
-    where: tuple[Literal["query", "key", "value", "output", "feed_forward"], ...] = Field(
-        ("query", "value"), strict=False, description="projections of each layer that get one"
+    kind: Literal["lora", "bottleneck"] | None = Field(
+        None,
+        description="lora: products of low rank beside projections; bottleneck: two small layers behind each layer;"
+        " null: all weights train",
     )
-    norms: bool = Field(False, description="the encoder's layer norms train as well")
+    rank: PositiveCount = Field(16, description="of the products; of a bottleneck its channels")
+    alpha: Positive = Field(32.0, description="a product of lora is scaled by alpha ÷ rank")
+    where: tuple[Literal["query", "key", "value", "output", "feed_forward"], ...] = Field(
+        ("query", "value"), strict=False, description="projections of each layer that get a product of lora"
+    )
+    norms: bool = Field(False, description="the encoder's layer norms train as well; with bottlenecks true by default")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _norms_by_kind(cls, values: Any) -> Any:
+        """Houlsby et al. (2019) train the norms as well."""
+        if isinstance(values, dict) and values.get("kind") == "bottleneck":
+            return {"norms": True, **values}
+        return values
 
     def checks(self, run: RunConfig, *, probe: bool) -> list[Check]:
         """Faults that only several keys together show."""
+        plain = AdapterConfig()
         return [
             (
-                self.kind is None and self != AdapterConfig(),
+                self.kind is None and self != plain,
                 "adapter is given without its kind",
-                "set adapter.kind lora, or leave the section out",
+                "set adapter.kind lora or bottleneck, or leave the section out",
+            ),
+            (
+                self.kind == "bottleneck" and (self.alpha, self.where) != (plain.alpha, plain.where),
+                "adapter.alpha or adapter.where is given, but adapter.kind is bottleneck",
+                "leave it out, or set adapter.kind lora",
             ),
             (
                 not self.where,

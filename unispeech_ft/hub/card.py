@@ -147,10 +147,26 @@ def model_card(evidence: Evidence) -> str:
         programs=snippets(evidence, evidence.config.hub.repo or HERE),
         versions=versions + ([f"espeak-ng {environment.espeak_ng}"] if environment.espeak_ng else []),
         errors=commonest_errors(scores),
+        adapters=adapter_text(evidence),
         inherited=inherited_license(evidence),
         conditions=conditions(inherited_license(evidence)),
         unknown=sorted({phone for item in scores for phone in item.reference} - set(evidence.training.phones)),
     )
+
+
+def adapter_text(evidence: Evidence) -> str | None:
+    """What trained in the place of the encoder's weights; None where they trained themselves."""
+    settings, facts = evidence.config.adapter, evidence.adapter
+    if facts is None or settings.kind is None:
+        return None
+    norms = ", the encoder's layer norms" if settings.norms else ""
+    if settings.kind == "bottleneck":
+        made = f"bottlenecks of {settings.rank} channels in each layer"
+    else:
+        where = ", ".join(place.replace("_", "-") for place in settings.where)
+        made = f"low-rank products (LoRA, rank {settings.rank}, alpha {settings.alpha:g}; {where}), merged"
+    share = f"{100 * facts.trained / facts.weights:.2g} %"
+    return f"{made}{norms} and the head trained: {facts.trained:,} of {facts.weights:,} weights ({share})"
 
 
 def needs_this_package(evidence: Evidence) -> bool:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from unispeech_ft.config.reading import Run
 from unispeech_ft.config.sections import DataConfig
-from unispeech_ft.runs.evidence import Environment, Evidence
+from unispeech_ft.runs.evidence import Environment, Evidence, Scored
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}|hf_oauth_[\w.-]{8,}")
@@ -122,8 +122,14 @@ def public_evidence(
     summaries = {split: replace(summary, model=repo or "model") for split, summary in evidence.summaries.items()}
     # Who spoke is nobody's business.
     scores = {split: [replace(item, speaker=None) for item in items] for split, items in evidence.scores.items()}
+    zero_shot = evidence.zero_shot
+    if zero_shot is not None:
+        summary = replace(zero_shot.summary, model=config.model.base)
+        zero_shot = Scored(summary, [replace(item, speaker=None) for item in zero_shot.scores])
     environment = public_environment(evidence.environment)
-    return replace(evidence, config=config, environment=environment, summaries=summaries, scores=scores)
+    return replace(
+        evidence, config=config, environment=environment, summaries=summaries, scores=scores, zero_shot=zero_shot
+    )
 
 
 def public_environment(environment: Environment) -> Environment:

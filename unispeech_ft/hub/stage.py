@@ -147,8 +147,12 @@ def _write_texts(folder: Path, evidence: Evidence) -> None:
     (folder / ev.CONFIG).write_text(to_yaml(evidence.config), encoding="utf-8")
     (folder / ev.ENVIRONMENT).write_text(ev.to_json(evidence.environment), encoding="utf-8")
     (folder / ev.TRAINING).write_text(ev.to_json(evidence.training), encoding="utf-8")
+    if evidence.adapter is not None:
+        (folder / ev.ADAPTER).write_text(ev.to_json(evidence.adapter), encoding="utf-8")
     for split, summary in evidence.summaries.items():
         write_results(folder / "eval" / split, evidence.scores[split], summary)
+    if evidence.zero_shot is not None:
+        write_results(folder / ev.ZERO_SHOT, evidence.zero_shot.scores, evidence.zero_shot.summary)
     (folder / ev.CARD).write_text(model_card(evidence), encoding="utf-8")
 
 

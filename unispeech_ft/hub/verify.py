@@ -22,7 +22,7 @@ from unispeech_ft.runs.evidence import Evidence, Fault
 from unispeech_ft.scoring import Summary, UtteranceScore, distance, summarize
 from unispeech_ft.version import VERSION
 
-SMALL_FILES = ["README.md", "*.json", "*.yaml", "eval/*"]
+SMALL_FILES = ["README.md", "*.json", "*.yaml", "eval/*", f"{ev.ZERO_SHOT}/*"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,13 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
-def check_lines(split: Split, scores: Sequence[UtteranceScore]) -> list[Fault]:
-    """Whether each line's errors are those of its own phones, and no utterance stands twice."""
-    file = f"eval/{split}/{ev.HYPOTHESES}"
+def check_lines(results: str, scores: Sequence[UtteranceScore]) -> list[Fault]:
+    """Whether each line's errors are those of its own phones, and no utterance stands twice.
+
+    Args:
+        results: the folder of the lines, such as `eval/test`.
+    """
+    file = f"{results}/{ev.HYPOTHESES}"
     wrong = [
         item.id
         for item in scores
@@ -84,19 +88,20 @@ def differing(published: Summary, again: Summary) -> list[str]:
 
 
 def check_summary(
-    split: Split, summary: Summary, scores: Sequence[UtteranceScore], card_value: float | None
+    results: str, summary: Summary, scores: Sequence[UtteranceScore], card_value: float | None
 ) -> list[Fault]:
     """Whether a summary is of this split, of these references, and follows from these hypotheses.
 
     Args:
+        results: the folder of both, such as `eval/test`; its last name is the split.
         card_value: PER in percent that the card states; tells which of two contradicting files stands alone.
     """
-    file = f"eval/{split}/{ev.SUMMARY}"
+    file, split = f"{results}/{ev.SUMMARY}", results.rpartition("/")[2]
     if summary.split != split:
         return [Fault("split", f"{file} is the summary of {summary.split}, not of {split}")]
     again = recompute(summary, scores)
     if summary.reference_sha256 != again.reference_sha256:
-        found = f"eval/{split}/{ev.HYPOTHESES} holds other references than {file} was made from (SHA-256)"
+        found = f"{results}/{ev.HYPOTHESES} holds other references than {file} was made from (SHA-256)"
         return [Fault("references", found)]
     differences = differing(summary, again)
     if not differences:
@@ -104,7 +109,19 @@ def check_summary(
     agrees = again.per is not None and card_value is not None and same(percent(again.per), card_value)
     names = {text.split()[0] for text in differences}
     name = "summary" if agrees or not names & {"per", "substitutions", "deletions", "insertions"} else "hypotheses"
-    return [Fault(name, f"{file} does not follow from eval/{split}/{ev.HYPOTHESES}: {'; '.join(differences)}")]
+    return [Fault(name, f"{file} does not follow from {results}/{ev.HYPOTHESES}: {'; '.join(differences)}")]
+
+
+def check_zero_shot(evidence: Evidence) -> list[Fault]:
+    """Whether the zero-shot floor follows from its hypotheses, and is of the references of the test split."""
+    if evidence.zero_shot is None:
+        return []
+    summary, scores = evidence.zero_shot.summary, evidence.zero_shot.scores
+    faults = check_lines(ev.ZERO_SHOT, scores) + check_summary(ev.ZERO_SHOT, summary, scores, None)
+    test = evidence.summaries.get("test")
+    if test is not None and test.reference_sha256 != summary.reference_sha256:
+        faults.append(Fault("references", f"{ev.ZERO_SHOT} was scored on other references than eval/test (SHA-256)"))
+    return faults
 
 
 def check_statements(header: dict[str, Any], evidence: Evidence) -> list[Fault]:
@@ -183,8 +200,9 @@ def check_folder(folder: Path) -> Verdict:
     evidence = _public_form(folder, evidence)
     for split, summary in evidence.summaries.items():
         value = stated(header).get(split, {}).get("value")
-        faults += check_lines(split, evidence.scores[split])
-        faults += check_summary(split, summary, evidence.scores[split], value)
+        faults += check_lines(f"eval/{split}", evidence.scores[split])
+        faults += check_summary(f"eval/{split}", summary, evidence.scores[split], value)
+    faults += check_zero_shot(evidence)
     if header:
         faults += check_statements(header, evidence)
     if card is not None and not faults:

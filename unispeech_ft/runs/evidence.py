@@ -1,7 +1,8 @@
 """What a published model says about itself, read from its files: the card, `verify` and `push` all start here.
 
 A run keeps its card in `model/`; a published folder has model and card at its top. Everything else lies alike:
-`config.yaml`, `environment.json`, `training.json` and `eval/SPLIT/{summary.json, hypotheses.jsonl}`.
+`config.yaml`, `environment.json`, `training.json` and `eval/SPLIT/{summary.json, hypotheses.jsonl}`; where there are
+any, `adapters.json` and `zero_shot/test/{summary.json, hypotheses.jsonl}`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from unispeech_ft.scoring import Summary, UtteranceScore, read_hypotheses
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 CARD, CONFIG, ENVIRONMENT, TRAINING, ONNX = "README.md", "config.yaml", "environment.json", "training.json", "onnx.json"
+ADAPTER, ZERO_SHOT = "adapters.json", "zero_shot/test"
 SUMMARY, HYPOTHESES, SENTENCES = "summary.json", "hypotheses.jsonl", "sentences.jsonl"
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -81,6 +83,15 @@ class OnnxFacts:
     versions: dict[str, str]
 
 
+@with_config(STRICT)
+@dataclass(frozen=True)
+class AdapterFacts:
+    """What `adapters.json` holds: the weights that trained, the head's among them, and all there were."""
+
+    trained: int
+    weights: int
+
+
 @with_config(ConfigDict(extra="ignore", strict=True))
 @dataclass(frozen=True)
 class Environment:
@@ -99,6 +110,14 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """A summary and every utterance behind it."""
+
+    summary: Summary
+    scores: list[UtteranceScore]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that a card is made from.
 
@@ -106,6 +125,8 @@ class Evidence:
         summaries: by split.
         scores: every scored utterance, by split.
         onnx: None where no ONNX graph is published.
+        adapter: None where all weights may have trained.
+        zero_shot: what the base model said of the test split before it trained; None where it has no head of phones.
     """
 
     config: CtcPhonemeConfig
@@ -114,6 +135,8 @@ class Evidence:
     summaries: dict[Split, Summary]
     scores: dict[Split, list[UtteranceScore]]
     onnx: OnnxFacts | None = None
+    adapter: AdapterFacts | None = None
+    zero_shot: Scored | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +223,11 @@ def read_found(folder: Path, wanted: Sequence[Split] = ()) -> Found:
         readers[f"eval/{split}/{HYPOTHESES}"] = read_hypotheses
     if (folder / ONNX).is_file():
         readers[ONNX] = lambda path: read_json(path, OnnxFacts)
+    if (folder / ADAPTER).is_file():
+        readers[ADAPTER] = lambda path: read_json(path, AdapterFacts)
+    if (folder / ZERO_SHOT).is_dir():
+        readers[f"{ZERO_SHOT}/{SUMMARY}"] = lambda path: read_json(path, Summary)
+        readers[f"{ZERO_SHOT}/{HYPOTHESES}"] = read_hypotheses
     found = Found()
     for name, reader in readers.items():
         if not (folder / name).is_file():
@@ -219,6 +247,7 @@ def evidence_of(found: Found) -> Evidence | None:
     if found.faults:
         return None
     values = found.values
+    zero_shot = values.get(f"{ZERO_SHOT}/{SUMMARY}")
     scored: list[Split] = [split for split in SPLITS if f"eval/{split}/{SUMMARY}" in values]
     return Evidence(
         values[CONFIG],
@@ -227,6 +256,8 @@ def evidence_of(found: Found) -> Evidence | None:
         {split: values[f"eval/{split}/{SUMMARY}"] for split in scored},
         {split: values[f"eval/{split}/{HYPOTHESES}"] for split in scored},
         values.get(ONNX),
+        values.get(ADAPTER),
+        Scored(zero_shot, values[f"{ZERO_SHOT}/{HYPOTHESES}"]) if zero_shot else None,
     )
 
 

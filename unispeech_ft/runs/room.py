@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 BYTES_A_SAMPLE, BYTES_A_WEIGHT, BYTES_OF_MOMENTS = 2, 4, 8
 
 
-def run_bytes(parameters: int, keep_last: int, *, means: int = 0) -> int:
+def run_bytes(parameters: int, keep_last: int, *, means: int = 0, kept: int | None = None) -> int:
     """Checkpoints, of which there is one more while it is written, the best weights likewise, and the model.
 
     Args:
+        kept: weights that a checkpoint holds, of all that there are; None for all.
         means: further weights that a checkpoint holds: a running mean, and the best so far.
     """
     checkpoint = BYTES_A_WEIGHT * (1 + means) + BYTES_OF_MOMENTS
-    return parameters * (checkpoint * (keep_last + 1) + 3 * BYTES_A_WEIGHT)
+    kept = parameters if kept is None else kept
+    return kept * (checkpoint * (keep_last + 1) + 2 * BYTES_A_WEIGHT) + parameters * BYTES_A_WEIGHT
 
 
 def cache_bytes(model: PreTrainedConfig, num_samples: Iterable[int], bytes_a_value: int) -> tuple[int, int]:
@@ -44,18 +46,20 @@ def room_lines(
     parameters: int,
     num_samples: Iterable[int],
     mixed_precision: str | None,
+    kept: int | None = None,
 ) -> list[str]:
     """What a run takes in its two folders and what is free there, with a warning where that is less.
 
     Args:
         num_samples: of each clip of all splits.
         mixed_precision: as the accelerator names it, which decides the size of features; None where none are kept.
+        kept: weights that a checkpoint holds; None for all.
     """
-    kept = config.training.cache_features and mixed_precision is not None
+    caches = config.training.cache_features and mixed_precision is not None
     audio, features = cache_bytes(model, num_samples, 4 if mixed_precision == "no" else 2)
-    features = features if kept else 0
+    features = features if caches else 0
     means = (config.training.ema_decay is not None) + (config.training.average_best or 0)
-    run = run_bytes(parameters, config.checkpointing.keep_last, means=means)
+    run = run_bytes(parameters, config.checkpointing.keep_last, means=means, kept=kept)
     cache, output = config.data.cache_folder, Path(config.output_dir)
     free = free_bytes(cache), free_bytes(output)
     lines = [

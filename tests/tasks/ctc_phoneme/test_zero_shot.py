@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from running import TINY_MODEL, events, must_run, tiny_settings, write_settings
 from transformers import AutoConfig, AutoModelForCTC
 
+from unispeech_ft.hub.stage import stage
+from unispeech_ft.hub.verify import check_folder
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, save_tokenizer
 from unispeech_ft.tasks.ctc_phoneme import zero_shot
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
@@ -77,6 +80,26 @@ def test_it_stands_beside_the_per(tiny_speech: Path, tmp_path: Path) -> None:
     own, folded = hypotheses(tmp_path / "evaluated"), hypotheses(run / "zero_shot" / "test")
     assert any(own.values())
     assert folded == {name: [mapping[phone] for phone in phones] for name, phones in own.items()}
+    stands_in_the_card(run, tmp_path / "published", f"Zero-shot floor of test: {found[1]} % (")
+
+
+def stands_in_the_card(run: Path, published: Path, line: str) -> None:
+    """The card states the floor, here and where the run is published; it follows from the files beside it."""
+    published.mkdir()
+    stage(run, published, repo="someone/phones")
+    for folder, card in ((run, run / "model" / "README.md"), (published, published / "README.md")):
+        assert line in card.read_text(encoding="utf-8")
+        assert check_folder(folder).faults == []
+    assert (
+        json.loads((published / "zero_shot" / "test" / "summary.json").read_text(encoding="utf-8"))["model"] == "base"
+    )
+    file = published / "zero_shot" / "test" / "hypotheses.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join(lines[1:]), encoding="utf-8")
+    assert {fault.name for fault in check_folder(published).faults} == {"references"}
+    shutil.rmtree(published / "zero_shot")
+    [fault] = check_folder(published).faults
+    assert fault.found.startswith("it says “Zero-shot floor")
 
 
 def hypotheses(folder: Path) -> dict[str, list[str]]:

@@ -44,6 +44,10 @@ class LossConfig(Section):
     entropy_weight: NotNegative = Field(
         0.0, description="of how far the posteriors of each frame are from uniform (label smoothing: 0.05); 0: none"
     )
+    features_weight: NotNegative = Field(
+        0.0,
+        description="of how badly a linear head tells the articulatory features of each frame's phone; 0: no such head",
+    )
 
     @property
     def conditioned_layers(self) -> tuple[int, ...]:
@@ -70,8 +74,8 @@ class LossConfig(Section):
                 "raise mask.time_prob or mask.feature_prob, or leave it out",
             ),
             (
-                probe and bool(layers or self.consistency_weight or self.entropy_weight),
-                "loss.intermediate_layers, loss.consistency_weight or loss.entropy_weight is given",
+                probe and bool(layers or self.consistency_weight or self.entropy_weight or self.features_weight),
+                "loss.intermediate_layers or a weight of loss is given",
                 "leave it out: the encoder of a probe does not train (probe.enabled)",
             ),
         ]

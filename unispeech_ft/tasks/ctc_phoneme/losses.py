@@ -1,24 +1,26 @@
-"""What may be added to CTC while the encoder trains; the head of the last layer is the only one, so the model that is
-exported has nothing more, unless it is self-conditioned (`models.self_conditioned`).
+"""What may be added to CTC while the encoder trains; the head of the last layer is the only one that stays, so the
+model that is exported has nothing more, unless it is self-conditioned (`models.self_conditioned`).
 
-`N` frames of the row, `V` rows of the head.
+`N` frames of the row, `V` rows of the head, `A` articulatory features.
 
 Sources: Lee and Watanabe 2021, "Intermediate Loss Regularization for CTC-based Speech Recognition"; Yao et al. 2025,
 "CR-CTC: Consistency regularization on CTC for improved speech recognition"; Kim et al. 2018, "Improved training for
-online end-to-end speech recognition systems" (label smoothing of CTC).
+online end-to-end speech recognition systems" (label smoothing of CTC); Graves et al. 2006, "Connectionist temporal
+classification" (equation 16: the gradient of CTC holds the posteriors of the labels); `models.articulation`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unispeech_ft.data.row import Row
 from unispeech_ft.errors import UserError
+from unispeech_ft.models.articulation import articulation
 from unispeech_ft.models.families import backbone
 from unispeech_ft.models.forward import encode, encode_blocks, head
 from unispeech_ft.tasks.ctc_phoneme.config import LossConfig
@@ -27,6 +29,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 INTERMEDIATE, CONSISTENCY, ENTROPY = "intermediate_loss", "consistency_loss", "entropy_loss"
+FEATURES = "features_loss"
+
+
+class View(NamedTuple):
+    """What a network says of a row.
+
+    Attributes:
+        last: `[N, V]`, the head's logits of what the encoder gives.
+        inner: the same of what leaves some of its layers.
+        features: `[N, A]`, logits of the articulatory features; None without a head of them.
+    """
+
+    last: Tensor
+    inner: list[Tensor]
+    features: Tensor | None
 
 
 def added_to_ctc(settings: LossConfig) -> tuple[str, ...]:
@@ -35,6 +52,7 @@ def added_to_ctc(settings: LossConfig) -> tuple[str, ...]:
         (INTERMEDIATE, bool(settings.intermediate_layers)),
         (CONSISTENCY, settings.consistency_weight > 0),
         (ENTROPY, settings.entropy_weight > 0),
+        (FEATURES, settings.features_weight > 0),
     )
     return tuple(name for name, wanted in named if wanted)
 
@@ -55,10 +73,8 @@ def check_layers(settings: LossConfig, encoder: PreTrainedConfig) -> None:
         )
 
 
-def block_logits(
-    network: PreTrainedModel, row: Row, blocks: Sequence[int], layers: Sequence[int] | None
-) -> tuple[Tensor, list[Tensor]]:
-    """The head's logits `[N, V]` of what the encoder gives, and of what leaves some of its layers.
+def block_logits(network: PreTrainedModel, row: Row, blocks: Sequence[int], layers: Sequence[int] | None) -> View:
+    """What a network says of a row, some of its layers included.
 
     Where layers begin with their norm, the norm behind the last stands behind each of these, as the head expects it.
 
@@ -66,12 +82,13 @@ def block_logits(
         blocks, layers: as in `models.forward.encode_blocks`.
     """
     if not blocks:
-        return head(network, encode(network, row, layers=layers)), []
+        hidden = encode(network, row, layers=layers)
+        return View(head(network, hidden), [], articulation(network, hidden))
     last, inner = encode_blocks(network, row, blocks, layers=layers)
     norm: Any = nn.Identity()
     if getattr(network.config, "do_stable_layer_norm", False):
         norm = backbone(network).encoder.layer_norm
-    return head(network, last), [head(network, norm(hidden)) for hidden in inner]
+    return View(head(network, last), [head(network, norm(hidden)) for hidden in inner], articulation(network, last))
 
 
 def consistency(first: Tensor, second: Tensor) -> Tensor:
@@ -91,6 +108,34 @@ def certainty(logits: Tensor) -> Tensor:
     return (log_probs.exp() * (log_probs + math.log(logits.shape[1]))).sum()
 
 
+def label_posteriors(logits: Tensor, ctc: Callable[[Tensor], Tensor]) -> Tensor:
+    """Which row of the head each frame belongs to, given the labels: posteriors `[N, V]` over the paths of CTC.
+
+    They are softmax less gradient; of a clip too short for its labels, whose gradient is 0, the softmax.
+
+    Args:
+        logits: `[N, V]`.
+        ctc: logits → Σ CTC.
+    """
+    apart = logits.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(ctc(apart), apart)
+    return (torch.softmax(apart.detach(), dim=-1) - gradient).clamp(min=0)
+
+
+def features_loss(found: Tensor, posteriors: Tensor, present: Tensor, absent: Tensor) -> Tensor:
+    """Σ over the frames of what is expected, under posteriors of the rows, of −log p of a feature of the phone, in the
+    mean over the features. Blank and unspecified features ask for nothing.
+
+    Args:
+        found: `[N, A]`, logits of a feature being present.
+        posteriors: `[N, V]`, without a gradient.
+        present, absent: `[V, A]`, see `models.articulation`.
+    """
+    logsigmoid = nn.functional.logsigmoid
+    said = (posteriors @ present) * logsigmoid(found) + (posteriors @ absent) * logsigmoid(-found)
+    return -said.sum() / found.shape[1]
+
+
 def total(ctc: Tensor, added: Mapping[str, Tensor], settings: LossConfig) -> Tensor:
     """The weighted sum of CTC and what is added, by name."""
     loss = ctc
@@ -100,4 +145,6 @@ def total(ctc: Tensor, added: Mapping[str, Tensor], settings: LossConfig) -> Ten
         loss = loss + settings.consistency_weight * added[CONSISTENCY]
     if ENTROPY in added:
         loss = loss + settings.entropy_weight * added[ENTROPY]
+    if FEATURES in added:
+        loss = loss + settings.features_weight * added[FEATURES]
     return loss

@@ -14,14 +14,24 @@ from unispeech_ft.files import write_text
 from unispeech_ft.hub.card import model_card
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
-from unispeech_ft.models.adapters import merge_adapters
+from unispeech_ft.models.adapters import count_trained, merge_adapters
+from unispeech_ft.models.articulation import remove_articulation
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.confidence import save_confidence
 from unispeech_ft.models.loader import model_folder
 from unispeech_ft.models.saved import load_saved
 from unispeech_ft.models.saving import save_model
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, inventory
-from unispeech_ft.runs.evidence import ENVIRONMENT, TRAINING, Environment, Evidence, read_json, to_json
+from unispeech_ft.runs.evidence import (
+    ADAPTER,
+    ENVIRONMENT,
+    TRAINING,
+    AdapterFacts,
+    Environment,
+    Evidence,
+    read_json,
+    to_json,
+)
 from unispeech_ft.runs.training_facts import training_facts
 from unispeech_ft.scoring import GREEDY_RULE, TEXT_RULE, Summary, UtteranceScore
 from unispeech_ft.scoring.beam import load_search
@@ -62,6 +72,8 @@ def score_and_export(
     """
     output = Path(config.output_dir)
     load_best(output, built.model)
+    remove_articulation(built.model)
+    adapter = None if config.adapter.kind is None else AdapterFacts(*count_trained(built.model))
     merge_adapters(built.model)
     summaries: dict[Split, Summary] = {}
     confidence: Confidence | None = None
@@ -95,8 +107,18 @@ def score_and_export(
         accelerator.print(f"results: {output / 'eval'}; a probe of phones is a measurement and leaves no model")
     elif accelerator.is_main_process:
         facts = training_facts(config, speech, built, tokenizer)
+        if adapter is not None:
+            write_text(output / ADAPTER, to_json(adapter))
         write_text(output / TRAINING, to_json(facts))
-        evidence = Evidence(config, read_json(output / ENVIRONMENT, Environment), facts, summaries, scores)
+        evidence = Evidence(
+            config,
+            read_json(output / ENVIRONMENT, Environment),
+            facts,
+            summaries,
+            scores,
+            adapter=adapter,
+            zero_shot=zero_shot.scored if zero_shot else None,
+        )
         card = model_card(public_evidence(evidence, local=local_names(config), repo=None))
         layerdrop = config.model.layerdrop
         save_model(output / "model", built.model, built.extractor, tokenizer, layerdrop=layerdrop, card=card)

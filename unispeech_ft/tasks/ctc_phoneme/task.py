@@ -27,11 +27,15 @@ from unispeech_ft.tasks.ctc_phoneme.evaluate import Evaluation, evaluate_split, 
 from unispeech_ft.tasks.ctc_phoneme.losses import (
     CONSISTENCY,
     ENTROPY,
+    FEATURES,
     INTERMEDIATE,
+    View,
     added_to_ctc,
     block_logits,
     certainty,
     consistency,
+    features_loss,
+    label_posteriors,
     total,
 )
 from unispeech_ft.training.checkpoint import identity_of
@@ -49,9 +53,12 @@ def identity(config: CtcPhonemeConfig, train: LabelledSplit) -> str:
     said = [section.model_dump(mode="json") for section in sections]
     normalised = [config.data.normalize, config.data.normalize_eps]
     # Said only where something is added, so that earlier runs go on.
+    later = set() if config.loss.features_weight else {"features_weight"}
     defaults = (LossConfig(), AugmentationConfig(), HeadConfig(), AdapterConfig())
     given = zip((config.loss, config.augmentation, config.head, config.adapter), defaults, strict=True)
-    added: list[Any] = [section.model_dump(mode="json") for section, default in given if section != default]
+    added: list[Any] = [
+        section.model_dump(mode="json", exclude=later) for section, default in given if section != default
+    ]
     added += [] if config.training.ema_decay is None else [config.training.ema_decay]
     return identity_of(config.seed, *said, normalised, train.ids, train.phones, train.num_samples.tolist(), *added)
 
@@ -134,15 +141,17 @@ class CtcPhonemeTask(FineTuning):
         blocks = self.config.loss.intermediate_layers
         with self.accelerator.autocast():
             views = [block_logits(self.network, row, blocks, self.layers(update)) for row in micro_batch.views]
-        ctc = torch.stack([self._ctc(last, micro_batch) for last, _ in views]).mean()
+        ctc = torch.stack([self._ctc(view.last, micro_batch) for view in views]).mean()
         parts = {}
         if blocks:
-            found = [self._ctc(logits, micro_batch) for _, inner in views for logits in inner]
+            found = [self._ctc(logits, micro_batch) for view in views for logits in view.inner]
             parts[INTERMEDIATE] = torch.stack(found).mean()
         if len(views) > 1:
-            parts[CONSISTENCY] = consistency(views[0][0], views[1][0])
+            parts[CONSISTENCY] = consistency(views[0].last, views[1].last)
         if ENTROPY in self.added:
-            parts[ENTROPY] = torch.stack([certainty(last) for last, _ in views]).mean()
+            parts[ENTROPY] = torch.stack([certainty(view.last) for view in views]).mean()
+        if FEATURES in self.added:
+            parts[FEATURES] = torch.stack([self._features(view, micro_batch) for view in views]).mean()
         return SummedLoss(
             total(ctc, parts, self.config.loss),
             len(micro_batch.num_labels),
@@ -161,6 +170,12 @@ class CtcPhonemeTask(FineTuning):
     def _ctc(self, logits: Tensor, batch: Batch) -> Tensor:
         blank = self.network.config.pad_token_id
         return ctc_loss_sum(logits, batch.row.layout, batch.labels, batch.num_labels, blank)
+
+    def _features(self, view: View, batch: Batch) -> Tensor:
+        head: Any = self.network.articulation
+        posteriors = label_posteriors(view.last, partial(self._ctc, batch=batch))
+        assert view.features is not None
+        return features_loss(view.features, posteriors, head.present, head.absent)
 
     def figures(self, update: int, sums: Tensor, weight: Tensor) -> Mapping[str, Tensor]:
         """CTC of the last layer, and what was added to it, a clip."""

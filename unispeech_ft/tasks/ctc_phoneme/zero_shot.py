@@ -18,7 +18,8 @@ from unispeech_ft.models.layer_graphs import give_rooms
 from unispeech_ft.models.nearest_phones import nearest_phones
 from unispeech_ft.models.saved import for_head
 from unispeech_ft.phonemes.tokenizer import WORD_DELIMITER, PhoneTokenizer
-from unispeech_ft.scoring import GREEDY_RULE, Summary, score, summarize, write_results
+from unispeech_ft.runs.evidence import ZERO_SHOT, Scored
+from unispeech_ft.scoring import GREEDY_RULE, score, summarize, write_results
 from unispeech_ft.scoring.ladder import FOLDS, has_features
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split
@@ -29,19 +30,19 @@ if TYPE_CHECKING:
 
 # Rungs of the ladder by which a phone may be another of the inventory, the strictest first.
 FOLDED_BY = ("notation", "length", "diacritics")
-FOLDER = "zero_shot"
 
 
 @dataclass(frozen=True)
 class ZeroShot:
     """How the base model scores, and how many phones its head knows."""
 
-    summary: Summary
+    scored: Scored
     num_phones: int
 
     def line(self) -> str:
         """For people, to stand under the PER."""
-        said = "unknown" if self.summary.per is None else f"{100 * self.summary.per:.2f} %"
+        per = self.scored.summary.per
+        said = "unknown" if per is None else f"{100 * per:.2f} %"
         return (
             f"zero-shot floor {said} (the base model's own head of {self.num_phones} phones, folded to the inventory)"
         )
@@ -118,5 +119,5 @@ def zero_shot_floor(
         scoring=rule,
     )
     if accelerator.is_main_process:
-        write_results(Path(config.output_dir) / FOLDER / "test", scores, summary)
-    return ZeroShot(summary, len(own_tokenizer.phones))
+        write_results(Path(config.output_dir) / ZERO_SHOT, scores, summary)
+    return ZeroShot(Scored(summary, scores), len(own_tokenizer.phones))
