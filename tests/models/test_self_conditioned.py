@@ -36,7 +36,7 @@ from unispeech_ft.models.self_conditioned import self_conditioned_config
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 
 LAYERS = [1, 2]
-SUPPORTED = [kind for kind in KINDS if kind != "wav2vec2-bert"]
+SUPPORTED = [kind for kind in KINDS if not kind.startswith("wav2vec2-bert")]
 
 
 def conditioned(kind: str, layers: list[int] = LAYERS) -> tuple[PreTrainedModel, PreTrainedModel]:
