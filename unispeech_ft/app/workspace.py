@@ -142,14 +142,14 @@ def write_config(workspace: Workspace, wishes: Wishes) -> Path:
     }
     base = wishes.base.strip()
     # From nothing and from the small model of the package, many small updates; else the published recipe.
+    if base:
+        overrides["model.base"] = base
     if not base:
         start = find_shipped("ctc_phoneme/manifest")
     elif base.startswith(PACKAGED):
         start = find_shipped("ctc_phoneme/demo")
-        overrides["model.base"] = base
     else:
         start = find_shipped("ctc_phoneme/ky_1h")
-        overrides["model.base"] = base
         overrides |= {"data.splits": "release", "phonemes.normalise": "text", "phonemes.head_layout": "transformers"}
     config = load_config(start.path, overrides)
     workspace.root.mkdir(parents=True, exist_ok=True)

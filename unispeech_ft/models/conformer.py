@@ -18,7 +18,7 @@ from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.attention import attend
 from unispeech_ft.kernels.linear import autocast_dtype, linear
 from unispeech_ft.kernels.positions import convolve_before
-from unispeech_ft.models.parts import apply, checkpointed, drop, feed_forward
+from unispeech_ft.models.parts import apply, checkpointed, drop, feed_forward, joined
 
 
 class Places(NamedTuple):
@@ -26,11 +26,13 @@ class Places(NamedTuple):
 
     Attributes:
         angles: cosines and sines of rotary positions, `[N, 1, D]` each; None for another kind.
-        distances: sinusoids of relative positions, `[2 · L − 1, C]`, from the latest key on; None for another kind.
+        distances: sinusoids of relative positions, `[2 · L − 1, C]`, from the earliest key on; None for another kind.
+        keys: rows of the embedding of relative keys, `[2 · L − 1]`, in that order; None for another kind.
     """
 
     angles: tuple[Tensor, Tensor] | None = None
     distances: Tensor | None = None
+    keys: Tensor | None = None
 
 
 def _places(encoder: Any, hidden: Tensor, layout: Layout) -> Places:
@@ -38,6 +40,10 @@ def _places(encoder: Any, hidden: Tensor, layout: Layout) -> Places:
     if kind == "relative":
         longest = hidden.new_empty(1, layout.longest, hidden.shape[1])
         return Places(distances=encoder.embed_positions(longest)[0])
+    if kind == "relative_key":
+        left, right = encoder.config.left_max_position_embeddings, encoder.config.right_max_position_embeddings
+        apart = torch.arange(1 - layout.longest, layout.longest, device=hidden.device)
+        return Places(keys=apart.clamp(-left, right) + left)
     if kind != "rotary":
         return Places()
     # Zeros behind the last clip count on from it, and nobody hears them.
@@ -77,17 +83,15 @@ def by_distance(query: Tensor, table: Tensor) -> Tensor:
     return moved.view(*query.shape[:3], 2 * width - 1)[..., :width]
 
 
-def _position_scores(attention: Any, places: Places, layout: Layout) -> Callable[[Tensor], Tensor] | None:
+def _position_scores(attention: Any, places: Places) -> Callable[[Tensor], Tensor] | None:
     """What positions add to the scores of queries; None where they add nothing."""
     if places.distances is not None:
         table = apply(attention.linear_pos, places.distances).view(-1, attention.num_heads, attention.head_size)
         between = (attention.pos_bias_v - attention.pos_bias_u)[:, None].to(table.dtype)
         return lambda query: attention.scaling * by_distance(query + between, table.transpose(0, 1))
-    if attention.position_embeddings_type != "relative_key":
+    if places.keys is None:
         return None
-    left, right = attention.left_max_position_embeddings, attention.right_max_position_embeddings
-    distances = torch.arange(1 - layout.longest, layout.longest, device=layout.starts.device).clamp(-left, right)
-    table = attention.distance_embedding(distances + left)[None]
+    table = attention.distance_embedding(places.keys)[None]
     return lambda query: attention.scaling * by_distance(query, table.to(query.dtype))
 
 
@@ -101,13 +105,12 @@ def _attended(layer: Any, hidden: Tensor, layout: Layout, places: Places) -> Ten
         of_each = zip(projections, (turned, turned, hidden), strict=True)
         qkv = torch.cat([apply(projection, given) for projection, given in of_each], dim=1)
     else:
-        weight = torch.cat([projection.weight.to(hidden.dtype) for projection in projections])
-        offsets = torch.cat([projection.bias.to(hidden.dtype) for projection in projections])
+        weight, offsets = joined(projections, hidden.dtype)
         if places.distances is not None:
             content = attention.pos_bias_u.flatten().to(hidden.dtype)
             offsets = offsets + nn.functional.pad(content, (0, 2 * len(content)))
         qkv = linear(hidden, weight, offsets)
-    scores = _position_scores(attention, places, layout)
+    scores = _position_scores(attention, places)
     p = attention.dropout.p if attention.training else 0.0
     attended = attend(qkv, layout, attention.num_heads, p=p, position_scores=scores)
     return drop(layer.self_attn_dropout, apply(attention.linear_out, attended))

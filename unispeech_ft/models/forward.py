@@ -25,7 +25,7 @@ from unispeech_ft.models.families import backbone, reads_waveforms, shares_posit
 from unispeech_ft.models.fused_layers import can_fuse, copies_of, fused_layer
 from unispeech_ft.models.layer_graphs import graphs_for
 from unispeech_ft.models.layer_sum import LayerSumHead
-from unispeech_ft.models.parts import apply, checkpointed, drop, feed_forward
+from unispeech_ft.models.parts import apply, checkpointed, drop, feed_forward, joined
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -77,9 +77,7 @@ def _before_attention(layer: Any, hidden: Tensor, norm_first: bool, gated: bool)
     attention = layer.attention
     hidden = layer.layer_norm(hidden) if norm_first else hidden
     hidden = hidden.to(autocast_dtype(hidden))  # once instead of for each projection
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    weight = torch.cat([projection.weight.to(hidden.dtype) for projection in projections])
-    offsets = torch.cat([projection.bias.to(hidden.dtype) for projection in projections])
+    weight, offsets = joined((attention.q_proj, attention.k_proj, attention.v_proj), hidden.dtype)
     return linear(hidden, weight, offsets), bias_gate(attention, hidden) if gated else None
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,12 @@ from unispeech_ft.kernels.linear import linear
 def apply(module: Any, hidden: Tensor) -> Tensor:
     """A linear layer on `[N, C]`."""
     return linear(hidden, module.weight, module.bias)
+
+
+def joined(projections: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Weights and biases of linear layers one behind the other, so that one product serves them all."""
+    weight = torch.cat([projection.weight.to(dtype) for projection in projections])
+    return weight, torch.cat([projection.bias.to(dtype) for projection in projections])
 
 
 def drop(module: Any, hidden: Tensor) -> Tensor:
