@@ -139,6 +139,11 @@ def test_filter_bank_frames_are_as_many_as_announced(length: int, base_of: Calla
     assert tuple(front_end(waveform).shape) == (front_end.num_frames(length), front_end.num_channels)
 
 
+def test_filter_banks_as_they_are_would_be_others_in_plain_transformers(base_of: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError, match="plain Transformers normalises"):
+        built(base_of("wav2vec2-bert"), data={"normalize": False})
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_company_changes_nothing(kind: str, base_of: Callable[[str], Path]) -> None:
     model = built(base_of(kind))

@@ -116,7 +116,9 @@ class DataConfig(Section):
     min_duration_s: NotNegative = Field(0.4, description="shorter clips are left out")
     max_duration_s: Positive = Field(20.0, description="longer clips are left out")
     max_bad_fraction: Probability = Field(0.05, description="more unusable clips than this share stop the run")
-    normalize: bool | None = Field(None, description="zero mean and unit variance a clip; null: as the base model does")
+    normalize: bool | None = Field(
+        None, description="zero mean and unit variance a clip, or a filter bank of it; null: as the base model does"
+    )
     normalize_eps: Positive = Field(1e-5, description="is added to the variance of a clip before it is scaled to 1")
     cache_dir: str = Field("~/.cache/unispeech_ft", description="folder of decoded speech and features")
     num_workers: Count = Field(2, description="processes that decode; 0: this one")

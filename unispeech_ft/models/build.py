@@ -251,14 +251,28 @@ def pretraining_head(model: ModelConfig, network: PreTrainedModel, old: PhoneTok
 
 
 def make_front_end(network: PreTrainedModel, data: DataConfig, folder: Path | None) -> FrontEnd:
-    """The front end that fits the model: normalised or raw waveforms, or filter banks."""
+    """The front end that fits the model: waveforms or filter banks, normalised or as they are."""
     normalize = normalises_input(network.config, folder) if data.normalize is None else data.normalize
     if reads_waveforms(network.config):
         return FrontEnd(network, normalize, data.normalize_eps)
     from transformers import SeamlessM4TFeatureExtractor
 
-    width = network.config.feature_projection_input_dim
-    return FrontEnd(network, False, data.normalize_eps, SeamlessM4TFeatureExtractor(feature_size=width // 2, stride=2))
+    bins = network.config.feature_projection_input_dim // 2
+    banks = SeamlessM4TFeatureExtractor(feature_size=bins, stride=2, do_normalize_per_mel_bins=normalize)
+    return FrontEnd(network, normalize, data.normalize_eps, banks)
+
+
+def stock_front_end(network: PreTrainedModel, data: DataConfig, folder: Path | None) -> FrontEnd:
+    """The front end of a model that plain Transformers hears with as well.
+
+    Raises:
+        UserError: filter banks are asked for as they are, which its extractor never gives in a pipeline.
+    """
+    found = make_front_end(network, data, folder)
+    if found.filter_banks is not None and not found.normalize:
+        what = "data.normalize is false, but plain Transformers normalises the filter banks of this model"
+        raise UserError(what, remedy="leave it out")
+    return found
 
 
 def as_probe(built: BuiltModel, seed: int) -> BuiltModel:
@@ -320,4 +334,4 @@ def build_model(
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if reads_waveforms(config):
         backbone(network).feature_extractor._freeze_parameters()
-    return BuiltModel(network, make_front_end(network, data, folder), kept, fresh, nearest, base_head)
+    return BuiltModel(network, stock_front_end(network, data, folder), kept, fresh, nearest, base_head)

@@ -136,10 +136,11 @@ def extractor_settings(folder: Path) -> dict[str, Any]:
 
 
 def normalises_input(config: PreTrainedConfig, folder: Path | None) -> bool:
-    """Whether the model was trained on waveforms of zero mean and unit variance.
+    """Whether the model was trained on waveforms, or on filter banks, of zero mean and unit variance.
 
     Said by its `preprocessor_config.json` or `processor_config.json`; without one, models with layer-normed
-    extractors are (Large), those with group-normed ones are not (Base).
+    extractors (Large) and those of filter banks are, those with group-normed ones are not (Base).
     """
     by_shape = getattr(config, "feat_extract_norm", "layer") == "layer"
-    return bool(extractor_settings(folder).get("do_normalize", by_shape)) if folder else by_shape
+    key = "do_normalize" if reads_waveforms(config) else "do_normalize_per_mel_bins"
+    return bool(extractor_settings(folder).get(key, by_shape)) if folder else by_shape

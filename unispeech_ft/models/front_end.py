@@ -42,7 +42,7 @@ class FrontEnd:
 
     Attributes:
         model: the whole model; only its frozen extractor is used.
-        normalize: zero mean and unit variance first.
+        normalize: zero mean and unit variance: of the waveform, or of each of a clip's filter banks.
         eps: of the normalisation.
         filter_banks: stock extractor of a model that reads filter banks, else None.
         dtype: precision of the conv extractor.
@@ -90,7 +90,13 @@ class FrontEnd:
         return [features for row in rows if row for features in self._in_a_row(extractor, row)]
 
     def _banks(self, waveform: Waveform) -> torch.Tensor:
-        banks = self.filter_banks(waveform, sampling_rate=SAMPLE_RATE_HZ, return_tensors="np")["input_features"][0]
+        found = self.filter_banks(
+            waveform,
+            sampling_rate=SAMPLE_RATE_HZ,
+            return_tensors="np",
+            do_normalize_per_mel_bins=self.normalize,
+        )
+        banks = found["input_features"][0]
         # The stock extractor fills an odd last frame up with padding; its own attention mask leaves it out.
         banks = banks[: self.num_frames(len(waveform))]
         return torch.from_numpy(np.ascontiguousarray(banks, dtype=np.float32)).to(self.model.device)

@@ -147,7 +147,7 @@ def saved_front_end(name: str, folder: Path, network: PreTrainedModel, default_e
         raise UserError(what, remedy="download or export the model again") from None
     if reads_waveforms(network.config) or not said:
         return make_front_end(network, data, folder)
-    return FrontEnd(network, False, eps, _filter_banks(name, network.config, said))
+    return FrontEnd(network, bool(data.normalize), eps, _filter_banks(name, network.config, said))
 
 
 def _filter_banks(name: str, config: PreTrainedConfig, said: Mapping[str, Any]) -> Any:
@@ -161,7 +161,11 @@ def _filter_banks(name: str, config: PreTrainedConfig, said: Mapping[str, Any]) 
         what = f"{name}: preprocessor_config.json does not describe filter banks for this encoder"
         raise UserError(what, remedy="download or export the model again")
     return SeamlessM4TFeatureExtractor(
-        feature_size=said.get("feature_size", bins), num_mel_bins=bins, stride=stride, padding_value=float(padding)
+        feature_size=said.get("feature_size", bins),
+        num_mel_bins=bins,
+        stride=stride,
+        padding_value=float(padding),
+        do_normalize_per_mel_bins=said.get("do_normalize_per_mel_bins", True) is not False,
     )
 
 

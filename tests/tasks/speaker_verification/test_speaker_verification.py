@@ -145,16 +145,24 @@ def test_a_later_stage_begins_with_the_head_of_the_one_before(
     assert build_speaker_model(wider, names).kept_rows == 0
 
 
+@pytest.mark.parametrize("normalize", [None, False])
 def test_a_saved_model_hears_through_the_front_end_that_it_was_trained_with(
-    configured: Callable[..., SpeakerConfig], voices: Path, tmp_path: Path
+    normalize: bool | None, configured: Callable[..., SpeakerConfig], voices: Path, tmp_path: Path
 ) -> None:
     banks = {"model_type": "wav2vec2-bert", "feature_projection_input_dim": 160, "hidden_size": 32}
     shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
-    config = configured("banks", model__config={**banks, **shape})
+    head = {"speaker_verification__instance_norm": normalize is None}
+    config = configured("banks", model__config={**banks, **shape}, data__normalize=normalize, **head)
     built = build_speaker_model(config, ["a", "b"])
     save_model(tmp_path / "model", built.model, built.extractor, None, layerdrop=0.0, card="")
     [pair] = compare_recordings(str(tmp_path), [(None, "v03/0.wav", "v03/1.wav")], voices)
     features = [built.front_end(read_audio(voices / "v03" / f"{n}.wav")).numpy() for n in (0, 1)]
+    assert np.allclose([clip.mean(axis=0) for clip in features], 0, atol=0.5) == (normalize is None)
+    base = {"model__base": str(tmp_path / "model"), "model__from_scratch": False, "model__config": None}
+    later = configured("later", **base, **head)
+    assert np.array_equal(
+        build_speaker_model(later, ["a", "b"]).front_end(read_audio(voices / "v03" / "0.wav")), features[0]
+    )
     with torch.no_grad():
         first, second = torch.nn.functional.normalize(speaker_vectors(built.model.eval(), row_of(features)))
     assert pair.cosine == pytest.approx(float(first @ second), abs=1e-5)

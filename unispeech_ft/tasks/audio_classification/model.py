@@ -12,9 +12,9 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import (
     BuiltModel,
     base_folder,
-    make_front_end,
     read_model_config,
     regularise,
+    stock_front_end,
 )
 from unispeech_ft.models.families import backbone, reads_waveforms
 from unispeech_ft.models.filter_bank import start_as_filter_bank
@@ -75,4 +75,4 @@ def build_classifier(run: ClassifierConfig, classes: Sequence[str]) -> BuiltMode
     if reads_waveforms(config):
         backbone(network).feature_extractor._freeze_parameters()
     folder: Path | None = base_folder(model)
-    return BuiltModel(network, make_front_end(network, run.data, folder), len(classes) - fresh, fresh)
+    return BuiltModel(network, stock_front_end(network, run.data, folder), len(classes) - fresh, fresh)

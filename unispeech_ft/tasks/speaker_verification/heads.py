@@ -124,6 +124,7 @@ class SpeakerHeadSettings(HeadSettings):
     channels: Size
     pooled: Size
     size: Size
+    instance_norm: bool = True
     speakers: list[str] = []
     loss: Literal["aam", "am"] = "aam"
     scale: Positive = 32.0
@@ -141,7 +142,7 @@ class SpeakerHeadSettings(HeadSettings):
 
 
 class SpeakerHead(nn.Module):
-    """The weighted sum of all layers, normed over time, and a body that makes one vector of it.
+    """The weighted sum of all layers, normed over time if asked for, and a body that makes one vector of it.
 
     Args:
         num_layers: of the encoder.
@@ -151,6 +152,7 @@ class SpeakerHead(nn.Module):
     def __init__(self, num_layers: int, width: int, settings: SpeakerHeadSettings) -> None:
         super().__init__()
         self.layer_sum = LayerSum(num_layers)
+        self.norms = settings.instance_norm
         body = {"ecapa": Ecapa, "xvector": XVector}[settings.body]
         self.body = body(width, settings.channels, settings.size, settings.pooled)
 
@@ -159,5 +161,6 @@ class SpeakerHead(nn.Module):
         clips, longest = len(layout.num_frames), layout.longest
         padded = spread(self.layer_sum(states), layout.padded_places, clips * longest).view(clips, longest, -1)
         mask = frame_mask(layout.starts.diff(), longest)[:, None].to(padded.dtype)
+        padded = padded.transpose(1, 2)
         # The original adds 1e-6 before its norm, which takes every constant away again.
-        return cast(Tensor, self.body(instance_norm(padded.transpose(1, 2), mask), mask))
+        return cast(Tensor, self.body(instance_norm(padded, mask) if self.norms else padded * mask, mask))

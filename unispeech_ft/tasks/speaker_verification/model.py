@@ -48,6 +48,7 @@ def build_speaker_model(config: SpeakerConfig, speakers: list[str]) -> BuiltMode
         channels=own.channels,
         pooled=own.pooled,
         size=own.size,
+        instance_norm=own.instance_norm,
         loss=own.loss,
         scale=own.scale,
         speakers=speakers,
