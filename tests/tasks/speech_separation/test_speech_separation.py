@@ -29,6 +29,7 @@ from unispeech_ft.tasks.speech_separation.model import (
     sounds_of,
     spectra,
     to_unit_power,
+    waveform_loss,
 )
 from unispeech_ft.tasks.speech_separation.separate import join, load_separator, separate
 
@@ -168,10 +169,19 @@ def test_the_loss_does_not_mind_the_order_and_is_that_of_the_formula(logs: bool)
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_loss_of_sounds_is_the_score_of_the_best_order() -> None:
+    torch.manual_seed(0)
+    found, sources = torch.randn(3, 2, 800) + 0.1, torch.randn(3, 2, 800)
+    found = found + 2 * sources.flip(1) - 0.2
+    expected = -sum(best_order(clip, own)[1] for clip, own in zip(found.numpy(), sources.numpy(), strict=True))
+    torch.testing.assert_close(waveform_loss(found, sources), waveform_loss(3 * found.flip(1), sources))
+    assert float(waveform_loss(found, sources)) == pytest.approx(expected, rel=1e-4)
+
+
 def test_each_frame_of_the_spectrum_has_the_nearest_of_the_encoder() -> None:
     head = SeparationHead(1, 4, (200.0, 320.0), HEAD)
     seen: list[torch.Tensor] = []
-    head.recurrent.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    head.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     head.norm = torch.nn.Identity()
     states = torch.arange(9.0)[:, None].expand(-1, 4)
     head([states, states], torch.rand(1, 11, 257))

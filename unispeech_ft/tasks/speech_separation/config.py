@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,12 +17,15 @@ class SpeechSeparationConfig(Section):
 
     label_column: str | None = Field(None, description="of who speaks; null: speaker, client_id and the like")
     held_out: Probability = Field(0.2, description="share of speakers that validation and test get each")
-    hidden: PositiveCount = Field(256, description="cells of the head's recurrent layers, each way")
-    layers: PositiveCount = Field(3, description="of the recurrent part")
-    dropout: Probability = Field(0.0, description="of what the recurrent layers read")
+    body: Literal["recurrent", "convolutional"] = Field("recurrent", description="what the head is made of")
+    hidden: PositiveCount = Field(256, description="cells of its recurrent layers, each way; channels of convolutions")
+    layers: PositiveCount = Field(3, description="recurrent ones, or rounds of seven dilated convolutions")
+    dropout: Probability = Field(0.0, description="of what the head reads, and within it")
     window: PositiveCount = Field(1024, description="samples of the spectrogram's window")
     hop: PositiveCount = Field(320, description="samples from one frame of the spectrogram to the next")
-    log_magnitudes: bool = Field(False, description="the loss compares log(1 + magnitude); else magnitudes")
+    loss: Literal["magnitudes", "log_magnitudes", "si_sdr"] = Field(
+        "magnitudes", description="compares spectrograms, their log(1 + magnitude), or the sound itself"
+    )
     chunk_s: Positive = Field(10.0, description="longer recordings are taken apart in chunks of so much")
     overlap_s: NotNegative = Field(2.0, description="of two chunks, by which the speakers are known again")
 

@@ -25,6 +25,7 @@ from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.layer_sum import LayerSum
 from unispeech_ft.models.permutation import best_permutation
 from unispeech_ft.models.upstream import ChunkS, HeadSettings, NumLayers, Size, build_upstream, load_upstream
+from unispeech_ft.tasks.speech_separation.bodies import Convolutional, Recurrent
 from unispeech_ft.tasks.speech_separation.config import SeparationConfig
 
 HEAD = ("head.",)
@@ -57,6 +58,7 @@ class SeparationSettings(HeadSettings):
     """What a separation head is made of, and how long recordings are taken apart."""
 
     task: Literal["speech_separation"] = "speech_separation"
+    body: Literal["recurrent", "convolutional"] = "recurrent"
     hidden: Size
     layers: NumLayers
     dropout: Probability
@@ -74,7 +76,7 @@ class SeparationSettings(HeadSettings):
 
 
 class SeparationHead(nn.Module):
-    """The weighted sum of all layers beside the log spectrogram, recurrent layers both ways, and masks.
+    """The weighted sum of all layers beside the log spectrogram, a body, and masks.
 
     Args:
         centres: of the encoder's frames, samples from the beginning: the first, and from one to the next.
@@ -82,15 +84,16 @@ class SeparationHead(nn.Module):
 
     def __init__(self, num_layers: int, width: int, centres: tuple[float, float], settings: SeparationSettings) -> None:
         super().__init__()
-        hidden, layers, self.speakers = settings.hidden, settings.layers, settings.speakers
+        self.speakers = settings.speakers
         self.window, self.hop, self.centres = settings.window, settings.hop, centres
         bins = self.window // 2 + 1
         self.layer_sum = LayerSum(num_layers)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(settings.dropout)
-        dropout = settings.dropout if layers > 1 else 0.0
-        self.recurrent = nn.LSTM(width + bins, hidden, layers, batch_first=True, dropout=dropout, bidirectional=True)
-        self.masks = nn.Linear(2 * hidden, self.speakers * bins)
+        bodies: dict[str, type[Recurrent | Convolutional]] = {"recurrent": Recurrent, "convolutional": Convolutional}
+        made = bodies[settings.body](width + bins, settings.hidden, settings.layers, settings.dropout)
+        self.body = made
+        self.masks = nn.Linear(made.width, self.speakers * bins)
 
     def forward(self, states: Sequence[Tensor], magnitudes: Tensor) -> Tensor:
         """`L + 1` times `[B · T, C]`, magnitudes `[B, K, F]` of mixtures of unit power → masks `[B, P, K, F]`."""
@@ -101,7 +104,7 @@ class SeparationHead(nn.Module):
         nearest = ((places - first) / step).round().long().clamp(0, summed.shape[1] - 1)
         logs = (magnitudes + FLOOR).log()
         logs = (logs - logs.mean(dim=(1, 2), keepdim=True)) / (logs.std(dim=(1, 2), keepdim=True) + FLOOR)
-        found, _ = self.recurrent(self.dropout(torch.cat([summed[:, nearest], logs.to(summed.dtype)], dim=-1)))
+        found = self.body(self.dropout(torch.cat([summed[:, nearest], logs.to(summed.dtype)], dim=-1)))
         masks: Tensor = self.masks(found).float().sigmoid()
         return masks.view(clips, frames, self.speakers, bins).transpose(1, 2)
 
@@ -127,6 +130,21 @@ def separation_loss(masks: Tensor, mixtures: Tensor, sources: Tensor, *, logs: b
     return best_permutation(costs / masks.shape[1])[0].sum()
 
 
+def waveform_loss(found: Tensor, sources: Tensor) -> Tensor:
+    """Σ over the clips of the negative SI-SDR in dB, of the best order of speakers.
+
+    Args:
+        found: `[B, P, S]`.
+        sources: `[B, P, S]`.
+    """
+    found, sources = (sounds - sounds.mean(dim=-1, keepdim=True) for sounds in (found, sources))
+    found, sources = found[:, :, None], sources[:, None]
+    scale = (found * sources).sum(dim=-1, keepdim=True) / sources.square().sum(dim=-1, keepdim=True).clamp(min=FLOOR)
+    kept = scale * sources
+    ratios = kept.square().sum(dim=-1).clamp(min=FLOOR) / (found - kept).square().sum(dim=-1).clamp(min=FLOOR)
+    return best_permutation(-10 * ratios.log10() / sources.shape[2])[0].sum()
+
+
 def make_head(config: PreTrainedConfig, settings: SeparationSettings) -> SeparationHead:
     """The head of an encoder's configuration."""
     grid = frame_grid(config)
@@ -141,7 +159,7 @@ def build_separation(config: SeparationConfig) -> BuiltModel:
         UserError: the base model cannot be found or loaded.
     """
     own = config.speech_separation
-    kept = own.model_dump(include={"hidden", "layers", "dropout", "window", "hop", "chunk_s", "overlap_s"})
+    kept = own.model_dump(include={"body", "hidden", "layers", "dropout", "window", "hop", "chunk_s", "overlap_s"})
     settings = SeparationSettings(speakers=config.simulation.speakers[1], **kept)
     return build_upstream(config.model, config.mask, config.data, make_head, settings, config.seed)
 

@@ -16,7 +16,15 @@ from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
 from unispeech_ft.tasks.speech_separation.config import SeparationConfig
 from unispeech_ft.tasks.speech_separation.evaluate import improvements
 from unispeech_ft.tasks.speech_separation.mixtures import MixtureBatch, Mixtures, MixtureSet
-from unispeech_ft.tasks.speech_separation.model import HEAD, masks_of, separation_loss, spectra, to_unit_power
+from unispeech_ft.tasks.speech_separation.model import (
+    HEAD,
+    masks_of,
+    separation_loss,
+    sounds_of,
+    spectra,
+    to_unit_power,
+    waveform_loss,
+)
 from unispeech_ft.training.planned import FineTuning, identity_of_run
 from unispeech_ft.training.task import Score, SummedLoss
 
@@ -67,7 +75,10 @@ class SpeechSeparationTask(FineTuning):
         trains = not self.is_frozen(update)
         with self.accelerator.autocast():
             masks = masks_of(self.network, micro_batch.row, mixed.abs(), encoder_trains=trains)
-        return SummedLoss(separation_loss(masks, mixed, sources, logs=self.own.log_magnitudes), len(mixed))
+        if self.own.loss == "si_sdr":
+            sounds = sounds_of(masks * mixed[:, None], self.own.window, self.own.hop, scaled.shape[-1])
+            return SummedLoss(waveform_loss(sounds, scaled[:, 1:]), len(mixed))
+        return SummedLoss(separation_loss(masks, mixed, sources, logs=self.own.loss == "log_magnitudes"), len(mixed))
 
     def score(self) -> Score:
         store = self.features["validation"]
