@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.commands.train import add_launch_options, given_keys, phone_recogniser, run_recipe
+from unispeech_ft.commands import phone_recogniser
+from unispeech_ft.commands.train import add_launch_options, given_keys, run_recipe
 
 if TYPE_CHECKING:
     from unispeech_ft.scoring.learning_curve import LearningCurve, Point
