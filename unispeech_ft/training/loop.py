@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config.sections import EvaluationConfig, RunConfig
 from unispeech_ft.errors import Interrupted, UserError
-from unispeech_ft.training.averaging import AveragedWeights, BestWeights
+from unispeech_ft.training.averaging import AveragedWeights, BestWeights, check_validation
 from unispeech_ft.training.checkpoint import (
     Progress,
     bring_best,
@@ -152,12 +152,7 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkp
         make_optimizer(task.network, config.optimizer, head=task.head, fused=config.training.fused_optimizer)
     )
     decay, most = config.training.ema_decay, config.training.average_best
-    if (decay is not None or most) and not task.can_score:
-        raise UserError(
-            f"training.{'average_best' if decay is None else 'ema_decay'} needs a validation split, which says whether"
-            " averaged weights are better",
-            remedy="name one in data.validation, or leave it out",
-        )
+    check_validation(config.training, probe=False, can_score=task.can_score)
     average = None if decay is None else AveragedWeights(task.network, decay)
     best = BestWeights(task.network, most) if most else None
     run = _Run(task, optimizer, config, accelerator, average, best)

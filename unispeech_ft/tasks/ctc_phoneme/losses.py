@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from unispeech_ft.data.row import Row
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.articulation import articulation
+from unispeech_ft.models.articulation import articulation, feature_tables
 from unispeech_ft.models.families import backbone
 from unispeech_ft.models.forward import encode, encode_blocks, head
+from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.tasks.ctc_phoneme.config import LossConfig
 
 if TYPE_CHECKING:
@@ -55,6 +56,25 @@ def added_to_ctc(settings: LossConfig) -> tuple[str, ...]:
         (FEATURES, settings.features_weight > 0),
     )
     return tuple(name for name, wanted in named if wanted)
+
+
+def check_losses(settings: LossConfig, name: str, encoder: PreTrainedConfig | None, tokenizer: PhoneTokenizer) -> None:
+    """Whether what is added to CTC can be computed, so that a dry run tells it too.
+
+    Args:
+        name: of the base model, for people.
+        encoder: None where it cannot be reached; then nothing is said of its layers.
+
+    Raises:
+        UserError: the encoder lacks a layer that is named, or cannot be self-conditioned; or a phone has no features.
+    """
+    from unispeech_ft.models.self_conditioned import self_conditioned_config
+
+    if encoder is not None:
+        check_layers(settings, encoder)
+        self_conditioned_config(encoder, settings.conditioned_layers, name)
+    if settings.features_weight > 0:
+        feature_tables(tokenizer)
 
 
 def check_layers(settings: LossConfig, encoder: PreTrainedConfig) -> None:
