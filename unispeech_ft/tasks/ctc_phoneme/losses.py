@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from unispeech_ft.data.row import Row
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.articulation import articulation, feature_tables
-from unispeech_ft.models.families import backbone
+from unispeech_ft.models.families import as_before_head
 from unispeech_ft.models.forward import encode, encode_blocks, head
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.tasks.ctc_phoneme.config import LossConfig
@@ -96,8 +96,6 @@ def check_layers(settings: LossConfig, encoder: PreTrainedConfig) -> None:
 def block_logits(network: PreTrainedModel, row: Row, blocks: Sequence[int], layers: Sequence[int] | None) -> View:
     """What a network says of a row, some of its layers included.
 
-    Where layers begin with their norm, the norm behind the last stands behind each of these, as the head expects it.
-
     Args:
         blocks, layers: as in `models.forward.encode_blocks`.
     """
@@ -105,10 +103,8 @@ def block_logits(network: PreTrainedModel, row: Row, blocks: Sequence[int], laye
         hidden = encode(network, row, layers=layers)
         return View(head(network, hidden), [], articulation(network, hidden))
     last, inner = encode_blocks(network, row, blocks, layers=layers)
-    norm: Any = nn.Identity()
-    if getattr(network.config, "do_stable_layer_norm", False):
-        norm = backbone(network).encoder.layer_norm
-    return View(head(network, last), [head(network, norm(hidden)) for hidden in inner], articulation(network, last))
+    logits = [head(network, as_before_head(network, hidden)) for hidden in inner]
+    return View(head(network, last), logits, articulation(network, last))
 
 
 def consistency(first: Tensor, second: Tensor) -> Tensor:
