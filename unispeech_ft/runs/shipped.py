@@ -88,7 +88,8 @@ def config_file(name: str | Path) -> Path:
         return find_shipped(str(name)).path
     except UserError as error:
         if path.is_dir():
-            raise UserError(f"{name} is a folder, but no run", remedy="name a YAML file, or a run") from None
+            remedy = "name a YAML file, a run, or one of the package: manifest with --data.train takes a folder of speech"
+            raise UserError(f"{path} is a folder, but no run", remedy=remedy) from None
         raise error
 
 
