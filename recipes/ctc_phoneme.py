@@ -26,11 +26,12 @@ from unispeech_ft.runs.dry_run import planned_lines
 from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.scoring import Summary
 from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
-from unispeech_ft.tasks.ctc_phoneme.losses import check_layers
+from unispeech_ft.tasks.ctc_phoneme.losses import check_losses
 from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
 from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
 from unispeech_ft.tasks.ctc_phoneme.zero_shot import zero_shot_floor
 from unispeech_ft.training import launch
+from unispeech_ft.training.averaging import check_validation
 from unispeech_ft.training.sweep import fit
 
 
@@ -50,11 +51,13 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     lines = describe_speech(speech, tokenizer) + copied
     lines += planned_lines(config, splits, accelerator.mixed_precision)
     accelerator.print(fitted(lines))
+    reached = None if num_frames is None else read_model_config(config.model)
+    check_losses(config.loss, str(config.model.base or "model.config"), reached, tokenizer)
+    check_validation(config.training, probe=config.probe.enabled, can_score="validation" in splits)
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
 
-    check_layers(config.loss, read_model_config(config.model))
     conditioned = config.loss.conditioned_layers
     built = build_model(config.model, config.mask, config.data, tokenizer, config.seed, config.head, conditioned)
     built = as_probe(built, config.seed) if config.probe.enabled else built

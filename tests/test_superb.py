@@ -104,7 +104,7 @@ def test_published_figures_stand_apart_from_measured_ones() -> None:
     ("words", "message"),
     [
         (["ks=nowhere"], "--data ks=nowhere: no such file or folder"),
-        (["ks=none.yaml"], "no configuration file none.yaml"),
+        (["ks=none.yaml"], "no YAML none.yaml comes with the package"),
         (["dance=here"], "--data dance=here cannot be used"),
         (["ks"], "--data ks cannot be used"),
         ([f"ks={REPOSITORY}", f"ks={REPOSITORY}"], "once for each"),

@@ -59,6 +59,45 @@ def test_a_yaml_finds_its_recipe_wherever_it_lies(tmp_path: Path) -> None:
     assert find_shipped("speaker_diarization/words").recipe == "speaker_diarization"
     with pytest.raises(UserError, match="no file"):
         config_file(str(tmp_path / "none.yaml"))
+    (tmp_path / "run").mkdir()
+    assert config_file(own.rename(tmp_path / "run" / "config.yaml").parent) == tmp_path / "run" / "config.yaml"
+
+
+NAMED = {
+    "train": ("train", "{}", "--data.root", "/nowhere"),
+    "curve": ("curve", "{}", "--data.root", "/nowhere", "--dry_run", "true"),
+    "self-train": ("self-train", "{}", "--data.root", "/nowhere", "--unlabelled", "CLIP"),
+    "audit": ("audit", "{}", "--data.root", "/nowhere"),
+    "evaluate": ("evaluate", "MODEL", "--config", "{}", "--split", "test", "--data.root", "/nowhere"),
+    "ngram": ("ngram", "MODEL", "OUT", "--config", "{}", "--data.root", "/nowhere"),
+    "align": ("align", "MODEL", "--corpus", "{}", "--split", "test", "--data.root", "/nowhere"),
+    "verify": ("verify", "MODEL", "--config", "{}", "--data.root", "/nowhere"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMED)
+def test_every_command_knows_the_names_of_the_package(name, command, small_run, spoken_corpus, tmp_path, monkeypatch):
+    """Each reads the YAML and misses its speech; each refuses a name and a folder in the same words."""
+    monkeypatch.chdir(tmp_path)
+    clip = sorted((spoken_corpus / "ky" / "clips").iterdir())[0]
+
+    def run(config: object) -> tuple[object, list[str]]:
+        places = {"{}": config, "MODEL": small_run.model_dir, "CLIP": clip, "OUT": tmp_path / "out"}
+        words = [str(places.get(word, word)) for word in NAMED[name]]
+        if name in ("train", "curve", "self-train"):  # which make processes of their own
+            done = run_warm(["-m", "unispeech_ft.cli", *words], cwd=tmp_path, env=clean_environment())
+            return done.returncode, done.stderr.splitlines()
+        status, _, err = command(*words)
+        return status, err.splitlines()
+
+    status, lines = run("demo")
+    assert (status, len(lines)) == (2, 1), lines
+    assert "/nowhere" in lines[0]
+    near = "error: no YAML ky_2h comes with the package: for example ctc_phoneme/"
+    assert [line[: len(near)] for line in run("ky_2h")[1]] == [near]
+    [refused] = run(tmp_path)[1]
+    assert refused.startswith(f"error: {tmp_path} is a folder, but no run: name a YAML file, a run, or one of")
 
 
 def test_the_command_trains(spoken_corpus: Path, tmp_path: Path) -> None:

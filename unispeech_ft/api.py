@@ -52,6 +52,7 @@ class RunResult:
 
 def _resolve(config: ConfigSource, overrides: Mapping[str, object] | None) -> CtcPhonemeConfig:
     from unispeech_ft.config.reading import cross_field_errors
+    from unispeech_ft.runs.shipped import config_file
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, load_config
 
     if isinstance(config, CtcPhonemeConfig):
@@ -59,7 +60,7 @@ def _resolve(config: ConfigSource, overrides: Mapping[str, object] | None) -> Ct
             raise TypeError("overrides go with a YAML file; change a configuration with its model_copy")
         raise_all(cross_field_errors(config))
         return config
-    return load_config(config, overrides)
+    return load_config(config_file(config), overrides)
 
 
 def phonemize(sentences: Sequence[str], language: str, rule: PhonemesConfig | None = None) -> list[list[str]]:
@@ -83,7 +84,7 @@ def prepare(config: ConfigSource, overrides: Mapping[str, object] | None = None)
     """Lists, decodes and labels the speech of a configuration, or finds it in the cache.
 
     Args:
-        config: a configuration, or the path of its YAML.
+        config: a configuration, its YAML, or the name of one of the package.
         overrides: by dotted key, such as `{"data.root": "cv-corpus/ky"}`; only with a YAML.
 
     Raises:
@@ -101,7 +102,7 @@ def train(config: ConfigSource, overrides: Mapping[str, object] | None = None) -
     """Fine-tunes a phone recogniser as `recipes/ctc_phoneme.py` does, and scores and exports it.
 
     Args:
-        config: a configuration, or the path of its YAML.
+        config: a configuration, its YAML, or the name of one of the package.
         overrides: by dotted key, such as `{"schedule.updates": 100}`; only with a YAML.
 
     Raises:
@@ -133,7 +134,8 @@ def evaluate(
 
     Args:
         model: a model folder or Hub id.
-        config: a configuration, or the path of its YAML; what it says on the model counts for nothing.
+        config: a configuration, its YAML, or the name of one of the package; what it says on the model
+            counts for nothing.
         split: train, validation or test.
         overrides: by dotted key; only with a YAML.
         output: folder of the results; see `tasks.ctc_phoneme.results.default_output`.

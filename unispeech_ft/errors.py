@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NoReturn, TextIO
 
 LONGEST = 1000
+GO_ON = "go on with the same command and --resume true"
 
 
 class UserError(Exception):
@@ -69,10 +70,7 @@ class Interrupted(Exception):
 
     def __init__(self, signal_number: int, output_dir: str, updates: int) -> None:
         self.status = 128 + signal_number
-        super().__init__(
-            f"stopped by a signal; update {updates} is saved in {output_dir}: go on with the same command and"
-            " --resume true"
-        )
+        super().__init__(f"stopped by a signal; update {updates} is saved in {output_dir}: {GO_ON}")
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]

@@ -92,6 +92,9 @@ def test_from_a_folder_to_a_corrected_annotation(page, trained, clips):
     assert headline.startswith(f"Done: update {UPDATES} of {UPDATES}, PER **"), states[-1][3]
     assert len(states) > 3, "it is seen while it trains"
     assert [row[0] for row in pers["value"]["data"]] == list(range(2, UPDATES + 1, 2)) if "value" in pers else pers
+    lines = [state[2].get("value") for state in states]
+    assert "for the first time behind update 2." in lines[0]
+    assert not lines[-1]
     assert "<iframe sandbox" in report
 
     recording = gradio_client.handle_file(str(next(path for path in clips if path.suffix == ".mp3")))
@@ -152,6 +155,7 @@ def test_stopped_and_resumed_is_as_if_nothing_had_happened(page, trained):
     assert 0 < int(stopped[1]) < UPDATES
     assert report == ""
     assert f"update {stopped[1]} is saved" in said
+    assert said.rstrip().endswith("press Resume to go on")
     # A page that is opened now says the same, and Transcribe stays with the run that has ended.
     assert other.predict(api_name="/training")[0] == headline
     assert not (folder / "runs" / "run-2" / "model").exists()
@@ -229,7 +233,10 @@ def test_in_a_browser(page, trained, clips, tmp_path, width):
                 await asyncio.sleep(2)
                 await browser.screenshot(shots / f"report-{width}.png")
                 await browser.evaluate(TYPE.format("input[type=number]", 4000))
-                await press(browser, "Train", "Training: update", of="document.body.innerText")
+                charts = f"{SEEN.format('.vega-embed, .vega-embed canvas')}.length"
+                await press(browser, "Train", "for the first time behind update 200", of="document.body.innerText")
+                assert await browser.evaluate(charts) < 2
+                await browser.until("document.body.innerText.includes('Training: update')")
                 await asyncio.sleep(2)
                 await press(browser, "Stop and save", "Stopped and saved: update", of="document.body.innerText")
                 assert await browser.evaluate("document.documentElement.scrollWidth") <= width

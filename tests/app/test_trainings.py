@@ -13,10 +13,11 @@ import soundfile
 
 pytest.importorskip("gradio")
 
-from unispeech_ft.app.training import Look, Trainings, headline, look
+from unispeech_ft.app.training import Look, Trainings, first_evaluation, headline, instead_of_pers, look
 from unispeech_ft.app.waveform import OVERLAP_S, PIECE_S, own_recording, piece_of_sound
 from unispeech_ft.app.workspace import SENTENCES, Wishes, Workspace, write_config
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import Interrupted, UserError
+from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
 RATE_HZ = 16_000
 
@@ -61,6 +62,26 @@ def test_the_line_above_the_curves(workspace, status, updates, stopping, said):
 
 def test_a_figure_is_in_the_line():
     assert "PER **12.3 %**" in headline(Look(Path("run-1"), 40, [(2, 1.0)], [(2, 12.34)]))
+
+
+def test_the_command_that_was_stopped_speaks_of_the_button(workspace):
+    run = begun(workspace, 1, 12)
+    run.with_suffix(".txt").write_text(f"update 12: loss 1.5\n{Interrupted(2, str(run), 12)}\n", encoding="utf-8")
+    said = look(run, 40, 130).said
+    assert said.endswith(f"update 12 is saved in {run}: press Resume to go on")
+    assert "--resume" not in said
+
+
+def test_a_line_stands_where_the_pers_will_be(workspace):
+    config = write_config(workspace, Wishes(SENTENCES, "ky", "", "packaged:demo", 60))
+    assert first_evaluation(load_config(config)) == 3
+    assert first_evaluation(load_config(config, {"evaluation.start_after": 7})) == 9
+    assert first_evaluation(load_config(config, {"evaluation.every_updates": 400})) == 60
+    run = begun(workspace, 1, 2)
+    assert instead_of_pers(look(run, 60, None, 3)).endswith("for the first time behind update 3.")
+    assert instead_of_pers(look(run, 60, 2, 3)).endswith("None was measured before this training ended.")
+    assert instead_of_pers(Look(run, 60, [(3, 1.0)], [(3, 12.3)])) == ""
+    assert "from time to time" in instead_of_pers(None)
 
 
 def test_what_can_be_resumed_lies_in_the_folder(workspace):

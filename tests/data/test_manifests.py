@@ -295,6 +295,22 @@ def test_no_voice_stands_in_two_parts_where_ten_are_known() -> None:
     assert "hash of the sentence" in hold_out(many[:9])[1]
 
 
+def test_no_part_of_a_short_list_is_empty() -> None:
+    for number in (3, 4, 5, 10, 15, 30):
+        few = [Utterance(f"u{n}", Path(f"{n}.wav"), f"sentence {number} {n}", None, None) for n in range(number)]
+        parts, how = hold_out(few)
+        sizes = {split: len(part) for split, part in parts.items()}
+        assert all(sizes.values()), sizes
+        assert sum(sizes.values()) == number
+        assert sizes["train"] > sizes["test"] + sizes["validation"] or number < 5
+        assert "hash of the sentence" in how
+        assert hold_out(few[::-1])[0]["test"] == parts["test"][::-1]
+    two = [Utterance(f"u{n}", Path(f"{n}.wav"), f"sentence {n}", None, None) for n in range(2)]
+    assert hold_out(two)[0]["train"]
+    again = [Utterance(f"u{n}", Path(f"{n}.wav"), f"prompt {n % 3}", None, None) for n in range(90)]
+    assert len(hold_out(again)[0]["train"]) >= 60, "three sentences are not taken away for their own sake"
+
+
 def test_overlap_of_splits_is_said(clips: Path, tmp_path: Path) -> None:
     lines = "path\tsentence\tspeaker\nc0.wav\ta\tx\nc1.wav\tb\ty\n"
     (tmp_path / "m.tsv").write_text(lines)

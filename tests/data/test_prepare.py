@@ -215,6 +215,8 @@ def test_labels_from_a_column(corpus: Corpus, tmp_path: Path) -> None:
     found, rejected = labelled(with_phones, tmp_path, configured(phonemes={"labels": "column"}))
     assert found.references == {"clip0": ["a", "b"], "clip1": ["tʃ", "aː"], "clip3": ["a"]}
     assert [(item.id, item.reason) for item in rejected] == [("clip2", "no column labels")]
+    with pytest.raises(UserError, match=r"name the column or tier of phones in data\.phones_column"):
+        check_bad_fraction(rejected, 4, "train", 0.05)
 
 
 @pytest.mark.parametrize(("limit", "stops"), [(0.05, True), (0.0, True), (0.06, False), (1.0, False)])

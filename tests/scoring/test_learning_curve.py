@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.scoring import score
-from unispeech_ft.scoring.learning_curve import Point, curve_lines, falling_phones, fit
+from unispeech_ft.scoring.learning_curve import Point, curve_lines, fit
 
 SHARES, PHONES, CASES = (1 / 8, 1 / 4, 1 / 2, 1), 4_000, 20
 
@@ -103,13 +102,3 @@ def test_a_model_that_says_nothing_is_no_point() -> None:
 def test_too_little_for_a_curve(points: list[Point]) -> None:
     with pytest.raises(UserError, match="a curve needs 3 runs"):
         fit(points)
-
-
-def test_phones_that_more_speech_helped() -> None:
-    reference = ["a", "b", "c", "d"] * 100
-    before = ["x", "x", "x", "d"] * 60 + ["a", "b", "c", "d"] * 40
-    after = ["x", "b", "c", "d"] * 20 + ["a", "b", "x", "d"] * 35 + ["a", "b", "c", "d"] * 45
-    scores = [score({"u": reference}, {"u": hypothesis}) for hypothesis in (before, after)]
-    assert falling_phones(*scores) == [("c", 60, 35), ("a", 60, 20), ("b", 60, 0)]
-    assert falling_phones(scores[1], scores[0]) == []
-    assert falling_phones(scores[0], scores[0]) == []

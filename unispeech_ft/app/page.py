@@ -12,7 +12,7 @@ import gradio as gr
 import pandas as pd
 
 from unispeech_ft.api import transcribe
-from unispeech_ft.app.training import Look, Trainings, headline
+from unispeech_ft.app.training import MEANS, Look, Trainings, headline, instead_of_pers
 from unispeech_ft.app.waveform import corrections, own_recording, waveform
 from unispeech_ft.app.workspace import (
     PHONES,
@@ -136,16 +136,12 @@ def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.compone
         here = gr.Button("Finish here")
     state = gr.Markdown("Not started.")
     with gr.Row():
-        pers = gr.LinePlot(
-            x="update",
-            y="PER (%)",
-            label="PER: of 100 phones, how many are wrong",
-            height=240,
-        )
+        no_pers = gr.Markdown(instead_of_pers(None))
+        pers = gr.LinePlot(x="update", y="PER (%)", label=MEANS, height=240, visible=False)
         losses = gr.LinePlot(x="update", y="loss", label="Loss: what the training lowers", height=240)
     said = gr.Textbox(label="What the command says", lines=8, elem_classes="said")
     report = gr.HTML(label="Report", elem_classes="report")
-    shown = [state, pers, losses, said, report]
+    shown = [state, pers, no_pers, losses, said, report]
 
     def run(holds: str, language: str, tier: str, base: str, updates: float | None) -> Iterator[tuple[Any, ...]]:
         with faults_shown():
@@ -176,7 +172,9 @@ def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.compone
 
 def _shown(now: Look) -> tuple[Any, ...]:
     report = _report(now.run) if now.status == 0 else ""
-    return headline(now), _frame("PER (%)", now.pers), _frame("loss", now.losses), now.said, report
+    pers = gr.LinePlot(_frame("PER (%)", now.pers), visible=bool(now.pers))
+    no_pers = gr.Markdown(instead_of_pers(now), visible=not now.pers)
+    return headline(now), pers, no_pers, _frame("loss", now.losses), now.said, report
 
 
 def _frame(name: str, points: list[tuple[float, float]]) -> pd.DataFrame:

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unispeech_ft.app.workspace import CHECKPOINTS, Wishes, Workspace, write_config
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import GO_ON, UserError
 from unispeech_ft.runs.evidence import CONFIG
 from unispeech_ft.scoring.report.figures import parse_curves
-from unispeech_ft.tasks.ctc_phoneme.config import load_config
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, load_config
 from unispeech_ft.training.checkpoint import number_of, sorted_checkpoints
 from unispeech_ft.training.loop import METRICS
 
 POLL_S = 0.5
 LAST_LINES = 12
+MEANS = "PER: of 100 phones, how many are wrong"
 # Of a command that a signal ended: before and after Python has its handlers, and saved.
 STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
@@ -33,6 +34,7 @@ class Look:
         updates: that it is to make.
         losses: (update, loss).
         pers: (update, PER in %), of the validation split.
+        first_evaluation: the update behind which the first of them is measured; None where nobody knows.
         saved: updates of its newest checkpoint; None where there is none.
         said: the last lines that the command wrote.
         status: the command's exit status; None while it runs.
@@ -43,6 +45,7 @@ class Look:
     updates: int
     losses: list[tuple[float, float]] = field(default_factory=list)
     pers: list[tuple[float, float]] = field(default_factory=list)
+    first_evaluation: int | None = None
     saved: int | None = None
     said: str = ""
     status: int | None = None
@@ -55,20 +58,21 @@ class Training:
 
     Attributes:
         run: its folder.
-        updates: that it is to make.
+        updates, first_evaluation: as in `Look`.
         stopping: whether it was asked to end.
     """
 
     process: subprocess.Popen[bytes]
     run: Path
     updates: int
+    first_evaluation: int
     stopping: bool = False
 
     def watch(self) -> Iterator[Look]:
         """Looks again and again, the last time when the command has ended."""
         while True:
             status = self.process.poll()
-            yield look(self.run, self.updates, status, stopping=self.stopping)
+            yield look(self.run, self.updates, status, self.first_evaluation, stopping=self.stopping)
             if status is not None:
                 return
             time.sleep(POLL_S)
@@ -154,7 +158,7 @@ class Trainings:
         words = [sys.executable, "-m", "unispeech_ft.cli", "train", str(config), *given]
         with log.open("wb") as file:
             process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        self.newest = Training(process, run, settings.schedule.updates)
+        self.newest = Training(process, run, settings.schedule.updates, first_evaluation(settings))
         return self.newest
 
 
@@ -163,15 +167,24 @@ def _log_of(run: Path) -> Path:
     return run.with_suffix(".txt")
 
 
-def look(run: Path, updates: int, status: int | None, *, stopping: bool = False) -> Look:
+def first_evaluation(config: CtcPhonemeConfig) -> int:
+    """The update behind which a run first measures a PER."""
+    settings = config.evaluation
+    return min(settings.every_updates * (settings.start_after // settings.every_updates + 1), config.schedule.updates)
+
+
+def look(
+    run: Path, updates: int, status: int | None, first_evaluation: int | None = None, *, stopping: bool = False
+) -> Look:
     """What `metrics.jsonl`, the checkpoints and the command's lines say now. Arguments as in `Look`."""
     metrics, log = run / METRICS, _log_of(run)
     curves = parse_curves(metrics.read_text(encoding="utf-8") if metrics.is_file() else "")
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     said = "\n".join([line for line in last_states(text) if line][-LAST_LINES:])
+    said = said.replace(GO_ON, "press Resume to go on")
     pers = [(update, 100 * per) for update, per in curves.per]
     saved = [number_of(folder) for folder in sorted_checkpoints(run / CHECKPOINTS)]
-    return Look(run, updates, curves.loss, pers, saved[-1] if saved else None, said, status, stopping)
+    return Look(run, updates, curves.loss, pers, first_evaluation, saved[-1] if saved else None, said, status, stopping)
 
 
 def last_states(written: str) -> list[str]:
@@ -198,3 +211,18 @@ def headline(now: Look) -> str:
     if now.status in STOPPED:
         return f"Stopped and saved: update {now.saved} of {now.updates}{per} ({now.run.name}). {resumed}"
     return f"Ended early: read below what the command says. Update {now.saved} is saved. {resumed}"
+
+
+def instead_of_pers(now: Look | None) -> str:
+    """What stands where the chart of the PERs will be, in one line of Markdown; nothing once there is one.
+
+    Args:
+        now: None before the first training.
+    """
+    if now is None:
+        return f"{MEANS}. A training measures it from time to time."
+    if now.pers:
+        return ""
+    if now.status is not None:
+        return f"{MEANS}. None was measured before this training ended."
+    return f"{MEANS}. It is measured for the first time behind update {now.first_evaluation}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,21 @@ def add_model(parser: argparse.ArgumentParser, name: str = "MODEL", said: str = 
     """The model that a command reads, and which of its revisions where it lies on the Hub."""
     parser.add_argument("model", metavar=name, help=f"{said} or Hub id")
     parser.add_argument("--revision", metavar="R", help="of a Hub id: branch, tag or commit (default: its main branch)")
+
+
+def phone_recogniser(name: str) -> Path:
+    """The YAML that a command was given.
+
+    Raises:
+        UserError: it is another task's.
+    """
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.runs.shipped import config_file, recipe_of
+
+    file = config_file(name)
+    if recipe_of(file) != "ctc_phoneme":
+        raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")
+    return file
 
 
 def add_alternatives(parser: argparse.ArgumentParser) -> None:

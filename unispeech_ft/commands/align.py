@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from unispeech_ft.commands import add_alternatives, add_model
+from unispeech_ft.commands import add_alternatives, add_model, phone_recogniser
 
 if TYPE_CHECKING:
     from unispeech_ft.errors import UserError
@@ -30,7 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     said = parser.add_mutually_exclusive_group(required=True)
     said.add_argument("--phones", metavar="P", help="what was said, phones separated by spaces")
     said.add_argument("--text", metavar="T", help="what was said, a sentence; needs --language or --lexicon")
-    said.add_argument("--corpus", metavar="CONFIG", help="YAML or run that names recordings and what was said in them")
+    said.add_argument(
+        "--corpus",
+        metavar="CONFIG",
+        help="YAML of recordings and what was said in them, the name of one of the package, or a run",
+    )
     split = "of the corpus; default: train"
     parser.add_argument("--split", choices=("train", "validation", "test"), help=split)
     parser.add_argument("--language", metavar="L", help="of the sentence: a Common Voice code, or espeak-ng's name")
@@ -111,7 +115,7 @@ def _run_corpus(options: argparse.Namespace) -> None:
     overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
     if options.channel is not None:
         overrides["data.channel"] = options.channel
-    config = load_config(options.corpus, overrides, first_seed=True)
+    config = load_config(phone_recogniser(options.corpus), overrides, first_seed=True)
     saved = load_saved(options.model, "cuda" if torch.cuda.is_available() else "cpu", revision=options.revision)
     found = align_corpus(saved, config.data, config.phonemes, options.split or "train", options.alternatives)
     _write(found, options, [])

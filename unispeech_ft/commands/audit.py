@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from unispeech_ft.commands import phone_recogniser
+
 SUMMARY = "Find what would spoil a run, in labels, splits and recordings, before any GPU time."
 FOUND_WANTING = 3
 
@@ -14,7 +16,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "Ends with status 3 where something would spoil the result. Published lists can be audited without audio: leave"
         " data.root null."
     )
-    parser.add_argument("config", metavar="CONFIG", help="YAML that names speech and labels, or a run")
+    parser.add_argument(
+        "config", metavar="CONFIG", help="YAML of speech and labels, the name of one of the package, or a run"
+    )
     parser.add_argument("--json", action="store_true", help="print findings and figures, speaker by speaker, as JSON")
 
 
@@ -28,15 +32,16 @@ def run(options: argparse.Namespace) -> int:
     from unispeech_ft.audit.labelled import figure_lines as figure_lines_of_clips
     from unispeech_ft.audit.run import audit
     from unispeech_ft.errors import fitted
+    from unispeech_ft.runs.shipped import config_file
     from unispeech_ft.tasks.ctc_phoneme.config import load_config
     from unispeech_ft.tasks.published import labelled_run
 
     overrides = {**options.overrides, "dry_run": True}
-    labelled = labelled_run(options.config, overrides)
+    labelled = labelled_run(config_file(options.config), overrides)
     if labelled is not None:
         found, describe = audit_labelled(*labelled), figure_lines_of_clips
     else:
-        found, describe = audit(load_config(options.config, overrides, first_seed=True)), figure_lines
+        found, describe = audit(load_config(phone_recogniser(options.config), overrides, first_seed=True)), figure_lines
     if options.json:
         print(json.dumps({"serious": found.serious, **asdict(found)}, ensure_ascii=False, indent=2))
     else:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.commands.train import add_launch_options, given_keys, phone_recogniser, run_recipe
+from unispeech_ft.commands import phone_recogniser
+from unispeech_ft.commands.train import add_launch_options, given_keys, run_recipe
 
 if TYPE_CHECKING:
     from unispeech_ft.scoring.learning_curve import LearningCurve, Point
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 SUMMARY = "Train on parts of the speech, and tell from their errors what more of it would bring."
 SHARES, MORE_MIN = (0.125, 0.25, 0.5, 1.0), (30.0, 60.0)
 RESULT = "curve.json"
-PHONES_SHOWN = 8
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +103,6 @@ def run(options: argparse.Namespace) -> int:
         return 0
     curve = fit([part.point() for part in parts])
     lines = curve_lines(curve, options.more)
-    lines += _phones_that_fell(parts)
     phones, spread, notes = _next_recording(parts[-1])
     lines += recording_lines(phones, spread) + notes
     place = _write(curve, options.more, parts[0].folder.parent, phones, spread)
@@ -128,18 +127,6 @@ def _next_recording(whole: Part) -> tuple[list[PhoneToRecord], SpeakerSpread | N
     except UserError as error:
         return [], spread, [f"which phones to record is not told, since training has to be counted: {error.what}"]
     return phones_to_record(scores, speech.splits["train"].phones), spread, []
-
-
-def _phones_that_fell(parts: Sequence[Part]) -> list[str]:
-    """Which phones the last step of more speech helped, for people; nothing where none is beyond chance."""
-    from unispeech_ft.scoring.learning_curve import falling_phones
-    from unispeech_ft.scoring.summary import read_hypotheses
-
-    found = falling_phones(*(read_hypotheses(part.results() / "hypotheses.jsonl") for part in parts[-2:]))
-    if not found:
-        return []
-    shown = ", ".join(f"{item.phone} ({item.before} → {item.after})" for item in found[:PHONES_SHOWN])
-    return [f"errors that the last step took away, by phone, most left first: {shown}"]
 
 
 def _parts(file: Path, options: argparse.Namespace, shares: Sequence[float]) -> list[Part]:

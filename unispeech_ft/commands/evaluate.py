@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from unispeech_ft.commands import add_model
+from unispeech_ft.commands import add_model, phone_recogniser
 
 SUMMARY = "Score a saved model on a split of a configuration."
 
@@ -20,7 +20,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " nothing. Phones that the model lacks stay in the references and count as errors."
     )
     add_model(parser)
-    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels, or a run")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="C",
+        help="YAML of speech and labels, the name of one of the package, or a run",
+    )
     parser.add_argument("--split", required=True, choices=("train", "validation", "test"), help="what to score")
     output = (
         "folder of the results; default: eval/SPLIT of the model's run, or eval/NAME/SPLIT for other speech or models"
@@ -49,5 +54,5 @@ def run(options: argparse.Namespace) -> None:
     overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
     if options.floor is not None:
         overrides["evaluation.floor"] = options.floor
-    config = load_config(options.config, overrides, first_seed=True)
+    config = load_config(phone_recogniser(options.config), overrides, first_seed=True)
     evaluate_saved(options.model, config, options.split, options.output, options.beam, options.revision)

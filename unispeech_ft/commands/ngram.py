@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from unispeech_ft.commands import add_model
+from unispeech_ft.commands import add_model, phone_recogniser
 
 SUMMARY = "Make a phone n-gram for beam search from training labels, tuned on the validation split."
 
@@ -17,7 +17,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_model(parser)
     parser.add_argument("output", metavar="OUT", type=Path, help="folder for phones.arpa and beam.json")
-    parser.add_argument("--config", required=True, metavar="C", help="YAML that names speech and labels, or a run")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="C",
+        help="YAML of speech and labels, the name of one of the package, or a run",
+    )
     parser.add_argument("--order", type=int, choices=range(2, 7), default=4, help="longest gram; default: 4")
 
 
@@ -27,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from unispeech_ft.tasks.ctc_phoneme.ngram import make_ngram
 
     overrides = {"model.base": options.model, "dry_run": False, **options.overrides}
-    config = load_config(options.config, overrides, first_seed=True)
+    config = load_config(phone_recogniser(options.config), overrides, first_seed=True)
     trials = make_ngram(options.model, config, options.output, options.order, options.revision)
     print("n-gram weight  blank penalty  validation PER")
     for settings, per in trials:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unispeech_ft.commands.train import add_launch_options, given_keys, phone_recogniser, run_recipe
+from unispeech_ft.commands import phone_recogniser
+from unispeech_ft.commands.train import add_launch_options, given_keys, run_recipe
 
 if TYPE_CHECKING:
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig

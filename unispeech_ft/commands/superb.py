@@ -82,11 +82,12 @@ def _config(task: str, place: str, overrides: Mapping[str, object], output: Path
 
     from unispeech_ft.config.reading import read_config
     from unispeech_ft.errors import UserError
-    from unispeech_ft.runs.shipped import FOLDER
+    from unispeech_ft.runs.shipped import FOLDER, config_file
 
     path = Path(place).expanduser()
-    yaml = path
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix in (".yaml", ".yml"):
+        yaml = config_file(place)
+    else:
         if not path.exists():
             raise UserError(
                 f"--data {task}={place}: no such file or folder", remedy="name a YAML, a manifest or a folder"

@@ -85,21 +85,6 @@ def demo(options: argparse.Namespace) -> None:
     _become(find_shipped("ctc_phoneme/demo").path, options)
 
 
-def phone_recogniser(name: str) -> Path:
-    """The YAML that a command was given.
-
-    Raises:
-        UserError: it is another task's.
-    """
-    from unispeech_ft.errors import UserError
-    from unispeech_ft.runs.shipped import config_file, recipe_of
-
-    file = config_file(name)
-    if recipe_of(file) != "ctc_phoneme":
-        raise UserError(f"{file} is a YAML of {recipe_of(file)}", remedy="name one of a phone recogniser")
-    return file
-
-
 def given_keys(options: argparse.Namespace) -> dict[str, str]:
     """The keys that a command line sets, by dotted key."""
     whole = {key: getattr(options, key) for key in WHOLE_KEYS if getattr(options, key) is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from unispeech_ft.commands import add_model
+from unispeech_ft.commands import add_model, phone_recogniser
 
 SUMMARY = "Compute the PER of a published model again from its hypotheses, and its references from the speech."
 FOUND_WANTING = 3
@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " `unispeech-ft evaluate` decodes them again."
     )
     add_model(parser, "REPO_OR_FOLDER", "run, downloaded folder")
-    config = "YAML that names the speech, or a run; --section.key VALUE sets its keys, such as --data.root DIR"
+    config = "YAML of the speech, the name of one of the package, or a run; --section.key VALUE sets its keys"
     parser.add_argument("--config", metavar="C", help=config)
 
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         from unispeech_ft.hub.rebuild import check_data
         from unispeech_ft.tasks.ctc_phoneme.config import load_config
 
-        config = load_config(options.config, {"dry_run": False, **options.overrides}, first_seed=True)
+        config = load_config(phone_recogniser(options.config), {"dry_run": False, **options.overrides}, first_seed=True)
         verdict = check_data(folder, verdict, config)
     names = dict.fromkeys(fault.name for fault in verdict.faults)
     held = "self-consistent" if options.config is None else "true"

@@ -36,6 +36,11 @@ from unispeech_ft.scoring.files import read_phone_file
 PRONUNCIATIONS = "phones.json"
 # Of what a sentence is read as and refused for; another number makes cached labels anew.
 READING = 2
+# What to do where most of a split is bad for a reason with these words in it.
+REMEDIES = {
+    "data.channel": "set data.channel to one that the recordings have",
+    "no column labels": "name the column or tier of phones in data.phones_column, * where the texts are phones",
+}
 
 
 @dataclass(frozen=True)
@@ -315,7 +320,8 @@ def check_bad_fraction(rejected: Sequence[Rejected], num_listed: int, split: str
     raise UserError(
         f"{split}: {len(bad)} of {num_listed} utterances are bad, more than data.max_bad_fraction ({limit:g});"
         f" most often ({count} ×): {kind}, for example {example}" + (f"; {missed}" if missed else ""),
-        remedy="set data.channel to one that the recordings have"
-        if "data.channel" in kind
-        else "mend the data or the lexicon, or raise data.max_bad_fraction",
+        remedy=next(
+            (remedy for part, remedy in REMEDIES.items() if part in kind),
+            "mend the data or the lexicon, or raise data.max_bad_fraction",
+        ),
     )

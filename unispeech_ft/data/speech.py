@@ -145,26 +145,31 @@ def open_speech(
         if split == "train" and len(labelled) and data.share < 1:
             labelled = labelled.portion(data.share)
             speech.notes.append(f"train: {len(labelled)} clips are used, {100 * data.share:g} % of its speech")
-            corpus = _with_train(corpus, labelled.ids)
-            speech = replace(speech, corpus=corpus)
+            speech = replace(speech, corpus=_with_train(speech.corpus, labelled.ids))
         if split == "train" and len(labelled) and data.further is not None:
-            with turns.first():
-                further, rejected, added = further_speech(corpus, data, phonemes, show_progress=turns.show_progress)
-            further, infeasible = (further, []) if num_frames is None else drop_infeasible(further, num_frames)
-            rejected += infeasible
-            speech.notes.extend(summarize_rejected(rejected, len(further) + len(rejected), "data.further"))
-            speech.notes.append(f"train: {len(further)} further clips, {further.hours:.2f} h, of {data.further}")
-            speech.left_out.extend(rejected)
+            speech, further = _open_further(speech, data, phonemes, num_frames, turns)
             labelled = joined(labelled, further)
-            corpus = _with_further(corpus, added)
-            speech = replace(speech, corpus=corpus)
         if len(labelled):
             speech.splits[split] = labelled
     if wanted[0] not in speech.splits:
         raise UserError(f"no utterance of {wanted[0]} is left", remedy="; ".join(speech.notes) or "check the data")
-    if corpus.published_split and speech.left_out:
-        return replace(speech, corpus=replace(corpus, published_split=False))
+    if speech.corpus.published_split and speech.left_out:
+        return replace(speech, corpus=replace(speech.corpus, published_split=False))
     return speech
+
+
+def _open_further(
+    speech: Speech, data: DataConfig, phonemes: PhonemesConfig, num_frames: FrameCount | None, turns: Turns
+) -> tuple[Speech, LabelledSplit]:
+    """The speech with the corpus and notes of `data.further`, and its usable utterances, to be trained on as well."""
+    with turns.first():
+        further, rejected, added = further_speech(speech.corpus, data, phonemes, show_progress=turns.show_progress)
+    further, infeasible = (further, []) if num_frames is None else drop_infeasible(further, num_frames)
+    rejected += infeasible
+    speech.notes.extend(summarize_rejected(rejected, len(further) + len(rejected), "data.further"))
+    speech.notes.append(f"train: {len(further)} further clips, {further.hours:.2f} h, of {data.further}")
+    speech.left_out.extend(rejected)
+    return replace(speech, corpus=_with_further(speech.corpus, added)), further
 
 
 def _with_train(corpus: Corpus, ids: Collection[str]) -> Corpus:

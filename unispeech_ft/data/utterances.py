@@ -124,7 +124,8 @@ def hold_out(
     """Divides one list into train, validation and test by hashes; a recording never stands in two parts.
 
     By speaker, no voice stands in two parts. Else the same sentence always falls into the same part, whatever else the
-    list holds, and where recordings hold several sentences, whole recordings do.
+    list holds, but for lists so short that a part would be empty; and where recordings hold several sentences, whole
+    recordings do.
 
     Args:
         by: None for the speaker where ten or more are known, and every utterance's is.
@@ -144,16 +145,32 @@ def hold_out(
         if len(set(voices.values())) >= min(len(SPLITS), len(voices)):
             return _in_groups(utterances, lambda u: voices[_voice(u)], share), f"{said} by speaker"
     elif not several:
-        # A recording that stands twice goes where its first sentence goes.
-        first: dict[Path | None, Utterance] = {}
-        parts: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
-        for utterance in utterances:
-            alike = first.setdefault(utterance.path, utterance) if utterance.path else utterance
-            place = hash_of(_said(alike)) / 2**64
-            parts["test" if place < share else "validation" if place < 2 * share else "train"].append(utterance)
-        return parts, f"{said} by a hash of the sentence; speakers may stand in several parts"
+        return _by_sentence(utterances, share), f"{said} by a hash of the sentence; speakers may stand in several parts"
     groups = _in_groups(utterances, lambda u: str(u.path), share)
     return groups, f"{said} by recording; speakers and sentences may stand in several parts"
+
+
+def _by_sentence(utterances: Sequence[Utterance], share: float) -> dict[Split, list[Utterance]]:
+    """The parts by the hash of each sentence; of few, the first of them in the order of their hashes."""
+    # A recording that stands twice goes where its first sentence goes.
+    first: dict[Path, Utterance] = {}
+    for utterance in utterances:
+        if utterance.path:
+            first.setdefault(utterance.path, utterance)
+
+    def sentence(utterance: Utterance) -> str:
+        return _said(first[utterance.path] if utterance.path else utterance)
+
+    parts: dict[Split, list[Utterance]] = {split: [] for split in SPLITS}
+    for utterance in utterances:
+        place = hash_of(sentence(utterance)) / 2**64
+        parts["test" if place < share else "validation" if place < 2 * share else "train"].append(utterance)
+    if all(parts.values()):
+        return parts
+    few = _in_groups(utterances, sentence, share)
+    most = 2 * max(1.0, share * len(utterances))
+    # Not where a sentence that is said again and again would take much of the speech away.
+    return few if all(few.values()) and len(few["test"]) <= most and len(few["validation"]) <= most else parts
 
 
 def _voice(utterance: Utterance) -> str:

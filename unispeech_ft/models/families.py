@@ -14,6 +14,7 @@ from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import parse_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel
 
     from unispeech_ft.scoring.timing import FrameGrid
@@ -75,6 +76,17 @@ def backbone(model: PreTrainedModel) -> Any:
     """The model without its head, or the model itself where it has none; its modules have the names that all families
     share."""
     return getattr(model, model.base_model_prefix, model)
+
+
+def as_before_head(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """What leaves a layer, `[…, C]`, as the head expects it, `[…, C]`.
+
+    Where layers begin with their norm, the norm behind the last stands before the head.
+    """
+    if not getattr(model.config, "do_stable_layer_norm", False):
+        return hidden
+    normed: Tensor = backbone(model).encoder.layer_norm(hidden)
+    return normed
 
 
 def num_frames(config: PreTrainedConfig, num_samples: int) -> int:

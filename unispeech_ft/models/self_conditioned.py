@@ -31,7 +31,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2ForCTC
 from transformers.models.wavlm.modeling_wavlm import WavLMForCTC
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.families import CONDITIONING, backbone, self_conditioned
+from unispeech_ft.models.families import CONDITIONING, as_before_head, backbone, self_conditioned
 from unispeech_ft.models.ils import AutoConfig, IlsHubertConfig, IlsHubertForCTC, IlsWavLMConfig, IlsWavLMForCTC
 
 if TYPE_CHECKING:
@@ -74,12 +74,8 @@ def _classes(plain_config: type[PreTrainedConfig], plain: type[PreTrainedModel])
             _prepare(self)
 
         def conditioned(self, hidden: Tensor) -> Tensor:
-            """What leaves a layer, `[…, C]` → with what the head says of it, `[…, C]`.
-
-            Where layers begin with their norm, the norm behind the last stands before the head, as the head expects it.
-            """
-            norm = backbone(self).encoder.layer_norm if self.config.do_stable_layer_norm else nn.Identity()
-            logits = self.lm_head(norm(hidden))
+            """What leaves a layer, `[…, C]` → with what the head says of it, `[…, C]`."""
+            logits = self.lm_head(as_before_head(self, hidden))
             posteriors = logits.softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
             said: Tensor = self.conditioning(posteriors.to(logits.dtype))
             return hidden + said.to(hidden.dtype)

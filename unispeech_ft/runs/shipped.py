@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unispeech_ft.config.reading import read_yaml
 from unispeech_ft.errors import UserError
+from unispeech_ft.files import run_folder
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
 RECIPES = (
@@ -69,18 +70,27 @@ def find_shipped(name: str) -> Shipped:
     raise UserError(f"no YAML {name} comes with the package", remedy=remedy)
 
 
-def config_file(name: str) -> Path:
-    """A YAML on the disk, or else one of the package by its name.
+def config_file(name: str | Path) -> Path:
+    """What commands read that take a configuration: a YAML on the disk, a run's, or one of the package by its name.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is none of these.
     """
     path = Path(name).expanduser()
+    of_run = run_folder(path) / "config.yaml"
+    if of_run.is_file():
+        return of_run
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") and len(path.parts) > 1 and path.parts[0] != "configs":
         raise UserError(f"no file {name}", remedy="`unispeech-ft recipes` lists those of the package")
-    return find_shipped(name).path
+    try:
+        return find_shipped(str(name)).path
+    except UserError as error:
+        if path.is_dir():
+            remedy = "name a YAML file, a run, or one of the package: manifest with --data.train takes a folder of speech"
+            raise UserError(f"{path} is a folder, but no run", remedy=remedy) from None
+        raise error
 
 
 def recipe_of(file: Path) -> str:

@@ -15,7 +15,6 @@ Shapes: `P` points, `G` curves of the grid, `S` amounts of scatter.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,8 +23,6 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.scoring.alignment import align
-from unispeech_ft.scoring.per import UtteranceScore
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -172,28 +169,3 @@ def curve_lines(curve: LearningCurve, more_minutes: Sequence[float]) -> list[str
 
 def _interval(found: Prediction) -> str:
     return f"{100 * found.low:.2f}–{100 * found.high:.2f} %"
-
-
-class FallingPhone(NamedTuple):
-    """A phone of the references, and in how many places each of two models did not hear it."""
-
-    phone: str
-    before: int
-    after: int
-
-
-def falling_phones(before: Sequence[UtteranceScore], after: Sequence[UtteranceScore]) -> list[FallingPhone]:
-    """The phones whose errors fell from a model to one of more speech by more than chance, those first of which most
-    are left: more speech with them is likely to help.
-
-    More than chance: the fall is above twice the standard deviation of the difference of two counts.
-    """
-    missed, left = _missed(before), _missed(after)
-    found = [FallingPhone(phone, count, left[phone]) for phone, count in missed.items()]
-    fell = [item for item in found if item.before - item.after > 2 * (item.before + item.after) ** 0.5]
-    return sorted(fell, key=lambda item: (-item.after, item.phone))
-
-
-def _missed(scores: Sequence[UtteranceScore]) -> Counter[str]:
-    pairs = (pair for item in scores for pair in align(item.reference, item.hypothesis).pairs)
-    return Counter(said for said, heard in pairs if said is not None and said != heard)

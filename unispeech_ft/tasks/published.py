@@ -24,14 +24,12 @@ def card_of(folder: Path) -> TaskCard | None:
     return card
 
 
-def labelled_run(config: str, overrides: Mapping[str, object]) -> tuple[DataConfig, LabelSource] | None:
-    """The speech of a task's YAML, or of a run; None where it is none of these tasks.
+def labelled_run(file: Path, overrides: Mapping[str, object]) -> tuple[DataConfig, LabelSource] | None:
+    """The speech of a task's YAML; None where it is none of these tasks.
 
     Raises:
         UserError: a fault of the configuration.
     """
-    place = Path(config).expanduser()
-    file = place / "config.yaml" if place.is_dir() else place
     task = _task_of(file)
     if task is None:
         return None

@@ -15,6 +15,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unispeech_ft.config.sections import TrainingConfig
+from unispeech_ft.errors import UserError
+
+
+def check_validation(training: TrainingConfig, *, probe: bool, can_score: bool) -> None:
+    """Whether there is a validation split where something is chosen by it: averaged weights, or the rate of a probe.
+
+    Args:
+        can_score: whether there is a validation split.
+
+    Raises:
+        UserError: there is none.
+    """
+    if can_score:
+        return
+    if probe:
+        raise UserError("a probe needs a validation split, which chooses its learning rate", remedy="name one in data")
+    keys = {"ema_decay": training.ema_decay, "average_best": training.average_best}
+    for key in (name for name, value in keys.items() if value is not None):
+        raise UserError(
+            f"training.{key} is {keys[key]:g}, but there is no validation split, which says whether averaged weights"
+            " are better",
+            remedy=f"name one in data.validation, or go without (--training.{key} null)",
+        )
+
 
 def _training(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.config.sections import EvaluationConfig, RunConfig
 from unispeech_ft.errors import Interrupted, UserError
-from unispeech_ft.training.averaging import AveragedWeights, BestWeights
+from unispeech_ft.training.averaging import AveragedWeights, BestWeights, check_validation
 from unispeech_ft.training.checkpoint import (
     Progress,
     bring_best,
@@ -133,6 +133,26 @@ def _is_due(updates: int, settings: EvaluationConfig) -> bool:
     return updates > settings.start_after and updates % settings.every_updates == 0
 
 
+def _begin(task: Task[Batch], config: RunConfig, accelerator: Accelerator) -> _Run:
+    """A run that has made no update."""
+    optimizer: Any = accelerator.prepare(
+        make_optimizer(task.network, config.optimizer, head=task.head, fused=config.training.fused_optimizer)
+    )
+    decay, most = config.training.ema_decay, config.training.average_best
+    check_validation(config.training, probe=False, can_score=task.can_score)
+    average = None if decay is None else AveragedWeights(task.network, decay)
+    best = BestWeights(task.network, most) if most else None
+    return _Run(task, optimizer, config, accelerator, average, best)
+
+
+def _too_many_bad(in_a_row: int, updates: int, metrics: Path) -> UserError:
+    return UserError(
+        f"{in_a_row} updates in a row were left out: their loss or a gradient was not finite",
+        remedy=f"look at the clips that {metrics} names, or lower optimizer.lr; the weights of update"
+        f" {updates - in_a_row} are saved",
+    )
+
+
 def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkpoint: Path | None) -> Progress:
     """Trains to the last update, or until the validation error has stopped falling (`evaluation.patience`).
 
@@ -148,19 +168,7 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkp
         Interrupted: a signal asked to end; the run is saved.
     """
     output, last = Path(config.output_dir), config.schedule.updates
-    optimizer: Any = accelerator.prepare(
-        make_optimizer(task.network, config.optimizer, head=task.head, fused=config.training.fused_optimizer)
-    )
-    decay, most = config.training.ema_decay, config.training.average_best
-    if (decay is not None or most) and not task.can_score:
-        raise UserError(
-            f"training.{'average_best' if decay is None else 'ema_decay'} needs a validation split, which says whether"
-            " averaged weights are better",
-            remedy="name one in data.validation, or leave it out",
-        )
-    average = None if decay is None else AveragedWeights(task.network, decay)
-    best = BestWeights(task.network, most) if most else None
-    run = _Run(task, optimizer, config, accelerator, average, best)
+    run = _begin(task, config, accelerator)
     progress, state = run.resume(checkpoint)
     task.network.train()
     gc.collect()
@@ -174,10 +182,10 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkp
                 break
             lr = config.optimizer.lr * lr_scale(update.number, config.schedule)
             result = run_update(
-                task, optimizer, update, config.optimizer, lr, config.seed, accelerator, stop=signals.received
+                task, run.optimizer, update, config.optimizer, lr, config.seed, accelerator, stop=signals.received
             )
-            if average is not None:
-                average.update()
+            if run.average is not None:
+                run.average.update()
             progress = replace(progress, updates=update.number + 1)
             logger.update(progress.updates, update.padded_s, result)
             ends = progress.updates == last
@@ -195,11 +203,7 @@ def train(task: Task[Batch], config: RunConfig, accelerator: Accelerator, checkp
             if logger.bad_in_a_row >= config.training.max_bad_updates:
                 run.save(progress)
                 logger.close()
-                raise UserError(
-                    f"{logger.bad_in_a_row} updates in a row were left out: their loss or a gradient was not finite",
-                    remedy=f"look at the clips that {output / METRICS} names, or lower optimizer.lr; the weights of"
-                    f" update {progress.updates - logger.bad_in_a_row} are saved",
-                )
+                raise _too_many_bad(logger.bad_in_a_row, progress.updates, output / METRICS)
     logger.close()
     accelerator.wait_for_everyone()
     return progress

@@ -16,6 +16,7 @@ from unispeech_ft.config.labelled import ProbeConfig
 from unispeech_ft.config.sections import RunConfig
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import write_text
+from unispeech_ft.training.averaging import check_validation
 from unispeech_ft.training.checkpoint import AUTO, BEST, OF_A_RATE, Progress, bring_best, find_checkpoint
 from unispeech_ft.training.launch import on_first
 from unispeech_ft.training.loop import METRICS, train
@@ -64,8 +65,7 @@ def sweep(
         UserError: there is no validation split, or no rate could be trained.
         Interrupted: see `loop.train`.
     """
-    if not task.can_score:
-        raise UserError("a probe needs a validation split, which chooses its learning rate", remedy="name one in data")
+    check_validation(config.training, probe=True, can_score=task.can_score)
     output = Path(config.output_dir)
     for name, parameter in task.network.named_parameters():
         parameter.requires_grad_(name.startswith(task.head))

@@ -48,20 +48,7 @@ def list_folder_of_audio(
     tier = data.phones_column if of_phones else data.text_column
     tier = None if tier == ANY_TIER else tier
     files = files_below(folder)
-    # Of recordings of one name, one that needs no PyAV first.
-    audio = sorted(
-        _with_ending(files, AUDIO_ENDINGS), key=lambda path: (_place(path), path.suffix.lower() in AV_ENDINGS)
-    )
-    texts: dict[Path, list[Path]] = {}
-    written = sorted(_with_ending(files, TEXT_ENDINGS), key=lambda path: TEXT_ENDINGS.index(path.suffix.lower()))
-    links = {path: linked_media(path) for path in written if path.suffix.lower() == ".eaf"}
-    places = _recordings_of(written, links, {_place(path) for path in audio})
-    for path in written:
-        texts.setdefault(places[path], []).append(path)
-    linked = {_place(link.recording): link.recording for link in links.values() if link.recording}
-    audio += [
-        linked[place] for place in dict.fromkeys(places.values()) if place in linked and linked[place] not in audio
-    ]
+    audio, texts, links = _paired(files)
     by_folder = len({path.parent for path in audio}) > 1 and all(path.parent != folder for path in audio)
     found: list[Utterance] = []
     rejected: list[tuple[str, str]] = []
@@ -90,29 +77,56 @@ def list_folder_of_audio(
             continue
         if not said:
             rejected.append((name, f"{FILTERED}{text.name} holds no sentence"))
-        for item in said:
-            fault = item.fault or ("" if _in_time(item) else "a segment begins or ends at no time in seconds")
-            if fault:
-                kind = FILTERED if fault.startswith(FILTERED) else ""
-                rejected.append((name, f"{kind}{fault.removeprefix(FILTERED)}: {text.name}"))
-                continue
-            identity = segment_id(name, item.start_s, item.end_s)
-            speaker = item.speaker or (path.parent.name if by_folder else None)
-            phones = tuple(item.text.split()) if of_phones else None
-            sentence = None if of_phones else item.text.strip()
-            found.append(Utterance(identity, path, sentence, phones, speaker, item.start_s, item.end_s))
+        rejected += [(name, f"{fault}: {text.name}") for item in said if (fault := _fault_of(item))]
+        speaker = path.parent.name if by_folder else None
+        found += [_utterance(name, path, item, speaker, of_phones) for item in said if not _fault_of(item)]
     alone = sorted(text for place, beside in texts.items() for text in beside if place not in read)
     if not found:
         faults = [f" ({fault.removeprefix(FILTERED)})" for _, fault in rejected if fault != NO_TEXT]
         faults += [f" ({text.name} has {_no_recording(links.get(text))})" for text in alone]
-        raise UserError(
-            f"{key}: {folder} holds {len(audio)} recordings, none with a text of the same name beside it"
-            + "".join(f" that can be used{fault}" for fault in faults[:1]),
-            remedy="put a .txt, .lab, .TextGrid or .eaf beside each, or name a manifest",
-        )
+        raise _nothing_usable(f"{key}: {folder} holds {len(audio)} recordings", faults)
     rejected += [(text.relative_to(root).as_posix(), f"{FILTERED}{_no_recording(links.get(text))}") for text in alone]
     strangers = passed_over(files)
     return found, [*rejected, (folder.name, f"{FILTERED}{strangers}")] if strangers else rejected
+
+
+def _paired(files: Sequence[Path]) -> tuple[list[Path], dict[Path, list[Path]], dict[Path, Linked]]:
+    """The recordings among files, the texts of each place, the one to read first, and what their `.eaf` link."""
+    # Of recordings of one name, one that needs no PyAV first.
+    audio = sorted(
+        _with_ending(files, AUDIO_ENDINGS), key=lambda path: (_place(path), path.suffix.lower() in AV_ENDINGS)
+    )
+    texts: dict[Path, list[Path]] = {}
+    written = sorted(_with_ending(files, TEXT_ENDINGS), key=lambda path: TEXT_ENDINGS.index(path.suffix.lower()))
+    links = {path: linked_media(path) for path in written if path.suffix.lower() == ".eaf"}
+    places = _recordings_of(written, links, {_place(path) for path in audio})
+    for path in written:
+        texts.setdefault(places[path], []).append(path)
+    linked = {_place(link.recording): link.recording for link in links.values() if link.recording}
+    audio += [
+        linked[place] for place in dict.fromkeys(places.values()) if place in linked and linked[place] not in audio
+    ]
+    return audio, texts, links
+
+
+def _fault_of(item: Said) -> str:
+    """Why what is said somewhere is left out; "" where it is not."""
+    return item.fault or ("" if _in_time(item) else "a segment begins or ends at no time in seconds")
+
+
+def _utterance(name: str, recording: Path, item: Said, speaker: str | None, of_phones: bool) -> Utterance:
+    phones = tuple(item.text.split()) if of_phones else None
+    sentence = None if of_phones else item.text.strip()
+    identity = segment_id(name, item.start_s, item.end_s)
+    return Utterance(identity, recording, sentence, phones, item.speaker or speaker, item.start_s, item.end_s)
+
+
+def _nothing_usable(holds: str, faults: Sequence[str]) -> UserError:
+    return UserError(
+        f"{holds}, none with a text of the same name beside it"
+        + "".join(f" that can be used{fault}" for fault in faults[:1]),
+        remedy="put a .txt, .lab, .TextGrid or .eaf beside each, or name a manifest",
+    )
 
 
 def _recordings_of(written: Iterable[Path], links: Mapping[Path, Linked], heard: Collection[Path]) -> dict[Path, Path]:

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unispeech_ft.data.row import Row
 from unispeech_ft.errors import UserError
-from unispeech_ft.models.articulation import articulation
-from unispeech_ft.models.families import backbone
+from unispeech_ft.models.articulation import articulation, feature_tables
+from unispeech_ft.models.families import as_before_head
 from unispeech_ft.models.forward import encode, encode_blocks, head
+from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.tasks.ctc_phoneme.config import LossConfig
 
 if TYPE_CHECKING:
@@ -57,6 +58,25 @@ def added_to_ctc(settings: LossConfig) -> tuple[str, ...]:
     return tuple(name for name, wanted in named if wanted)
 
 
+def check_losses(settings: LossConfig, name: str, encoder: PreTrainedConfig | None, tokenizer: PhoneTokenizer) -> None:
+    """Whether what is added to CTC can be computed, so that a dry run tells it too.
+
+    Args:
+        name: of the base model, for people.
+        encoder: None where it cannot be reached; then nothing is said of its layers.
+
+    Raises:
+        UserError: the encoder lacks a layer that is named, or cannot be self-conditioned; or a phone has no features.
+    """
+    from unispeech_ft.models.self_conditioned import self_conditioned_config
+
+    if encoder is not None:
+        check_layers(settings, encoder)
+        self_conditioned_config(encoder, settings.conditioned_layers, name)
+    if settings.features_weight > 0:
+        feature_tables(tokenizer)
+
+
 def check_layers(settings: LossConfig, encoder: PreTrainedConfig) -> None:
     """Whether the encoder has the layers that are named, below its last.
 
@@ -76,8 +96,6 @@ def check_layers(settings: LossConfig, encoder: PreTrainedConfig) -> None:
 def block_logits(network: PreTrainedModel, row: Row, blocks: Sequence[int], layers: Sequence[int] | None) -> View:
     """What a network says of a row, some of its layers included.
 
-    Where layers begin with their norm, the norm behind the last stands behind each of these, as the head expects it.
-
     Args:
         blocks, layers: as in `models.forward.encode_blocks`.
     """
@@ -85,10 +103,8 @@ def block_logits(network: PreTrainedModel, row: Row, blocks: Sequence[int], laye
         hidden = encode(network, row, layers=layers)
         return View(head(network, hidden), [], articulation(network, hidden))
     last, inner = encode_blocks(network, row, blocks, layers=layers)
-    norm: Any = nn.Identity()
-    if getattr(network.config, "do_stable_layer_norm", False):
-        norm = backbone(network).encoder.layer_norm
-    return View(head(network, last), [head(network, norm(hidden)) for hidden in inner], articulation(network, last))
+    logits = [head(network, as_before_head(network, hidden)) for hidden in inner]
+    return View(head(network, last), logits, articulation(network, last))
 
 
 def consistency(first: Tensor, second: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unispeech_ft.data.labels import LabelledSplit
 from unispeech_ft.data.speech import Speech, open_speech, published_tokenizer
 from unispeech_ft.data.utterances import Split
 from unispeech_ft.errors import UserError, fitted
@@ -75,6 +76,42 @@ def score_and_export(
     remove_articulation(built.model)
     adapter = None if config.adapter.kind is None else AdapterFacts(*count_trained(built.model))
     merge_adapters(built.model)
+    summaries, scores, confidence = _score_splits(config, speech, built, tokenizer, features, accelerator, zero_shot)
+    if config.probe.enabled:
+        # Neither Transformers nor our own commands have a place for its head.
+        accelerator.print(f"results: {output / 'eval'}; a probe of phones is a measurement and leaves no model")
+    elif accelerator.is_main_process:
+        facts = training_facts(config, speech, built, tokenizer)
+        if adapter is not None:
+            write_text(output / ADAPTER, to_json(adapter))
+        write_text(output / TRAINING, to_json(facts))
+        evidence = Evidence(
+            config,
+            read_json(output / ENVIRONMENT, Environment),
+            facts,
+            summaries,
+            scores,
+            adapter=adapter,
+            zero_shot=zero_shot.scored if zero_shot else None,
+        )
+        _export(evidence, built, tokenizer, confidence)
+        for line in conditioning_lines(built.model.config):
+            accelerator.print(line)
+        accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
+    return list(summaries.values())
+
+
+def _score_splits(
+    config: CtcPhonemeConfig,
+    speech: Speech,
+    built: BuiltModel,
+    tokenizer: PhoneTokenizer,
+    features: Mapping[Split, SplitFeatures],
+    accelerator: Accelerator,
+    zero_shot: ZeroShot | None,
+) -> tuple[dict[Split, Summary], dict[Split, list[UtteranceScore]], Confidence | None]:
+    """Scores all splits but train, writes their results, and tells those of test; what confidence validation taught."""
+    output = Path(config.output_dir)
     summaries: dict[Split, Summary] = {}
     confidence: Confidence | None = None
     scores: dict[Split, list[UtteranceScore]] = {}
@@ -102,32 +139,17 @@ def score_and_export(
             )
             if split == "test":
                 accelerator.print(fitted(["", *_told(evaluation, summaries[split], floor, zero_shot)]))
-    if config.probe.enabled:
-        # Neither Transformers nor our own commands have a place for its head.
-        accelerator.print(f"results: {output / 'eval'}; a probe of phones is a measurement and leaves no model")
-    elif accelerator.is_main_process:
-        facts = training_facts(config, speech, built, tokenizer)
-        if adapter is not None:
-            write_text(output / ADAPTER, to_json(adapter))
-        write_text(output / TRAINING, to_json(facts))
-        evidence = Evidence(
-            config,
-            read_json(output / ENVIRONMENT, Environment),
-            facts,
-            summaries,
-            scores,
-            adapter=adapter,
-            zero_shot=zero_shot.scored if zero_shot else None,
-        )
-        card = model_card(public_evidence(evidence, local=local_names(config), repo=None))
-        layerdrop = config.model.layerdrop
-        save_model(output / "model", built.model, built.extractor, tokenizer, layerdrop=layerdrop, card=card)
-        if confidence is not None:
-            save_confidence(output / "model", confidence)
-        for line in conditioning_lines(built.model.config):
-            accelerator.print(line)
-        accelerator.print(f"model: {output / 'model'}\nresults: {output / 'eval'}")
-    return list(summaries.values())
+    return summaries, scores, confidence
+
+
+def _export(evidence: Evidence, built: BuiltModel, tokenizer: PhoneTokenizer, confidence: Confidence | None) -> None:
+    """Writes the model folder of a run, with its card."""
+    config = evidence.config
+    folder = Path(config.output_dir) / "model"
+    card = model_card(public_evidence(evidence, local=local_names(config), repo=None))
+    save_model(folder, built.model, built.extractor, tokenizer, layerdrop=config.model.layerdrop, card=card)
+    if confidence is not None:
+        save_confidence(folder, confidence)
 
 
 def conditioning_lines(model: PreTrainedConfig) -> list[str]:
@@ -183,6 +205,15 @@ def _original_conventions(config: CtcPhonemeConfig) -> dict[str, Any]:
     return {"tokenizer": published_tokenizer(config.data, config.phonemes), "eps": config.data.normalize_eps}
 
 
+def _lines_before(labelled: LabelledSplit, tokenizer: PhoneTokenizer) -> list[str]:
+    """What is scored, and which of its phones the model lacks."""
+    lines = [f"{labelled.split}: {len(labelled)} clips, {labelled.hours:.2f} h"]
+    lacking = sorted(set(inventory(labelled.phones)) - set(tokenizer.phones))
+    if lacking:
+        lines.append(f"{labelled.split}: phones that the model lacks, each a sure error: {' '.join(lacking)}")
+    return lines
+
+
 def evaluate_saved(
     model: str,
     config: CtcPhonemeConfig,
@@ -213,11 +244,7 @@ def evaluate_saved(
     saved = load_saved(model, accelerator.device, revision=revision, **_original_conventions(config))
     speech = open_speech(config.data, config.phonemes, wanted=(split,), turns=launch.turns_of(accelerator))
     labelled = speech.splits[split]
-    lacking = sorted(set(inventory(labelled.phones)) - set(saved.tokenizer.phones))
-    lines = [*speech.notes, f"{split}: {len(labelled)} clips, {labelled.hours:.2f} h"]
-    if lacking:
-        lines.append(f"{split}: phones that the model lacks, each a sure error: {' '.join(lacking)}")
-    accelerator.print("\n".join(lines))
+    accelerator.print("\n".join([*speech.notes, *_lines_before(labelled, saved.tokenizer)]))
     features = split_features(labelled, saved.built.front_end, config, accelerator)
     search, beam_settings = load_search(beam, saved.tokenizer) if beam else (None, None)
     evaluation = evaluate_split(

@@ -1,0 +1,56 @@
+"""What a run refuses once it has read its speech, its dry run refuses in the same line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from running import REPOSITORY, run_recipe
+
+WORDS_AND_LINE = {
+    "features": (("--loss.features_weight", "0.3"), "but panphon knows no features of these labels: QQ"),
+    "layer": (("--loss.intermediate_layers", "[9]"), "names layer 9, but the encoder has 3 layers"),
+    "conditioned": (
+        ("--loss.intermediate_layers", "[1]", "--loss.self_conditioned", "true"),
+        "but model.config is of type 'wav2vec2-bert'",
+    ),
+    "ema_decay": ((), "training.ema_decay is 0.995, but there is no validation split"),
+    "average_best": (
+        ("--training.ema_decay", "null", "--training.average_best", "2"),
+        "training.average_best is 2, but there is no validation split",
+    ),
+    "probe": (
+        ("--probe.enabled", "true", "--schedule.freeze_encoder_updates", "3000")
+        + ("--mask.time_prob", "0", "--mask.feature_prob", "0"),
+        "a probe needs a validation split",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def ten_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings with phones of no alphabet beside them, the same in all, so that none can validate."""
+    root = tmp_path_factory.mktemp("ten")
+    random = np.random.default_rng(0)
+    for number in range(10):
+        soundfile.write(root / f"clip{number}.wav", random.normal(0, 0.1, 16_000).clip(-0.9, 0.9), 16_000)
+        (root / f"clip{number}.txt").write_text("QQ a WW\n", encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize("name", WORDS_AND_LINE)
+def test_a_dry_run_refuses_what_the_run_refuses(name: str, ten_clips: Path, tmp_path: Path) -> None:
+    if name == "features":
+        pytest.importorskip("panphon")
+    words, said = WORDS_AND_LINE[name]
+    recipe = ("--config", REPOSITORY / "configs" / "ctc_phoneme" / "manifest.yaml", "--output_dir", tmp_path / "run")
+    speech = ("--data.root", ten_clips, "--data.train", ten_clips, "--data.cache_dir", ten_clips.parent / "cache")
+    labels = ("--data.phones_column", "*", "--phonemes.labels", "column")
+    refused = [run_recipe(*recipe, *speech, *labels, *words, "--dry_run", dry) for dry in ("true", "false")]
+    lines = [[line for line in done.stderr.splitlines() if "error: " in line] for done in refused]
+    assert [done.returncode for done in refused] == [2, 2], refused[0].stderr
+    assert lines[0] == lines[1]
+    assert [said in line for line in lines[0]] == [True], lines[0]
+    assert not (tmp_path / "run").exists()
