@@ -88,7 +88,7 @@ def config_file(name: str | Path) -> Path:
         return find_shipped(str(name)).path
     except UserError as error:
         if path.is_dir():
-            remedy = "name a YAML file, a run, or one of the package: manifest with --data.train takes a folder of speech"
+            remedy = "name a YAML file, a run, or one of the package: manifest takes a folder of speech (--data.train)"
             raise UserError(f"{path} is a folder, but no run", remedy=remedy) from None
         raise error
 
