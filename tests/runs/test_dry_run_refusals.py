@@ -21,6 +21,10 @@ WORDS_AND_LINE = {
         ("--training.ema_decay", "null", "--training.average_best", "2"),
         "training.average_best is 2, but there is no validation split",
     ),
+    "packaged": (
+        ("--model.from_scratch", "false", "--model.config", "null", "--model.base", "packaged:nope"),
+        "no packaged model packaged:nope",
+    ),
     "probe": (
         ("--probe.enabled", "true", "--schedule.freeze_encoder_updates", "3000")
         + ("--mask.time_prob", "0", "--mask.feature_prob", "0"),

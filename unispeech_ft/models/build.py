@@ -121,7 +121,7 @@ def read_model_config(model: ModelConfig) -> PreTrainedConfig:
 
 
 def frame_counter(model: ModelConfig, *, dry_run: bool = False) -> FrameCount | None:
-    """Samples at 16 kHz → frames of the base model; None for a dry run where the model cannot be reached.
+    """Samples at 16 kHz → frames of the base model; None for a dry run where a model of the Hub cannot be reached.
 
     Raises:
         UserError: as in `read_model_config`.
@@ -129,7 +129,8 @@ def frame_counter(model: ModelConfig, *, dry_run: bool = False) -> FrameCount | 
     try:
         return partial(num_frames, read_model_config(model))
     except UserError:
-        if dry_run and not model.from_scratch:
+        may_be_on_the_hub = not model.from_scratch and not Path(packaged(str(model.base))).expanduser().exists()
+        if dry_run and may_be_on_the_hub:
             return None
         raise
 
