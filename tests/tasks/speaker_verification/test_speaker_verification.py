@@ -166,7 +166,12 @@ def test_a_saved_model_hears_through_the_front_end_that_it_was_trained_with(
     [pair] = compare_recordings(str(tmp_path), [(None, "v03/0.wav", "v03/1.wav")], voices)
     features = [built.front_end(read_audio(voices / "v03" / f"{n}.wav")).numpy() for n in (0, 1)]
     assert np.allclose([clip.mean(axis=0) for clip in features], 0, atol=0.5) == (normalize is None)
-    base = {"model__base": str(tmp_path / "model"), "model__from_scratch": False, "model__config": None}
+    base = {
+        "model__base": str(tmp_path / "model"),
+        "model__from_scratch": False,
+        "model__config": None,
+        "data__normalize": None,
+    }
     later = configured("later", **base, **head)
     assert np.array_equal(
         build_speaker_model(later, ["a", "b"]).front_end(read_audio(voices / "v03" / "0.wav")), features[0]
