@@ -187,6 +187,8 @@ def _become(request: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(str(request["cwd"]))
+    for library in ("multiprocessing", "multiprocess"):  # where a relative script's own processes look for it
+        importlib.import_module(f"{library}.process").__dict__["ORIGINAL_DIR"] = os.getcwd()
     for number, name in enumerate(request["said"], start=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
