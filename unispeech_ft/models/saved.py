@@ -138,19 +138,19 @@ def saved_front_end(name: str, folder: Path, network: PreTrainedModel, default_e
     Raises:
         UserError: what it says cannot be read.
     """
-    said = extractor_settings(folder)
+    said, normalize = extractor_settings(folder), normalises_input(network.config, folder)
     try:
         eps = float(said.get("normalize_eps", default_eps))
-        data = DataConfig(normalize=normalises_input(network.config, folder), normalize_eps=eps)
+        data = DataConfig(normalize=normalize, normalize_eps=eps)
     except (ValueError, TypeError) as error:
         what = f"{name}: preprocessor_config.json: normalize_eps cannot be used ({first_line(error)})"
         raise UserError(what, remedy="download or export the model again") from None
     if reads_waveforms(network.config) or not said:
         return make_front_end(network, data, folder)
-    return FrontEnd(network, bool(data.normalize), eps, _filter_banks(name, network.config, said))
+    return FrontEnd(network, normalize, eps, _filter_banks(name, network.config, said, normalize))
 
 
-def _filter_banks(name: str, config: PreTrainedConfig, said: Mapping[str, Any]) -> Any:
+def _filter_banks(name: str, config: PreTrainedConfig, said: Mapping[str, Any], normalize: bool) -> Any:
     """The extractor of filter banks that a folder describes, where it gives what the encoder reads."""
     from transformers import SeamlessM4TFeatureExtractor
 
@@ -165,7 +165,7 @@ def _filter_banks(name: str, config: PreTrainedConfig, said: Mapping[str, Any]) 
         num_mel_bins=bins,
         stride=stride,
         padding_value=float(padding),
-        do_normalize_per_mel_bins=said.get("do_normalize_per_mel_bins", True) is not False,
+        do_normalize_per_mel_bins=normalize,
     )
 
 

@@ -163,4 +163,4 @@ class SpeakerHead(nn.Module):
         mask = frame_mask(layout.starts.diff(), longest)[:, None].to(padded.dtype)
         padded = padded.transpose(1, 2)
         # The original adds 1e-6 before its norm, which takes every constant away again.
-        return cast(Tensor, self.body(instance_norm(padded, mask) if self.norms else padded * mask, mask))
+        return cast(Tensor, self.body(instance_norm(padded, mask) if self.norms else padded, mask))
