@@ -144,6 +144,14 @@ def test_values_and_gradients_equal_transformers_clip_by_clip(kind: str, masked:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", ["unispeech-base", "wavlm-large", "wav2vec2-bert"])
+def test_an_encoder_may_have_no_layers(kind: str) -> None:
+    model, row = network(kind, num_hidden_layers=0).eval(), row_of(clips())
+    (found,) = forward.encode_layers(model, row)
+    torch.testing.assert_close(found, stock(model, row), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_enters_each_layer_is_what_enters_transformers_own(kind: str) -> None:
     model = network(kind).eval()

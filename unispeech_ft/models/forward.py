@@ -116,7 +116,7 @@ def _layers(
     on_head: Any = model
     conditioned = {layer - 1 for layer in getattr(model.config, "conditioned_layers", ())}
     bias = None
-    if shares_position_bias(model.config):
+    if indices and shares_position_bias(model.config):
         table = position_bias(encoder.layers[0].attention, layout.longest).to(autocast_dtype(hidden))
         bias = by_query_and_key(table) if hidden.device.type == "cpu" else table
     before = None

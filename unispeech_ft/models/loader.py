@@ -112,7 +112,7 @@ def _check_sizes(config: PreTrainedConfig, name: str) -> None:
     for key, most in MOST.items():
         value = getattr(config, key, None)
         sizes = value if isinstance(value, list | tuple) else [] if value is None else [value]
-        least = 0 if key == "vocab_size" else 1
+        least = 0 if key in ("vocab_size", "num_hidden_layers") else 1
         if len(sizes) > MOST_CONV_LAYERS or not all(type(size) is int and least <= size <= most for size in sizes):
             shown = str(value)[:80]
             raise UserError(f"{name}: config.json: {key} cannot be {shown}", remedy="download the model again")

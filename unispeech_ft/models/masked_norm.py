@@ -1,6 +1,6 @@
 """Norms over the frames of clips in a padded batch that padding has no part in.
 
-`B` clips, `C` channels, `T` frames; the mask `[B, 1, T]` is 1 where a frame exists, else 0.
+`B` clips, `C` channels, `T` frames, `N` frames of a row; the mask `[B, 1, T]` is 1 where a frame exists, else 0.
 """
 
 from __future__ import annotations
@@ -42,6 +42,12 @@ class MaskedBatchNorm(nn.Module):
             mean, variance = self.running_mean, self.running_var
         scale = self.weight * torch.rsqrt(variance + EPS)
         return (hidden * scale[:, None] + (self.bias - mean * scale)[:, None]) * mask
+
+
+def normed_row(norm: MaskedBatchNorm, row: Tensor) -> Tensor:
+    """Frames of a row, `[N, C]` → `[N, C]`."""
+    normed: Tensor = norm(row.T[None], torch.ones_like(row[None, None, :, 0]))
+    return normed[0].T
 
 
 def _norms(network: nn.Module) -> Iterator[MaskedBatchNorm]:

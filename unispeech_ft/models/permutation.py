@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 
 
+def all_orders(size: int, device: torch.device) -> Tensor:
+    """Each order of so many speakers, `[P!, P]`: the reference of each output."""
+    return torch.tensor(list(permutations(range(size))), device=device)
+
+
 def best_permutation(costs: Tensor) -> tuple[Tensor, Tensor]:
     """The cheapest way to give each output of a clip a reference of its own.
 
@@ -22,7 +27,7 @@ def best_permutation(costs: Tensor) -> tuple[Tensor, Tensor]:
         Σ cost of each clip `[B]`, with gradient, and the reference of each output `[B, P]`.
     """
     size = costs.shape[1]
-    orders = torch.tensor(list(permutations(range(size))), device=costs.device)
+    orders = all_orders(size, costs.device)
     sums = costs[:, torch.arange(size, device=costs.device), orders].sum(dim=-1)
     cheapest, place = sums.min(dim=1)
     return cheapest, orders[place]

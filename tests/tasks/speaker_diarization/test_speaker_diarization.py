@@ -161,35 +161,62 @@ def test_the_cheapest_order_is_that_of_all_orders() -> None:
         assert tuple(order[clip].tolist()) == best
 
 
-def test_the_loss_does_not_mind_the_order_and_counts_each_clip_alone() -> None:
+def cheapest_by_hand(logits: torch.Tensor, active: torch.Tensor, powerset: bool) -> float:
+    """The loss of one clip, its orders one after another."""
+    found = []
+    for order in itertools.permutations(range(active.shape[1])):
+        spoken = active[:, list(order)]
+        if powerset:
+            numbers = [sum(int(on) << bit for bit, on in enumerate(frame)) for frame in spoken.tolist()]
+            found.append(nn.functional.cross_entropy(logits, torch.tensor(numbers)))
+        else:
+            found.append(nn.functional.binary_cross_entropy_with_logits(logits, spoken))
+    return float(min(found))
+
+
+@pytest.mark.parametrize("powerset", [False, True])
+def test_the_loss_does_not_mind_the_order_and_counts_each_clip_alone(powerset: bool) -> None:
     torch.manual_seed(0)
-    settings = DiarizationSettings(hidden=8, layers=1, local_speakers=2, size=4, speakers=["a", "b", "c"])
-    head = DiarizationHead(1, 6, settings)
-    lengths = (7, 4)
-    said = head([torch.randn(11, 6) for _ in range(2)], lay_out(lengths))
-    active = (torch.rand(11, 2) < 0.5).float()
-    who = torch.tensor([[0, 2], [1, -1]])
-    loss = head.loss(said, active, who, lengths, 0.5)
-    torch.testing.assert_close(head.loss(said, active.flip(1), who.flip(1), lengths, 0.5), loss)
-    plain = head.loss(said, active, who, lengths, 0.0)
-    expected = sum(
-        min(
-            float(nn.functional.binary_cross_entropy_with_logits(logits.detach(), spoken[:, list(order)]))
-            for order in ((0, 1), (1, 0))
-        )
-        for logits, spoken in zip(said.logits.split(lengths), active.split(lengths), strict=True)
+    settings = DiarizationSettings(
+        hidden=8, layers=1, local_speakers=3, size=4, powerset=powerset, speakers=["a", "b", "c"]
     )
-    assert float(plain) == pytest.approx(expected, rel=1e-5)
+    head = DiarizationHead(1, 6, 5, settings)
+    lengths = (17, 14)  # so many that no two people speak in the same frames
+    said = head([torch.randn(31, 6) for _ in range(2)], lay_out(lengths), torch.randn(31, 5))
+    active = (torch.rand(31, 3) < 0.5).float()
+    who = torch.tensor([[0, 2, 1], [1, -1, -1]])
+    loss = head.loss(said, active, who, lengths, 0.5)
+    turned = [2, 0, 1]
+    torch.testing.assert_close(head.loss(said, active[:, turned], who[:, turned], lengths, 0.5), loss)
+    clips = zip(said.logits.detach().split(lengths), active.split(lengths), strict=True)
+    expected = sum(cheapest_by_hand(logits, spoken, powerset) for logits, spoken in clips)
+    assert head.loss(said, active, who, lengths, 0.0).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_company_changes_nothing() -> None:
+def test_those_speak_whom_the_likeliest_set_holds() -> None:
+    settings = DiarizationSettings(hidden=8, layers=1, local_speakers=3, size=4, powerset=True, speakers=["a"])
+    head = DiarizationHead(1, 6, 5, settings)
+    assert head.probabilities(nn.functional.one_hot(torch.tensor([0, 1, 6]), 8).float()).tolist() == [
+        [0, 0, 0],
+        [1, 0, 0],
+        [0, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_company_changes_nothing(features: bool) -> None:
     torch.manual_seed(1)
-    settings = DiarizationSettings(hidden=8, layers=2, local_speakers=2, size=4, speakers=["a"])
-    head = DiarizationHead(1, 6, settings).eval()
-    clips = [[torch.randn(length, 6) for _ in range(2)] for length in (9, 4, 6)]
-    together = head([torch.cat([clip[layer] for clip in clips]) for layer in range(2)], lay_out([9, 4, 6]))
-    alone = torch.cat([head(clip, lay_out([len(clip[0])])).logits for clip in clips])
-    torch.testing.assert_close(together.logits, alone, rtol=1e-5, atol=1e-6)
+    settings = DiarizationSettings(hidden=8, layers=2, local_speakers=2, size=4, features=features, speakers=["a"])
+    head = DiarizationHead(1, 6, 5, settings).eval()
+    lengths = (9, 4, 6)
+    clips = [[torch.randn(length, 6) for _ in range(2)] for length in lengths]
+    bands = [torch.randn(length, 5) for length in lengths]
+    states = [torch.cat([clip[layer] for clip in clips]) for layer in range(2)]
+    together = head(states, lay_out(lengths), torch.cat(bands)).logits
+    alone = [head(clip, lay_out([len(own)]), own).logits for clip, own in zip(clips, bands, strict=True)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-6)
+    other = head(states, lay_out(lengths), torch.cat(bands) + 1).logits
+    assert torch.equal(other, together) is not features
 
 
 def test_labels_are_voices_and_bits() -> None:

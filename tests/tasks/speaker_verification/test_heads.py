@@ -44,7 +44,7 @@ def test_vectors_from_the_recorded_states_are_the_originals(original: tuple[Path
     pair, single = recorded["pair.hidden_states"], recorded["single.hidden_states"]
     # One row of three clips, the shorter in the middle: padding and company change nothing.
     states = [torch.cat([both[0], one[0], both[1]]) for both, one in zip(pair, single, strict=True)]
-    vectors = head(states, lay_out([pair.shape[2], single.shape[2], pair.shape[2]]))
+    vectors = head(states, lay_out([pair.shape[2], single.shape[2], pair.shape[2]]), torch.empty(0))
     expected = torch.stack(
         [recorded["pair.embedding"][0], recorded["single.embedding"][0], recorded["pair.embedding"][1]]
     )
@@ -79,14 +79,20 @@ def test_a_released_file_needs_the_encoders_configuration(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("body", ["ecapa", "xvector"])
-def test_company_and_padding_change_nothing(body: str) -> None:
+@pytest.mark.parametrize("features", [False, True])
+def test_company_and_padding_change_nothing(body: str, features: bool) -> None:
     torch.manual_seed(0)
-    head = SpeakerHead(2, 12, SpeakerHeadSettings(body=body, channels=16, pooled=24, size=8)).eval()
+    settings = SpeakerHeadSettings(body=body, channels=16, pooled=24, size=8, features=features)
+    head = SpeakerHead(2, 12, 20, settings).eval()
     lengths = (30, 17, 44)
     clips = [[torch.randn(length, 12) for _ in range(3)] for length in lengths]
-    together = head([torch.cat([clip[layer] for clip in clips]) for layer in range(3)], lay_out(lengths))
-    for vector, clip, length in zip(together, clips, lengths, strict=True):
-        torch.testing.assert_close(vector, head(clip, lay_out([length]))[0], rtol=1e-5, atol=1e-6)
+    bands = [torch.randn(length, 20) for length in lengths]
+    states = [torch.cat([clip[layer] for clip in clips]) for layer in range(3)]
+    together = head(states, lay_out(lengths), torch.cat(bands))
+    alone = [head(clip, lay_out([len(own)]), own)[0] for clip, own in zip(clips, bands, strict=True)]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-5, atol=1e-6)
+    other = head(states, lay_out(lengths), torch.cat(bands) + 1)
+    assert torch.equal(other, together) is not features
 
 
 def test_masked_norm_is_batch_norm_of_the_frames_that_exist() -> None:
@@ -144,9 +150,9 @@ def test_the_margin_grows_in_a_straight_line() -> None:
 
 
 def test_a_clip_of_one_frame_has_a_finite_vector_and_gradient() -> None:
-    head = SpeakerHead(1, 8, SpeakerHeadSettings(body="ecapa", channels=8, pooled=8, size=4))
+    head = SpeakerHead(1, 8, 8, SpeakerHeadSettings(body="ecapa", channels=8, pooled=8, size=4, features=True))
     states = [torch.randn(1 + 6, 8, requires_grad=True) for _ in range(2)]
-    head(states, lay_out([1, 6])).sum().backward()
+    head(states, lay_out([1, 6]), torch.randn(7, 8)).sum().backward()
     gradients = [parameter.grad for parameter in head.parameters()]
     assert all(bool(gradient.isfinite().all()) for gradient in gradients if gradient is not None)
     assert np.isfinite(states[0].grad.numpy()).all()

@@ -20,6 +20,10 @@ class SpeakerDiarizationConfig(Section):
     hidden: PositiveCount = Field(256, description="cells of the head's recurrent layer, each way")
     layers: PositiveCount = Field(1, description="of the recurrent part")
     size: PositiveCount = Field(64, description="values of a local speaker's vector")
+    features: bool = Field(False, description="the head hears the front end's features as well as the encoder's layers")
+    powerset: bool = Field(
+        False, description="one class for each set of people who speak at once, instead of yes or no for each of them"
+    )
     speaker_loss: NotNegative = Field(0.1, description="weight of the loss that tells training speakers apart")
     thresholds: tuple[Probability, ...] = Field((0.3, 0.4, 0.5, 0.6, 0.7), strict=False, min_length=1)
     medians: tuple[PositiveCount, ...] = Field(

@@ -96,7 +96,7 @@ def diarize(network: Any, front_end: FrontEnd, samples: Waveform, settings: Sett
         if not front_end.num_frames(len(chunk)):
             continue  # what is left at the end is shorter than a frame
         said = hear(network, row_of([front_end(chunk).cpu().numpy()]).to(network.device))
-        probabilities = said.logits.sigmoid().cpu().numpy()
+        probabilities = network.head.probabilities(said.logits).cpu().numpy()
         active = smoothed(probabilities, settings.threshold, settings.median)
         for speaker in np.flatnonzero(active.mean(axis=0) > LEAST_SHARE).tolist():
             # Where another speaks as well, a frame says less of this voice.

@@ -62,7 +62,7 @@ def hear_all(
         row = row_of([store.clip(place) for place in places]).to(network.device)
         with accelerator.autocast():
             logits = hear(network, row).logits
-        found = logits.sigmoid().cpu().split(list(row.num_frames))
+        found = network.head.probabilities(logits).cpu().split(list(row.num_frames))
         mine += [(place, clip.numpy()) for place, clip in zip(places, found, strict=True)]
     network.train(was_training)
     if accelerator.num_processes > 1:

@@ -1,9 +1,10 @@
 """Encoder, and a head that says of each frame which local speakers speak and of each what its voice is like.
 
-`B` clips, `N` frames of a row, `T` frames of a clip, `C` hidden channels, `P` local speakers, `E` values of a vector,
-`K` training speakers.
+`B` clips, `N` frames of a row, `T` frames of a clip, `F` feature channels, `C` hidden channels, `P` local speakers, `E`
+values of a vector, `K` training speakers, `Z` outputs of a frame: `P`, or the `2^P` sets of speakers, of which set z holds
+the speakers whose bits z has.
 Sources: s3prl/downstream/diarization (layer sum, LSTM, linear); downstreams/speaker_diarization of microsoft/UniSpeech
-and Kinoshita et al. 2021 (speaker vectors and their loss).
+and Kinoshita et al. 2021 (speaker vectors and their loss); Plaquet and Bredin 2023 (powerset).
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from unispeech_ft.config.sections import Positive, Probability
 from unispeech_ft.data.row import Layout, Row
 from unispeech_ft.kernels.rows import collect, spread
 from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.families import num_channels
 from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.layer_sum import LayerSum
-from unispeech_ft.models.permutation import best_permutation
+from unispeech_ft.models.masked_norm import MaskedBatchNorm, normed_row
+from unispeech_ft.models.permutation import all_orders, best_permutation
 from unispeech_ft.models.upstream import ChunkS, HeadSettings, NumLayers, Size, build_upstream, load_upstream
 from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
 
@@ -33,7 +36,7 @@ class Voices(NamedTuple):
     """What the head says.
 
     Attributes:
-        logits: `[N, P]`, of speaking.
+        logits: `[N, Z]`, of speaking.
         vectors: `[N, P, E]`, of unit length.
     """
 
@@ -49,6 +52,8 @@ class DiarizationSettings(HeadSettings):
     layers: NumLayers
     local_speakers: Annotated[int, Field(ge=1, le=4)]
     size: Size
+    powerset: bool = False
+    features: bool = False
     speakers: Annotated[list[str], Field(min_length=1)]
     threshold: Probability | None = None
     median: Size | None = None
@@ -61,27 +66,33 @@ class DiarizationSettings(HeadSettings):
 
 
 class DiarizationHead(nn.Module):
-    """The weighted sum of all layers, a recurrent layer both ways, and a line for each thing that is said.
+    """The weighted sum of all layers, the features beside it where they are asked for, a recurrent layer both ways, and
+    a line for each thing that is said.
 
     Args:
         num_layers: of the encoder.
         width: of its hidden states.
+        num_channels: `F`.
     """
 
-    def __init__(self, num_layers: int, width: int, settings: DiarizationSettings) -> None:
+    def __init__(self, num_layers: int, width: int, num_channels: int, settings: DiarizationSettings) -> None:
         super().__init__()
-        hidden, self.local_speakers = settings.hidden, settings.local_speakers
+        hidden, self.local_speakers, self.powerset = settings.hidden, settings.local_speakers, settings.powerset
         self.layer_sum = LayerSum(num_layers)
         self.norm = nn.LayerNorm(width)
+        self.features_norm = MaskedBatchNorm(num_channels) if settings.features else None
+        width += num_channels if settings.features else 0
         self.recurrent = nn.LSTM(width, hidden, settings.layers, batch_first=True, bidirectional=True)
-        self.speaks = nn.Linear(2 * hidden, self.local_speakers)
+        self.speaks = nn.Linear(2 * hidden, 2**self.local_speakers if self.powerset else self.local_speakers)
         self.voice = nn.Linear(2 * hidden, self.local_speakers * settings.size)
         self.speakers = nn.Embedding(len(settings.speakers), settings.size)
         self.sharpness = nn.Parameter(torch.tensor([5.0, 0.0]))
 
-    def forward(self, states: Sequence[Tensor], layout: Layout) -> Voices:
-        """`L + 1` times `[N, C]` → what is said of each frame."""
+    def forward(self, states: Sequence[Tensor], layout: Layout, features: Tensor) -> Voices:
+        """`L + 1` times `[N, C]`, and features `[N, F]` → what is said of each frame."""
         summed = self.norm(self.layer_sum(states))
+        if self.features_norm is not None:
+            summed = torch.cat([summed, normed_row(self.features_norm, features).to(summed.dtype)], dim=-1)
         clips, longest, places = len(layout.num_frames), layout.longest, layout.padded_places
         padded = spread(summed, places, clips * longest).view(clips, longest, -1)
         if min(layout.num_frames) == longest:
@@ -107,13 +118,8 @@ class DiarizationHead(nn.Module):
             speakers: `[B, P]`, rows of the training speakers, −1 for none.
             speaker_weight: of the loss over training speakers, beside that of speaking.
         """
-        pairs = nn.functional.binary_cross_entropy_with_logits(
-            said.logits[:, :, None].expand(-1, -1, active.shape[1]),
-            active[:, None, :].expand(-1, said.logits.shape[1], -1),
-            reduction="none",
-        )
-        costs = torch.stack([clip.mean(dim=0) for clip in pairs.split(list(num_frames))])
-        cheapest, order = best_permutation(costs / active.shape[1])
+        speaking = self._sets_loss if self.powerset else self._speakers_loss
+        cheapest, order = speaking(said.logits, active, list(num_frames))
         if not speaker_weight:
             return cheapest.sum()
         clips = zip(said.vectors.split(list(num_frames)), active.split(list(num_frames)), order, speakers, strict=True)
@@ -121,6 +127,34 @@ class DiarizationHead(nn.Module):
             self._told_apart(vectors, spoken[:, places], who[places]) for vectors, spoken, places, who in clips
         ]
         return cheapest.sum() + speaker_weight * torch.stack(told_apart).sum()
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """`[N, Z]` → of each speaker, `[N, P]`; 1 and 0 where the likeliest set says so."""
+        if not self.powerset:
+            return logits.sigmoid()
+        bits = torch.arange(self.local_speakers, device=logits.device)
+        return (logits.argmax(dim=-1)[:, None] >> bits & 1).float()
+
+    @staticmethod
+    def _speakers_loss(logits: Tensor, active: Tensor, num_frames: list[int]) -> tuple[Tensor, Tensor]:
+        """Mean binary cross-entropy of each clip in the cheapest order, `[B]`, and that order, `[B, P]`."""
+        pairs = nn.functional.binary_cross_entropy_with_logits(
+            logits[:, :, None].expand(-1, -1, active.shape[1]),
+            active[:, None, :].expand(-1, logits.shape[1], -1),
+            reduction="none",
+        )
+        costs = torch.stack([clip.mean(dim=0) for clip in pairs.split(num_frames)])
+        return best_permutation(costs / active.shape[1])
+
+    @staticmethod
+    def _sets_loss(logits: Tensor, active: Tensor, num_frames: list[int]) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy of each clip in the cheapest order, `[B]`, and that order, `[B, P]`."""
+        orders = all_orders(active.shape[1], logits.device)
+        bits = torch.arange(active.shape[1], device=logits.device)
+        sets = (active.long()[:, orders] << bits).sum(dim=-1)
+        costs = -logits.log_softmax(dim=-1).gather(1, sets)
+        cheapest, place = torch.stack([clip.mean(dim=0) for clip in costs.split(num_frames)]).min(dim=1)
+        return cheapest, orders[place]
 
     def _told_apart(self, vectors: Tensor, spoken: Tensor, who: Tensor) -> Tensor:
         """Mean cross-entropy of the speakers of one clip, told from all training speakers by their mean vectors."""
@@ -135,7 +169,7 @@ class DiarizationHead(nn.Module):
 
 def make_head(config: PreTrainedConfig, settings: DiarizationSettings) -> DiarizationHead:
     """The head of an encoder's configuration."""
-    return DiarizationHead(config.num_hidden_layers, config.hidden_size, settings)
+    return DiarizationHead(config.num_hidden_layers, config.hidden_size, num_channels(config), settings)
 
 
 def build_diarization(config: DiarizationConfig, speakers: Sequence[str]) -> BuiltModel:
@@ -150,6 +184,8 @@ def build_diarization(config: DiarizationConfig, speakers: Sequence[str]) -> Bui
         layers=own.layers,
         local_speakers=config.simulation.speakers[1],
         size=own.size,
+        powerset=own.powerset,
+        features=own.features,
         speakers=list(speakers),
     )
     return build_upstream(config.model, config.mask, config.data, make_head, settings, config.seed)
@@ -173,5 +209,5 @@ def hear(network: Any, row: Row, *, encoder_trains: bool = False) -> Voices:
     network.upstream.train(encoder_trains)
     with torch.set_grad_enabled(encoder_trains and torch.is_grad_enabled()):
         states = encode_layers(network.upstream, row)
-    voices: Voices = network.head(states, row.layout)
+    voices: Voices = network.head(states, row.layout, row.features)
     return voices

@@ -17,6 +17,7 @@ from unispeech_ft.data.utterances import Split
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.feature_cache import ComputedFeatures, FeatureStore
+from unispeech_ft.models.masked_norm import noted_statistics, num_statistics, take_statistics
 from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
 from unispeech_ft.tasks.speaker_diarization.evaluate import best_settings, hear_all
 from unispeech_ft.tasks.speaker_diarization.model import HEAD, hear
@@ -84,7 +85,7 @@ class SpeakerDiarizationTask(FineTuning):
         ids = [train.name(row) for row in range(len(train))]
         super().__init__(config, built.model, HEAD, plan, training_set, accelerator, ids)
         self.identity = identity_of_run(config, [config.speaker_diarization], train.key)
-        self.own = config.speaker_diarization
+        self.own, self.num_sums = config.speaker_diarization, num_statistics(built.model)
         self.validation, self.features = conversations.get("validation"), features
         self.most = config.simulation.speakers[1]
         self.can_score = self.validation is not None
@@ -96,7 +97,10 @@ class SpeakerDiarizationTask(FineTuning):
         active, voices = unpack(micro_batch.labels, micro_batch.num_labels, self.most)
         head: Any = self.network.head
         loss = head.loss(said, active, voices, micro_batch.row.num_frames, self.own.speaker_loss)
-        return SummedLoss(loss, len(micro_batch.num_labels))
+        return SummedLoss(loss, len(micro_batch.num_labels), noted_statistics(self.network))
+
+    def absorb(self, sums: Tensor) -> None:
+        take_statistics(self.network, sums)
 
     def score(self) -> Score:
         if self.validation is None:

@@ -22,6 +22,7 @@ class SpeakerVerificationConfig(Section):
     pooled: PositiveCount = Field(1536, description="channels that are pooled over time")
     size: PositiveCount = Field(256, description="values of a speaker's vector")
     instance_norm: bool = Field(True, description="what enters the head has zero mean and unit variance over a clip")
+    features: bool = Field(False, description="the head hears the front end's features as well as the encoder's layers")
     loss: Literal["aam", "am"] = Field("aam", description="additive margin on the angle, or on its cosine")
     scale: Positive = 32.0
     margin: NotNegative = 0.2

@@ -1,7 +1,7 @@
 """Speaker heads: ECAPA-TDNN as the authors released it, and SUPERB's x-vector. Frames → one vector a clip.
 
-`B` clips, `C` channels, `T` frames, `N` frames of a row, `E` values of the vector. Padding has no influence: the mask
-`[B, 1, T]` goes with every layer.
+`B` clips, `C` channels, `F` feature channels, `T` frames, `N` frames of a row, `E` values of the vector. Padding has no
+influence: the mask `[B, 1, T]` goes with every layer.
 Source: downstreams/speaker_verification/models/ecapa_tdnn.py of microsoft/UniSpeech; Desplanques et al. 2020;
 Snyder et al. 2018.
 """
@@ -19,7 +19,7 @@ from unispeech_ft.config.sections import Positive
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.rows import spread
 from unispeech_ft.models.layer_sum import LayerSum
-from unispeech_ft.models.masked_norm import MaskedBatchNorm, instance_norm
+from unispeech_ft.models.masked_norm import MaskedBatchNorm, instance_norm, normed_row
 from unispeech_ft.models.padded import frame_mask
 from unispeech_ft.models.upstream import HeadSettings, Size
 
@@ -125,6 +125,7 @@ class SpeakerHeadSettings(HeadSettings):
     pooled: Size
     size: Size
     instance_norm: bool = True
+    features: bool = False
     speakers: list[str] = []
     loss: Literal["aam", "am"] = "aam"
     scale: Positive = 32.0
@@ -142,24 +143,31 @@ class SpeakerHeadSettings(HeadSettings):
 
 
 class SpeakerHead(nn.Module):
-    """The weighted sum of all layers, normed over time if asked for, and a body that makes one vector of it.
+    """The weighted sum of all layers, normed over time if asked for, the features beside it where they are asked for,
+    and a body that makes one vector of both.
 
     Args:
         num_layers: of the encoder.
         width: of its hidden states.
+        num_channels: `F`.
     """
 
-    def __init__(self, num_layers: int, width: int, settings: SpeakerHeadSettings) -> None:
+    def __init__(self, num_layers: int, width: int, num_channels: int, settings: SpeakerHeadSettings) -> None:
         super().__init__()
         self.layer_sum = LayerSum(num_layers)
         self.norms = settings.instance_norm
+        self.features_norm = MaskedBatchNorm(num_channels) if settings.features else None
+        width += num_channels if settings.features else 0
         body = {"ecapa": Ecapa, "xvector": XVector}[settings.body]
         self.body = body(width, settings.channels, settings.size, settings.pooled)
 
-    def forward(self, states: Sequence[Tensor], layout: Layout) -> Tensor:
-        """`L + 1` times `[N, C]` → `[B, E]`."""
+    def forward(self, states: Sequence[Tensor], layout: Layout, features: Tensor) -> Tensor:
+        """`L + 1` times `[N, C]`, and features `[N, F]` → `[B, E]`."""
         clips, longest = len(layout.num_frames), layout.longest
-        padded = spread(self.layer_sum(states), layout.padded_places, clips * longest).view(clips, longest, -1)
+        heard = self.layer_sum(states)
+        if self.features_norm is not None:
+            heard = torch.cat([heard, normed_row(self.features_norm, features).to(heard.dtype)], dim=-1)
+        padded = spread(heard, layout.padded_places, clips * longest).view(clips, longest, -1)
         mask = frame_mask(layout.starts.diff(), longest)[:, None].to(padded.dtype)
         padded = padded.transpose(1, 2)
         # The original adds 1e-6 before its norm, which takes every constant away again.

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 
 from unispeech_ft.data.row import Row
 from unispeech_ft.models.build import BuiltModel
+from unispeech_ft.models.families import num_channels
 from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.upstream import UpstreamWithHead, build_upstream, load_upstream
 from unispeech_ft.tasks.speaker_verification.config import SpeakerConfig
@@ -25,15 +26,15 @@ HEAD = ("head.",)
 class TrainedHead(SpeakerHead):
     """A speaker head with the rows of its training speakers."""
 
-    def __init__(self, num_layers: int, width: int, settings: SpeakerHeadSettings) -> None:
-        super().__init__(num_layers, width, settings)
+    def __init__(self, num_layers: int, width: int, num_channels: int, settings: SpeakerHeadSettings) -> None:
+        super().__init__(num_layers, width, num_channels, settings)
         self.speakers = MarginSoftmax(settings.size, len(settings.speakers), settings.loss, settings.scale)
 
 
 def make_head(config: PreTrainedConfig, settings: SpeakerHeadSettings) -> SpeakerHead:
     """The head that settings name; one without speakers cannot go on training."""
     kind = TrainedHead if settings.speakers else SpeakerHead
-    return kind(config.num_hidden_layers, config.hidden_size, settings)
+    return kind(config.num_hidden_layers, config.hidden_size, num_channels(config), settings)
 
 
 def build_speaker_model(config: SpeakerConfig, speakers: list[str]) -> BuiltModel:
@@ -49,6 +50,7 @@ def build_speaker_model(config: SpeakerConfig, speakers: list[str]) -> BuiltMode
         pooled=own.pooled,
         size=own.size,
         instance_norm=own.instance_norm,
+        features=own.features,
         loss=own.loss,
         scale=own.scale,
         speakers=speakers,
@@ -75,5 +77,5 @@ def speaker_vectors(network: UpstreamWithHead | Any, row: Row, *, encoder_trains
     upstream.train(encoder_trains)
     with torch.set_grad_enabled(encoder_trains and torch.is_grad_enabled()):
         states = encode_layers(upstream, row)
-    vectors: Tensor = network.head(states, row.layout)
+    vectors: Tensor = network.head(states, row.layout, row.features)
     return vectors.float()
