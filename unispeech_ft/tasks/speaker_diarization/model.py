@@ -1,8 +1,8 @@
 """Encoder, and a head that says of each frame which local speakers speak and of each what its voice is like.
 
 `B` clips, `N` frames of a row, `T` frames of a clip, `F` feature channels, `C` hidden channels, `P` local speakers, `E`
-values of a vector, `K` training speakers, `Z` outputs of a frame: `P`, or the `2^P` sets of speakers, of which set z holds
-the speakers whose bits z has.
+values of a vector, `K` training speakers, `Z` outputs of a frame: `P`, or the `2^P` sets of speakers, of which set z
+holds the speakers whose bits z has.
 Sources: s3prl/downstream/diarization (layer sum, LSTM, linear); downstreams/speaker_diarization of microsoft/UniSpeech
 and Kinoshita et al. 2021 (speaker vectors and their loss); Plaquet and Bredin 2023 (powerset).
 """
