@@ -151,8 +151,20 @@ def test_missing_files(tmp_path):
 
 
 def test_an_empty_file_lacks_only_what_has_no_default(faults, load):
-    assert [line.split()[0] for line in faults("")] == ["model.base", "data.root", "data.language", "phonemes.language"]
+    assert [line.split()[0] for line in faults("", "--data.normalize", "true")] == [
+        "model.base",
+        "data.root",
+        "data.language",
+        "phonemes.language",
+    ]
     assert load("", "--data.root", "corpus", "--data.language", "ky", "--model.base", "some/model") == load(BASE)
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "{}"])
+def test_an_empty_file_alone_is_one_fault(faults, text):
+    (line,) = faults(text, "--seed", "1")
+    assert "is empty" in line
+    assert "unispeech-ft copy" in line
 
 
 @pytest.mark.parametrize(

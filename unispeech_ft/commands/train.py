@@ -13,7 +13,6 @@ LISTING = "List the YAMLs that come with the package."
 COPYING = "Write a YAML of the package here, to change it."
 TRAINING = "Run the recipe of a YAML, one of the package or your own."
 SHOWING = "Speak a small synthetic corpus and train a Kyrgyz recogniser on it: minutes on two CPU cores."
-DEMO = Path("data/demo")
 # The keys of a configuration that stand in no section.
 WHOLE_KEYS = ("seed", "output_dir", "resume", "dry_run")
 
@@ -76,12 +75,13 @@ def train(options: argparse.Namespace) -> None:
 
 def demo(options: argparse.Namespace) -> None:
     """Makes the corpus where it is missing, then becomes the recipe."""
+    from unispeech_ft.data.sources.common_voice import DEMO_FOLDER
     from unispeech_ft.runs.shipped import find_shipped
     from unispeech_ft.testing.corpus import make_corpus
 
-    if not (DEMO / "synthetic_corpus.json").is_file():
-        make_corpus(DEMO, ["ky"], train_hours=1.0, dev_hours=0.1, test_hours=0.15, processes=2)
-        print(f"synthetic corpus: {DEMO}", flush=True)
+    if not (DEMO_FOLDER / "synthetic_corpus.json").is_file():
+        make_corpus(DEMO_FOLDER, ["ky"], train_hours=1.0, dev_hours=0.1, test_hours=0.15, processes=2)
+        print(f"synthetic corpus: {DEMO_FOLDER}", flush=True)
     _become(find_shipped("ctc_phoneme/demo").path, options)
 
 
