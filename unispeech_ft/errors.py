@@ -77,13 +77,14 @@ class Interrupted(Exception):
 
 
 def disk_fault(error: OSError) -> UserError | None:
-    """A fault of the disk or of permissions as one of the user's; None for any other."""
+    """A fault of the disk, of permissions or of a name as one of the user's; None for any other."""
     remedies = {
         errno.ENOSPC: "free some room, or name another folder, then run the same command again",
         errno.EDQUOT: "free some of your quota, or name another folder, then run the same command again",
         errno.EROFS: "name a folder on a disk that can be written",
         errno.EACCES: "name a folder that you may write to",
         errno.EPERM: "name a folder that you may write to",
+        errno.ENAMETOOLONG: "no disk has such a name: check the path",
     }
     if error.errno not in remedies:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -39,14 +40,15 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def list_recipes(options: argparse.Namespace) -> None:
-    """Prints name and first line of each YAML."""
+    """Prints name and first line of each YAML, a line each: on a terminal cut at its width."""
     from unispeech_ft.runs.shipped import shipped
 
     found = shipped()
     width = max(len(item.name) for item in found)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else width + 102
     for item in found:
-        said = item.said if len(item.said) <= 100 else f"{item.said[:99]}…"
-        print(f"{item.name:<{width}}  {said}")
+        line = f"{item.name:<{width}}  {item.said}"
+        print(line if len(line) <= columns else f"{line[: columns - 1]}…")
 
 
 def copy(options: argparse.Namespace) -> None:
