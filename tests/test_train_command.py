@@ -34,11 +34,14 @@ def test_every_yaml_of_a_recipe_is_listed_with_a_line(capsys: pytest.CaptureFixt
     assert len(set(told)) == len(told), "each says what it is"
 
 
-def test_the_list_fits_a_terminal(tmp_path: Path) -> None:
+def test_list_and_faults_fit_a_terminal(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "unispeech_ft.cli", "recipes"]
     status, shown = on_terminal(words, 80, cwd=tmp_path, env=clean_environment())
     assert status == 0
     assert max(map(len, shown.splitlines())) == 80
+    status, shown = on_terminal([*words[:-1], "copy", "ky_2h"], 50, cwd=tmp_path, env=clean_environment())
+    assert status == 2
+    assert max(map(len, shown.splitlines())) <= 50, shown
 
 
 def test_a_name_that_no_disk_has_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,8 +152,7 @@ def raise_all(errors: Sequence[UserError]) -> None:
 
 def exit_with(error: UserError) -> NoReturn:
     """Prints one line for each fault on stderr and ends the process with exit code 2."""
-    for line in error.lines:
-        print(f"error: {line}", file=sys.stderr)
+    print(fitted([f"error: {line}" for line in error.lines], sys.stderr), file=sys.stderr)
     sys.exit(2)
 
 
@@ -164,7 +163,7 @@ def run_command(command: Callable[[], int | None]) -> NoReturn:
     except UserError as error:
         exit_with(error)
     except Interrupted as error:
-        print(error, file=sys.stderr)
+        print(fitted([str(error)], sys.stderr), file=sys.stderr)
         sys.exit(error.status)
     except BrokenPipeError:
         # Whoever read our output, `head` perhaps, has enough of it; nothing may be written at exit either.
