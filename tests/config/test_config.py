@@ -103,6 +103,11 @@ def test_repeated_keys(faults, tmp_path):
         ("schedule.updates", "-5", "schedule.updates is -5: it should be greater than or equal to 1"),
         ("optimizer.lr", "true", "optimizer.lr is true: it should be a valid number"),
         ("optimizer.betas", "0.9", "optimizer.betas is 0.9: it should be a valid tuple"),
+        (
+            "schedule.updates",
+            "1000000000",
+            "schedule.updates is 1000000000: it should be less than or equal to 10000000",
+        ),
         ("mask.time_prob", "1.5", "mask.time_prob is 1.5: it should be less than or equal to 1"),
         ("mask.sampling", "orginal", "mask.sampling is \"orginal\": it should be 'original' or 'independent'"),
         ("tracking.trackers", "wandb", 'tracking.trackers is "wandb": it should be a valid list'),
