@@ -26,6 +26,7 @@ from unispeech_ft.tasks.audio_classification.export import score_and_export
 from unispeech_ft.tasks.audio_classification.model import build_classifier
 from unispeech_ft.tasks.audio_classification.task import AudioClassificationTask, label_source, open_stores
 from unispeech_ft.training import launch
+from unispeech_ft.training.averaging import check_validation
 from unispeech_ft.training.sweep import fit
 
 
@@ -42,6 +43,7 @@ def run(config: ClassifierConfig, *, last: bool = True) -> list[Summary]:
     kept_in = None if config.probe.enabled else accelerator.mixed_precision  # a probe keeps no features
     said += disk_lines(config, clips.num_samples, kept_in)
     accelerator.print("\n".join(said))
+    check_validation(config.training, probe=config.probe.enabled, can_score="validation" in clips.splits)
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []

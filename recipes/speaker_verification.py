@@ -27,6 +27,7 @@ from unispeech_ft.tasks.speaker_verification.export import open_trials, score_an
 from unispeech_ft.tasks.speaker_verification.model import build_speaker_model
 from unispeech_ft.tasks.speaker_verification.task import SpeakerVerificationTask, label_source
 from unispeech_ft.training import launch
+from unispeech_ft.training.averaging import check_validation
 from unispeech_ft.training.sweep import fit
 
 
@@ -43,6 +44,7 @@ def run(config: SpeakerConfig, *, last: bool = True) -> list[Summary]:
     said += disk_lines(config, clips.num_samples, accelerator.mixed_precision)
     accelerator.print("\n".join(said))
     trials = open_trials(config, clips)
+    check_validation(config.training, probe=config.probe.enabled, can_score="validation" in clips.splits)
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unispeech_ft.data.audio import BadClip
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, disk_fault
 
 # Name, a sound input, and what reads a damaged one.
 Kind = tuple[str, bytes, Callable[[bytes], None]]
@@ -90,6 +90,8 @@ def check(read: Callable[[bytes], None], content: bytes) -> str | None:
     except BadClip as reason:
         return f"a reason of {len(str(reason))} letters" if len(str(reason)) > 500 else None
     except BaseException as error:
+        if isinstance(error, OSError) and disk_fault(error):  # which every command says in one line
+            return None
         return f"{type(error).__name__}: {str(error)[:200]} after {time.monotonic() - started:.1f} s"
     return None
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from unispeech_ft import cli
+from unispeech_ft.runs.shipped import RECIPES
 
 LINES = ["кыргыз тили", "", "…", "салам\u2028дүйнө", "бир\x0cэки\x85үч"]
 
@@ -52,6 +53,17 @@ def test_schema(run):
     status, out, _ = run("schema")
     assert status == 0
     assert json.loads(out)["properties"].keys() >= {"seed", "data", "phonemes", "schedule"}
+
+
+def test_schema_of_each_recipe(run):
+    for recipe in RECIPES:
+        schema = json.loads(run("schema", recipe)[1])
+        keys = [key for part in (schema, *schema["$defs"].values()) for key in part["properties"].items()]
+        assert [name for name, entry in keys if not entry.get("description")] == []
+    assert "objective" in json.loads(run("schema", "pretrain")[1])["properties"]
+    status, _, err = run("schema", "nope")
+    assert status == 2
+    assert "name one of ctc_phoneme, pretrain," in err
 
 
 def test_phonemize_gives_a_line_for_each_line(run, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from running import REPOSITORY, tiny_settings, write_settings
+from terminal import on_terminal
 from warm import clean_environment, run_warm
 
 from unispeech_ft.cli import main
@@ -28,7 +29,25 @@ def test_every_yaml_of_a_recipe_is_listed_with_a_line(capsys: pytest.CaptureFixt
     files = [path for recipe in RECIPES for path in (REPOSITORY / "configs" / recipe).glob("*.yaml")]
     listed = said(["recipes"], capsys).splitlines()
     assert sorted(line.split()[0] for line in listed) == sorted(f"{path.parent.name}/{path.stem}" for path in files)
-    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in listed)
+    told = [line.split(maxsplit=1)[1] for line in listed]
+    assert [line for line in told if len(line) < 20 or line.startswith(("Hardware", "Read by", "("))] == []
+    assert len(set(told)) == len(told), "each says what it is"
+
+
+def test_list_and_faults_fit_a_terminal(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "unispeech_ft.cli", "recipes"]
+    status, shown = on_terminal(words, 80, cwd=tmp_path, env=clean_environment())
+    assert status == 0
+    assert max(map(len, shown.splitlines())) == 80
+    status, shown = on_terminal([*words[:-1], "copy", "ky_2h"], 50, cwd=tmp_path, env=clean_environment())
+    assert status == 2
+    assert max(map(len, shown.splitlines())) <= 50, shown
+
+
+def test_a_name_that_no_disk_has_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["audit", "demo", "--data.root", "a" * 300], ["train", "a" * 300]):
+        (line,) = said(words, capsys, 2).splitlines()
+        assert "File name too long" in line
 
 
 def test_a_copy_is_the_yaml_and_never_overwrites(

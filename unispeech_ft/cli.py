@@ -81,7 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     doctor = command("doctor", _doctor, "Show every version that matters, what is broken, and how to mend it.")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
-    command("schema", _schema, "Print the JSON Schema of the configuration.")
+    schema = command("schema", _schema, "Print the JSON Schema of a recipe's configuration.")
+    schema.add_argument("recipe", metavar="RECIPE", nargs="?", default="ctc_phoneme", help="default: ctc_phoneme")
     phonemize.add_options(command("phonemize", phonemize.run, phonemize.SUMMARY))
     lexicon.add_options(command("lexicon", lexicon.run, lexicon.SUMMARY))
     score = command("score", _score, "Score hypotheses against references, lines of id<TAB>phones, or RTTM.")
@@ -180,11 +181,17 @@ def _doctor(options: argparse.Namespace) -> None:
     raise_all(faults(checks))
 
 
-def _schema(_: argparse.Namespace) -> None:
-    from unispeech_ft.config.reading import json_schema
-    from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+def _schema(options: argparse.Namespace) -> None:
+    from importlib import import_module
 
-    print(json.dumps(json_schema(CtcPhonemeConfig), ensure_ascii=False, indent=2))
+    from unispeech_ft.config.reading import json_schema
+    from unispeech_ft.runs.shipped import RECIPES
+
+    if options.recipe not in RECIPES:
+        raise UserError(f"there is no recipe {options.recipe}", remedy=f"name one of {', '.join(RECIPES)}")
+    task = "pretraining" if options.recipe == "pretrain" else options.recipe
+    file = import_module(f"unispeech_ft.tasks.{task}.config").FILE
+    print(json.dumps(json_schema(file.root), ensure_ascii=False, indent=2))
 
 
 def _score(options: argparse.Namespace) -> None:

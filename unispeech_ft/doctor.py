@@ -35,7 +35,7 @@ INSTALL = "python -m pip install"
 REINSTALL = f"{INSTALL} --force-reinstall --no-deps"
 OWN_REMEDY = f"{INSTALL} -e .  (in the folder of unispeech_ft)"
 TOGETHER = ("torch", "torchaudio")  # each release of one goes with a release of the other, where both are wanted
-NOT_NEEDED_TO_TRAIN = frozenset({"evaluate", "librosa", "CUDA of torch"})
+NOT_NEEDED_TO_TRAIN = frozenset({"evaluate", "librosa", "numba", "CUDA of torch"})
 
 
 @dataclass(frozen=True)

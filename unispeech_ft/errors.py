@@ -77,13 +77,14 @@ class Interrupted(Exception):
 
 
 def disk_fault(error: OSError) -> UserError | None:
-    """A fault of the disk or of permissions as one of the user's; None for any other."""
+    """A fault of the disk, of permissions or of a name as one of the user's; None for any other."""
     remedies = {
         errno.ENOSPC: "free some room, or name another folder, then run the same command again",
         errno.EDQUOT: "free some of your quota, or name another folder, then run the same command again",
         errno.EROFS: "name a folder on a disk that can be written",
         errno.EACCES: "name a folder that you may write to",
         errno.EPERM: "name a folder that you may write to",
+        errno.ENAMETOOLONG: "no disk has such a name: check the path",
     }
     if error.errno not in remedies:
         return None
@@ -151,8 +152,7 @@ def raise_all(errors: Sequence[UserError]) -> None:
 
 def exit_with(error: UserError) -> NoReturn:
     """Prints one line for each fault on stderr and ends the process with exit code 2."""
-    for line in error.lines:
-        print(f"error: {line}", file=sys.stderr)
+    print(fitted([f"error: {line}" for line in error.lines], sys.stderr), file=sys.stderr)
     sys.exit(2)
 
 
@@ -163,7 +163,7 @@ def run_command(command: Callable[[], int | None]) -> NoReturn:
     except UserError as error:
         exit_with(error)
     except Interrupted as error:
-        print(error, file=sys.stderr)
+        print(fitted([str(error)], sys.stderr), file=sys.stderr)
         sys.exit(error.status)
     except BrokenPipeError:
         # Whoever read our output, `head` perhaps, has enough of it; nothing may be written at exit either.

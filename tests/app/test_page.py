@@ -27,6 +27,8 @@ from unispeech_ft.transcription.textgrid import read_phones
 gradio_client = pytest.importorskip("gradio_client")
 UPDATES = 40
 CHOSEN = (SENTENCES, "ky", "", "packaged:demo", UPDATES)
+# By how many pixels what the command says is higher than its box.
+CUT = "(box => box.scrollHeight - box.clientHeight)(document.querySelector('.said textarea'))"
 SHOTS = os.environ.get("UNISPEECH_FT_SCREENSHOTS")
 
 
@@ -240,6 +242,7 @@ def test_in_a_browser(page, trained, clips, tmp_path, width):
                 await asyncio.sleep(2)
                 await press(browser, "Stop and save", "Stopped and saved: update", of="document.body.innerText")
                 assert await browser.evaluate("document.documentElement.scrollWidth") <= width
+                assert await browser.evaluate(CUT) < 12, "the last line of the command is seen"
                 await browser.screenshot(shots / f"stopped-{width}.png", whole=True)
                 await press(browser, "Finish here", "Done: update", of="document.body.innerText")
                 done = await browser.evaluate("document.body.innerText.match(/Done: update (\\d+) of (\\d+)/).slice(1)")

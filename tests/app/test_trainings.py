@@ -72,6 +72,14 @@ def test_the_command_that_was_stopped_speaks_of_the_button(workspace):
     assert "--resume" not in said
 
 
+def test_of_a_bar_only_what_moves_is_shown(workspace):
+    run = begun(workspace, 1, 12)
+    steps = ["features of train:  97%|███▉| 67/69", "  0%|    | 5/4000 13:20", "PER 40.1%  1%|    | 10/4000, loss=4.4"]
+    for last in ([], ["the end"]):
+        run.with_suffix(".txt").write_text("\n".join(["model: 10 % of it", *steps, *last]) + "\n", encoding="utf-8")
+        assert look(run, 40, None).said.split("\n") == ["model: 10 % of it", *(last or steps[-1:])]
+
+
 def test_a_line_stands_where_the_pers_will_be(workspace):
     config = write_config(workspace, Wishes(SENTENCES, "ky", "", "packaged:demo", 60))
     assert first_evaluation(load_config(config)) == 3

@@ -103,6 +103,11 @@ def test_repeated_keys(faults, tmp_path):
         ("schedule.updates", "-5", "schedule.updates is -5: it should be greater than or equal to 1"),
         ("optimizer.lr", "true", "optimizer.lr is true: it should be a valid number"),
         ("optimizer.betas", "0.9", "optimizer.betas is 0.9: it should be a valid tuple"),
+        (
+            "schedule.updates",
+            "1000000000",
+            "schedule.updates is 1000000000: it should be less than or equal to 10000000",
+        ),
         ("mask.time_prob", "1.5", "mask.time_prob is 1.5: it should be less than or equal to 1"),
         ("mask.sampling", "orginal", "mask.sampling is \"orginal\": it should be 'original' or 'independent'"),
         ("tracking.trackers", "wandb", 'tracking.trackers is "wandb": it should be a valid list'),
@@ -151,8 +156,20 @@ def test_missing_files(tmp_path):
 
 
 def test_an_empty_file_lacks_only_what_has_no_default(faults, load):
-    assert [line.split()[0] for line in faults("")] == ["model.base", "data.root", "data.language", "phonemes.language"]
+    assert [line.split()[0] for line in faults("", "--data.normalize", "true")] == [
+        "model.base",
+        "data.root",
+        "data.language",
+        "phonemes.language",
+    ]
     assert load("", "--data.root", "corpus", "--data.language", "ky", "--model.base", "some/model") == load(BASE)
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "{}"])
+def test_an_empty_file_alone_is_one_fault(faults, text):
+    (line,) = faults(text, "--seed", "1")
+    assert "is empty" in line
+    assert "unispeech-ft copy" in line
 
 
 @pytest.mark.parametrize(

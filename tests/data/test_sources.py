@@ -108,8 +108,10 @@ def test_an_archive_cannot_write_outside_the_cache(release: Path, tmp_path: Path
     assert not list(tmp_path.rglob("escaped.tsv"))
 
 
-def test_wrong_roots(release: Path, archive: Path, tmp_path: Path) -> None:
+def test_wrong_roots(release: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no such folder" in refusal(root=str(tmp_path / "none"), language="ky")
+    monkeypatch.chdir(tmp_path)
+    assert "unispeech-ft demo" in refusal(root="data/demo", language="ky")
     assert "it holds it, ky" in refusal(root=str(release), language="fr")
     assert "holds no folder fr" in refusal(root=str(archive), language="fr", cache_dir=str(tmp_path))
     text = tmp_path / "notes.txt"

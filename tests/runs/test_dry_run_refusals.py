@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from running import REPOSITORY, run_recipe
+from running import REPOSITORY, TINY_MODEL, run_recipe
+from voices import buzz, write_voices
 
 WORDS_AND_LINE = {
     "features": (("--loss.features_weight", "0.3"), "but panphon knows no features of these labels: QQ"),
@@ -57,4 +58,27 @@ def test_a_dry_run_refuses_what_the_run_refuses(name: str, ten_clips: Path, tmp_
     assert [done.returncode for done in refused] == [2, 2], refused[0].stderr
     assert lines[0] == lines[1]
     assert [said in line for line in lines[0]] == [True], lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("task", ["audio_classification", "speaker_verification"])
+def test_so_do_those_of_labelled_clips(task: str, tmp_path: Path) -> None:
+    """A clip that is left out, as too short, is all that there is to validate on."""
+    voices = write_voices(tmp_path / "voices", 4, 2, lambda speaker, duration_s, seed: buzz(150.0, duration_s, seed))
+    soundfile.write(voices / "short.wav", buzz(150.0, 0.05, 1), 16_000)
+    rows = [f"v{speaker:02d}/{number}.wav\tv{speaker:02d}" for speaker in range(4) for number in range(2)]
+    lists = {"train": rows, "validation": ["short.wav\tv00"], "test": rows}
+    for split, lines in lists.items():
+        (tmp_path / f"{split}.tsv").write_text("\n".join(["path\tspeaker", *lines]) + "\n", encoding="utf-8")
+    words = ["--config", REPOSITORY / "configs" / task / "words.yaml", "--output_dir", tmp_path / "run"]
+    words += ["--model.from_scratch", "true", "--model.base", "null", "--model.config", str(TINY_MODEL)]
+    words += ["--data.source", "manifest", "--data.root", voices, "--data.cache_dir", tmp_path / "cache"]
+    words += [word for split in lists for word in (f"--data.{split}", tmp_path / f"{split}.tsv")]
+    words += [f"--{task}.label_column", "speaker", "--training.ema_decay", "0.99", "--schedule.warmup", "0"]
+    recipe = [REPOSITORY / "recipes" / f"{task}.py"]
+    refused = [run_recipe(*words, "--dry_run", dry, script=recipe) for dry in ("true", "false")]
+    lines = [[line for line in done.stderr.splitlines() if "error: " in line] for done in refused]
+    assert [done.returncode for done in refused] == [2, 2], refused[0].stdout + refused[0].stderr
+    assert lines[0] == lines[1]
+    assert ["training.ema_decay is 0.99, but there is no validation split" in line for line in lines[0]] == [True]
     assert not (tmp_path / "run").exists()

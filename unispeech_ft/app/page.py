@@ -139,7 +139,7 @@ def _training_tab(page: gr.Blocks, trainings: Trainings, wishes: list[gr.compone
         no_pers = gr.Markdown(instead_of_pers(None))
         pers = gr.LinePlot(x="update", y="PER (%)", label=MEANS, height=240, visible=False)
         losses = gr.LinePlot(x="update", y="loss", label="Loss: what the training lowers", height=240)
-    said = gr.Textbox(label="What the command says", lines=8, elem_classes="said")
+    said = gr.Textbox(label="What the command says", lines=8, max_lines=40, elem_classes="said")
     report = gr.HTML(label="Report", elem_classes="report")
     shown = [state, pers, no_pers, losses, said, report]
 

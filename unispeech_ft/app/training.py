@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from unispeech_ft.training.loop import METRICS
 
 POLL_S = 0.5
 LAST_LINES = 12
+BAR = re.compile(r"\d+%\|")
 MEANS = "PER: of 100 phones, how many are wrong"
 # Of a command that a signal ended: before and after Python has its handlers, and saved.
 STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -180,8 +182,10 @@ def look(
     metrics, log = run / METRICS, _log_of(run)
     curves = parse_curves(metrics.read_text(encoding="utf-8") if metrics.is_file() else "")
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    said = "\n".join([line for line in last_states(text) if line][-LAST_LINES:])
-    said = said.replace(GO_ON, "press Resume to go on")
+    lines = [line for line in last_states(text) if line]
+    # What stands before the last line is no bar that moves any more.
+    lines = [line for line in lines[:-1] if not BAR.search(line)] + lines[-1:]
+    said = "\n".join(lines[-LAST_LINES:]).replace(GO_ON, "press Resume to go on")
     pers = [(update, 100 * per) for update, per in curves.per]
     saved = [number_of(folder) for folder in sorted_checkpoints(run / CHECKPOINTS)]
     return Look(run, updates, curves.loss, pers, first_evaluation, saved[-1] if saved else None, said, status, stopping)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,6 @@ LISTING = "List the YAMLs that come with the package."
 COPYING = "Write a YAML of the package here, to change it."
 TRAINING = "Run the recipe of a YAML, one of the package or your own."
 SHOWING = "Speak a small synthetic corpus and train a Kyrgyz recogniser on it: minutes on two CPU cores."
-DEMO = Path("data/demo")
 # The keys of a configuration that stand in no section.
 WHOLE_KEYS = ("seed", "output_dir", "resume", "dry_run")
 
@@ -40,14 +40,15 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def list_recipes(options: argparse.Namespace) -> None:
-    """Prints name and first line of each YAML."""
+    """Prints name and first line of each YAML, a line each: on a terminal cut at its width."""
     from unispeech_ft.runs.shipped import shipped
 
     found = shipped()
     width = max(len(item.name) for item in found)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else width + 102
     for item in found:
-        said = item.said if len(item.said) <= 100 else f"{item.said[:99]}…"
-        print(f"{item.name:<{width}}  {said}")
+        line = f"{item.name:<{width}}  {item.said}"
+        print(line if len(line) <= columns else f"{line[: columns - 1]}…")
 
 
 def copy(options: argparse.Namespace) -> None:
@@ -76,12 +77,13 @@ def train(options: argparse.Namespace) -> None:
 
 def demo(options: argparse.Namespace) -> None:
     """Makes the corpus where it is missing, then becomes the recipe."""
+    from unispeech_ft.data.sources.common_voice import DEMO_FOLDER
     from unispeech_ft.runs.shipped import find_shipped
     from unispeech_ft.testing.corpus import make_corpus
 
-    if not (DEMO / "synthetic_corpus.json").is_file():
-        make_corpus(DEMO, ["ky"], train_hours=1.0, dev_hours=0.1, test_hours=0.15, processes=2)
-        print(f"synthetic corpus: {DEMO}", flush=True)
+    if not (DEMO_FOLDER / "synthetic_corpus.json").is_file():
+        make_corpus(DEMO_FOLDER, ["ky"], train_hours=1.0, dev_hours=0.1, test_hours=0.15, processes=2)
+        print(f"synthetic corpus: {DEMO_FOLDER}", flush=True)
     _become(find_shipped("ctc_phoneme/demo").path, options)
 
 

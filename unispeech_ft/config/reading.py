@@ -274,7 +274,7 @@ def read_configs(file: ConfigFile[Run], arguments: Sequence[str]) -> list[Run]:
 def _read_values(
     file: ConfigFile[Run], path: Path | str | None, overrides: Mapping[str, object]
 ) -> tuple[dict[str, Any], list[UserError], bool]:
-    """The values of file and overrides, their faults, and whether there was a file to read."""
+    """The values of file and overrides, their faults, and whether there was anything to read."""
     faults: list[UserError] = []
     values: dict[str, Any] = {}
     readable = False
@@ -283,7 +283,10 @@ def _read_values(
     else:
         try:
             values, faults = read_yaml(Path(path))
-            readable = True
+            readable = bool(values) or any("." in key for key in overrides)
+            if not readable:
+                remedy = "`unispeech-ft recipes` lists some to start from, and `unispeech-ft copy NAME` writes one here"
+                faults.append(UserError(f"{path} is empty", remedy=remedy))
         except UserError as error:
             faults.append(error)
     values, lines, twice = modernise(values)
@@ -312,7 +315,7 @@ def _checked(values: dict[str, Any], faults: list[UserError], root: type[Run], r
     except ValidationError as error:
         raise_all(faults + _validation_faults(error, root))
         raise
-    # Where there was no file to read, what is missing says nothing.
+    # Where there was nothing to read, what is missing says nothing.
     raise_all(faults + (cross_field_errors(config) if readable else []))
     return config
 

@@ -215,7 +215,7 @@ class ScheduleConfig(Section):
     name: Literal["tri_stage", "linear", "cosine", "constant", "polynomial"] = Field(
         "tri_stage", description="the shape of the learning rate over the updates"
     )
-    updates: PositiveCount = Field(20_000, description="how many the training has")
+    updates: PositiveCount = Field(20_000, le=10_000_000, description="how many the training has")
     warmup: Count = Field(2_000, description="updates until the highest learning rate")
     hold: Count = Field(8_000, description="of tri_stage: updates at the highest learning rate")
     decay: Count = Field(10_000, description="of tri_stage and polynomial, which may stop before its end")

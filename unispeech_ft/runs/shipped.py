@@ -20,8 +20,8 @@ RECIPES = (
     "speaker_diarization",
     "speech_separation",
 )
-# What a first line says that is a command, not a description.
-COMMAND = re.compile(r"\s*(accelerate|python|unispeech-ft|make|--|or:)")
+# First lines that say how and where it runs, not what it is.
+CIRCUMSTANCE = re.compile(r"\s*(accelerate|python|unispeech-ft|make|--|or:|Hardware:|Read by)")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Shipped:
 
     Attributes:
         name: `ctc_phoneme/ky_1h`.
-        said: its first line for people.
+        said: its first line that says what it is.
     """
 
     name: str
@@ -48,7 +48,7 @@ def shipped() -> list[Shipped]:
     for recipe in RECIPES:
         for path in sorted((FOLDER / recipe).glob("*.yaml")):
             comments = [line[1:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-            told = [line.strip() for line in comments if not COMMAND.match(line) and line.strip()]
+            told = [line.strip() for line in comments if not CIRCUMSTANCE.match(line) and line.strip()]
             found.append(Shipped(f"{recipe}/{path.stem}", path, told[0] if told else ""))
     return found
 

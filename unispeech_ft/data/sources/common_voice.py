@@ -27,6 +27,7 @@ from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import atomic_folder
 
 DEFAULT_NAMES: dict[Split, str] = {"train": "train", "validation": "dev", "test": "test"}
+DEMO_FOLDER = Path("data/demo")  # where `unispeech-ft demo` leaves its synthetic release
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
@@ -46,9 +47,9 @@ def find_language_folder(root: Path, language: str) -> Path:
         UserError: there is none; the languages that are there are named.
     """
     if not root.exists():
-        raise UserError(
-            f"data.root: no such folder or archive {root}", remedy="check the path of the Common Voice release"
-        )
+        made = "`unispeech-ft demo` makes it, and trains on it"
+        remedy = made if root == DEMO_FOLDER else "check the path of the Common Voice release"
+        raise UserError(f"data.root: no such folder or archive {root}", remedy=remedy)
     candidates = [root / language, *sorted(root.glob(f"*/{language}"))]
     if root.name == language or not any(_is_language_folder(folder) for folder in candidates):
         candidates.insert(0, root)

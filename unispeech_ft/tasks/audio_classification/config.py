@@ -49,7 +49,7 @@ class ClassifierConfig(LabelledRunConfig):
         "evaluation": {"every_updates": 100, "start_after": 0},
     }
 
-    output_dir: str = "runs/audio_classification"
+    output_dir: str = Field("runs/audio_classification", description="folder of the run")
     audio_classification: AudioClassificationConfig = AudioClassificationConfig()
 
     def checks(self) -> list[Check]:

@@ -52,7 +52,7 @@ class LabelledConfig(DataConfig):
 class UnlabelledConfig(Section):
     """Speech without labels, read as a stream; without `root` there is none."""
 
-    source: Literal["folder", "manifest", "parquet", "tar"] = "folder"
+    source: Literal["folder", "manifest", "parquet", "tar"] = Field("folder", description="what `root` is")
     root: str | None = Field(None, description="folder of audio, of parquet files or of tar shards; manifest file")
     audio_column: str = Field("audio", description="of parquet rows; `path` columns of manifests are found anyway")
     share: Probability = Field(0.5, description="of the micro-batches, where there is labelled speech as well")
@@ -105,12 +105,12 @@ class ObjectiveConfig(Section):
     alone; `masked_prediction` is a cross-entropy over classes + a penalty; `sat` is that + utterance-wise contrastive +
     weight · diversity."""
 
-    kind: Kind = "unispeech"
+    kind: Kind = Field("unispeech", description="which loss; masked_prediction and sat ask for classes (targets)")
     layers: list[PositiveCount] | None = Field(
         None, description="masked_prediction: encoder layers, from 1, that predict, each with a head; null: the last"
     )
-    masked_weight: NotNegative = 1.0
-    unmasked_weight: NotNegative = 0.0
+    masked_weight: NotNegative = Field(1.0, description="of predicting the classes of masked frames")
+    unmasked_weight: NotNegative = Field(0.0, description="of predicting those of the other frames")
     penalty_weight: NotNegative = Field(10.0, description="of the mean square of the conv extractor's output")
     utterance_weight: NotNegative = Field(1.0, description="sat: of the utterance-wise contrastive task")
     utterance_layer: PositiveCount | None = Field(
@@ -126,13 +126,13 @@ class ObjectiveConfig(Section):
     extractor_sees_padding: bool = Field(
         False, description="the original's way: padding counts in group norms and in the penalty"
     )
-    alpha: Probability = 0.5
+    alpha: Probability = Field(0.5, description="unispeech: share of CTC in the loss; 1 is CTC alone, 0 none")
     replacement: Probability = Field(0.5, description="share of frames whose quantised latent the CTC branch sees (r)")
     negatives: PositiveCount = Field(100, description="frames that each masked frame is compared with")
     contrastive_temperature: Positive = Field(0.1, description="divides cosine similarities, of classes as well")
-    diversity_weight: NotNegative = 0.1
-    gumbel_start: Positive = 2.0
-    gumbel_end: Positive = 0.1
+    diversity_weight: NotNegative = Field(0.1, description="of using all entries of the codebook")
+    gumbel_start: Positive = Field(2.0, description="Gumbel temperature at the first update")
+    gumbel_end: Positive = Field(0.1, description="below which it does not fall")
     gumbel_decay: Probability = Field(0.999995, description="factor of the Gumbel temperature at every update")
     inventory: Literal["shared", "separate"] = Field(
         "shared", description="one row a phone for all languages, or rows of its own for each language (`fr:a`)"
@@ -165,7 +165,7 @@ class PretrainingConfig(RunConfig):
         "evaluation": {"every_updates": 5_000, "start_after": 0, "max_utterances": 500},
     }
 
-    output_dir: str = "runs/pretrain"
+    output_dir: str = Field("runs/pretrain", description="folder of the run")
     model: PretrainingModelConfig = PretrainingModelConfig()
     data: LabelledConfig = LabelledConfig()
     unlabelled: UnlabelledConfig = UnlabelledConfig()

@@ -25,7 +25,12 @@ class SpeakerDiarizationConfig(Section):
         False, description="one class for each set of people who speak at once, instead of yes or no for each of them"
     )
     speaker_loss: NotNegative = Field(0.1, description="weight of the loss that tells training speakers apart")
-    thresholds: tuple[Probability, ...] = Field((0.3, 0.4, 0.5, 0.6, 0.7), strict=False, min_length=1)
+    thresholds: tuple[Probability, ...] = Field(
+        (0.3, 0.4, 0.5, 0.6, 0.7),
+        strict=False,
+        min_length=1,
+        description="above which a person speaks; validation chooses",
+    )
     medians: tuple[PositiveCount, ...] = Field(
         (1, 11, 25), strict=False, min_length=1, description="frames that are smoothed over; validation chooses"
     )
@@ -55,7 +60,7 @@ class DiarizationConfig(LabelledRunConfig):
         "evaluation": {"every_updates": 500, "start_after": 0},
     }
 
-    output_dir: str = "runs/speaker_diarization"
+    output_dir: str = Field("runs/speaker_diarization", description="folder of the run")
     speaker_diarization: SpeakerDiarizationConfig = SpeakerDiarizationConfig()
     simulation: SimulationConfig = SimulationConfig()
 

@@ -17,15 +17,15 @@ class SpeakerVerificationConfig(Section):
 
     label_column: str | None = Field(None, description="of who speaks; null: speaker, client_id and the like")
     held_out: Probability = Field(0.1, description="share of speakers that validation and test get each")
-    head: Literal["ecapa", "xvector"] = "ecapa"
-    channels: PositiveCount = 512
+    head: Literal["ecapa", "xvector"] = Field("ecapa", description="behind the encoder: ECAPA-TDNN or x-vector")
+    channels: PositiveCount = Field(512, description="of the layers of the head")
     pooled: PositiveCount = Field(1536, description="channels that are pooled over time")
     size: PositiveCount = Field(256, description="values of a speaker's vector")
     instance_norm: bool = Field(True, description="what enters the head has zero mean and unit variance over a clip")
     features: bool = Field(False, description="the head hears the front end's features as well as the encoder's layers")
     loss: Literal["aam", "am"] = Field("aam", description="additive margin on the angle, or on its cosine")
-    scale: Positive = 32.0
-    margin: NotNegative = 0.2
+    scale: Positive = Field(32.0, description="factor of the cosines in the loss")
+    margin: NotNegative = Field(0.2, description="by which the right speaker has to be nearer")
     margin_from: Count = Field(0, description="update at which the margin begins to grow from 0")
     margin_until: Count = Field(0, description="update from which on it is whole")
     crop_s: Positive = Field(3.0, description="training takes so much of a longer clip, from a drawn place")
@@ -53,7 +53,7 @@ class SpeakerConfig(LabelledRunConfig):
         "evaluation": {"every_updates": 500, "start_after": 0},
     }
 
-    output_dir: str = "runs/speaker_verification"
+    output_dir: str = Field("runs/speaker_verification", description="folder of the run")
     speaker_verification: SpeakerVerificationConfig = SpeakerVerificationConfig()
 
     def checks(self) -> list[Check]:

@@ -50,7 +50,7 @@ class SeparationConfig(LabelledRunConfig):
         "simulation": {"conversations": 14_000, "scored": 500, "duration_s": 6.0, "pause_s": 0.0},
     }
 
-    output_dir: str = "runs/speech_separation"
+    output_dir: str = Field("runs/speech_separation", description="folder of the run")
     speech_separation: SpeechSeparationConfig = SpeechSeparationConfig()
     simulation: SimulationConfig = SimulationConfig()
 
