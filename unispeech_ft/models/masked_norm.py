@@ -44,6 +44,19 @@ class MaskedBatchNorm(nn.Module):
         return (hidden * scale[:, None] + (self.bias - mean * scale)[:, None]) * mask
 
 
+class ConvUnit(nn.Module):
+    """Convolution, ReLU, batch norm, in this order: `[B, C, T]` → `[B, C, T]`."""
+
+    def __init__(self, inside: int, outside: int, kernel: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(inside, outside, kernel, dilation=dilation, padding=dilation * (kernel // 2))
+        self.norm = MaskedBatchNorm(outside)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        normed: Tensor = self.norm(self.conv(hidden).relu(), mask)
+        return normed
+
+
 def normed_row(norm: MaskedBatchNorm, row: Tensor) -> Tensor:
     """Frames of a row, `[N, C]` → `[N, C]`."""
     normed: Tensor = norm(row.T[None], torch.ones_like(row[None, None, :, 0]))

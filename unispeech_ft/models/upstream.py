@@ -24,7 +24,7 @@ from unispeech_ft.models.filter_bank import start_as_filter_bank
 from unispeech_ft.models.loader import check_finite, load_network, packaged, read_config, small_files
 
 # What of a head's settings may differ where its tensors are taken over, and the tensor with a row for each speaker.
-OF_TRAINING, SPEAKERS = {"speakers", "loss", "scale"}, "speakers.weight"
+OF_TRAINING, SPEAKERS = {"speakers", "loss", "scale", "dropout"}, "speakers.weight"
 # No head is larger; a folder that says so would ask for gigabytes.
 Size = Annotated[int, Field(ge=1, le=8_192)]
 NumLayers = Annotated[int, Field(ge=1, le=32)]

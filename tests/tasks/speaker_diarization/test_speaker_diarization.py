@@ -204,10 +204,11 @@ def test_those_speak_whom_the_likeliest_set_holds() -> None:
 
 
 @pytest.mark.parametrize("features", [False, True])
-def test_company_changes_nothing(features: bool) -> None:
+@pytest.mark.parametrize("convolutions", [0, 2])
+def test_company_changes_nothing(features: bool, convolutions: int) -> None:
     torch.manual_seed(1)
-    settings = DiarizationSettings(hidden=8, layers=2, local_speakers=2, size=4, features=features, speakers=["a"])
-    head = DiarizationHead(1, 6, 5, settings).eval()
+    parts = {"features": features, "convolutions": convolutions, "dropout": 0.5, "speakers": ["a"]}
+    head = DiarizationHead(1, 6, 5, DiarizationSettings(hidden=8, layers=2, local_speakers=2, size=4, **parts)).eval()
     lengths = (9, 4, 6)
     clips = [[torch.randn(length, 6) for _ in range(2)] for length in lengths]
     bands = [torch.randn(length, 5) for length in lengths]

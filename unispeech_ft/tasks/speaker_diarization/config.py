@@ -9,7 +9,7 @@ from pydantic import Field
 
 from unispeech_ft.config.labelled import LabelledRunConfig, SimulationConfig, no_copies, reads_all_layers
 from unispeech_ft.config.reading import ConfigFile
-from unispeech_ft.config.sections import Check, NotNegative, Positive, PositiveCount, Probability, Section
+from unispeech_ft.config.sections import Check, Count, NotNegative, Positive, PositiveCount, Probability, Section
 
 
 class SpeakerDiarizationConfig(Section):
@@ -21,6 +21,8 @@ class SpeakerDiarizationConfig(Section):
     layers: PositiveCount = Field(1, description="of the recurrent part")
     size: PositiveCount = Field(64, description="values of a local speaker's vector")
     features: bool = Field(False, description="the head hears the front end's features as well as the encoder's layers")
+    convolutions: Count = Field(0, description="layers of convolution, with batch norm, before the recurrent ones")
+    dropout: Probability = Field(0.0, description="behind convolutions and recurrent layers")
     powerset: bool = Field(
         False, description="one class for each set of people who speak at once, instead of yes or no for each of them"
     )

@@ -24,12 +24,15 @@ from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.families import num_channels
 from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.layer_sum import LayerSum
-from unispeech_ft.models.masked_norm import MaskedBatchNorm, normed_row
+from unispeech_ft.models.masked_norm import ConvUnit, MaskedBatchNorm, normed_row
+from unispeech_ft.models.padded import frame_mask
 from unispeech_ft.models.permutation import all_orders, best_permutation
 from unispeech_ft.models.upstream import ChunkS, HeadSettings, NumLayers, Size, build_upstream, load_upstream
 from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
 
 HEAD = ("head.",)
+# Frames that a convolution hears.
+KERNEL = 3
 
 
 class Voices(NamedTuple):
@@ -54,6 +57,8 @@ class DiarizationSettings(HeadSettings):
     size: Size
     powerset: bool = False
     features: bool = False
+    convolutions: Annotated[int, Field(ge=0, le=32)] = 0
+    dropout: Probability = 0.0
     speakers: Annotated[list[str], Field(min_length=1)]
     threshold: Probability | None = None
     median: Size | None = None
@@ -66,8 +71,8 @@ class DiarizationSettings(HeadSettings):
 
 
 class DiarizationHead(nn.Module):
-    """The weighted sum of all layers, the features beside it where they are asked for, a recurrent layer both ways, and
-    a line for each thing that is said.
+    """The weighted sum of all layers, the features beside it where they are asked for, convolutions, recurrent layers both
+    ways, and a line for each thing that is said.
 
     Args:
         num_layers: of the encoder.
@@ -82,7 +87,13 @@ class DiarizationHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.features_norm = MaskedBatchNorm(num_channels) if settings.features else None
         width += num_channels if settings.features else 0
-        self.recurrent = nn.LSTM(width, hidden, settings.layers, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(settings.dropout)
+        insides = [width, *[hidden] * settings.convolutions]
+        self.convolutions = nn.ModuleList(ConvUnit(inside, hidden, KERNEL) for inside in insides[:-1])
+        between = settings.dropout if settings.layers > 1 else 0.0
+        self.recurrent = nn.LSTM(
+            insides[-1], hidden, settings.layers, batch_first=True, bidirectional=True, dropout=between
+        )
         self.speaks = nn.Linear(2 * hidden, 2**self.local_speakers if self.powerset else self.local_speakers)
         self.voice = nn.Linear(2 * hidden, self.local_speakers * settings.size)
         self.speakers = nn.Embedding(len(settings.speakers), settings.size)
@@ -95,6 +106,12 @@ class DiarizationHead(nn.Module):
             summed = torch.cat([summed, normed_row(self.features_norm, features).to(summed.dtype)], dim=-1)
         clips, longest, places = len(layout.num_frames), layout.longest, layout.padded_places
         padded = spread(summed, places, clips * longest).view(clips, longest, -1)
+        if self.convolutions:
+            mask = frame_mask(layout.starts.diff(), longest)[:, None].to(padded.dtype)
+            found = padded.transpose(1, 2)
+            for unit in self.convolutions:
+                found = self.dropout(unit(found, mask))
+            padded = found.transpose(1, 2)
         if min(layout.num_frames) == longest:
             found = self.recurrent(padded)[0]  # on a CPU, the backward pass of packed clips takes twenty times as long
         else:
@@ -104,7 +121,7 @@ class DiarizationHead(nn.Module):
             found, _ = nn.utils.rnn.pad_packed_sequence(
                 self.recurrent(packed)[0], batch_first=True, total_length=longest
             )
-        row = collect(found.flatten(0, 1), places)
+        row = self.dropout(collect(found.flatten(0, 1), places))
         vectors = self.voice(row).view(len(row), self.local_speakers, -1)
         return Voices(self.speaks(row).float(), nn.functional.normalize(vectors.float(), dim=-1))
 
@@ -186,6 +203,8 @@ def build_diarization(config: DiarizationConfig, speakers: Sequence[str]) -> Bui
         size=own.size,
         powerset=own.powerset,
         features=own.features,
+        convolutions=own.convolutions,
+        dropout=own.dropout,
         speakers=list(speakers),
     )
     return build_upstream(config.model, config.mask, config.data, make_head, settings, config.seed)

@@ -23,6 +23,7 @@ class SpeakerVerificationConfig(Section):
     size: PositiveCount = Field(256, description="values of a speaker's vector")
     instance_norm: bool = Field(True, description="what enters the head has zero mean and unit variance over a clip")
     features: bool = Field(False, description="the head hears the front end's features as well as the encoder's layers")
+    dropout: Probability = Field(0.0, description="of what enters the head")
     loss: Literal["aam", "am"] = Field("aam", description="additive margin on the angle, or on its cosine")
     scale: Positive = Field(32.0, description="factor of the cosines in the loss")
     margin: NotNegative = Field(0.2, description="by which the right speaker has to be nearer")

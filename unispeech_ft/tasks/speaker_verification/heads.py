@@ -15,28 +15,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from unispeech_ft.config.sections import Positive
+from unispeech_ft.config.sections import Positive, Probability
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.rows import spread
 from unispeech_ft.models.layer_sum import LayerSum
-from unispeech_ft.models.masked_norm import MaskedBatchNorm, instance_norm, normed_row
+from unispeech_ft.models.masked_norm import ConvUnit, MaskedBatchNorm, instance_norm, normed_row
 from unispeech_ft.models.padded import frame_mask
 from unispeech_ft.models.upstream import HeadSettings, Size
 
 SCALE, SQUEEZED, POOLED, ATTENTION = 8, 128, 1536, 128
 LEAST_VARIANCE = 1e-9
-
-
-class ConvUnit(nn.Module):
-    """Convolution, ReLU, batch norm, in this order."""
-
-    def __init__(self, inside: int, outside: int, kernel: int = 1, dilation: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(inside, outside, kernel, dilation=dilation, padding=dilation * (kernel // 2))
-        self.norm = MaskedBatchNorm(outside)
-
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        return cast(Tensor, self.norm(self.conv(hidden).relu(), mask))
 
 
 class Res2Block(nn.Module):
@@ -126,6 +114,7 @@ class SpeakerHeadSettings(HeadSettings):
     size: Size
     instance_norm: bool = True
     features: bool = False
+    dropout: Probability = 0.0
     speakers: list[str] = []
     loss: Literal["aam", "am"] = "aam"
     scale: Positive = 32.0
@@ -158,6 +147,7 @@ class SpeakerHead(nn.Module):
         self.norms = settings.instance_norm
         self.features_norm = MaskedBatchNorm(num_channels) if settings.features else None
         width += num_channels if settings.features else 0
+        self.dropout = nn.Dropout(settings.dropout)
         body = {"ecapa": Ecapa, "xvector": XVector}[settings.body]
         self.body = body(width, settings.channels, settings.size, settings.pooled)
 
@@ -171,4 +161,5 @@ class SpeakerHead(nn.Module):
         mask = frame_mask(layout.starts.diff(), longest)[:, None].to(padded.dtype)
         padded = padded.transpose(1, 2)
         # The original adds 1e-6 before its norm, which takes every constant away again.
-        return cast(Tensor, self.body(instance_norm(padded, mask) if self.norms else padded, mask))
+        normed = instance_norm(padded, mask) if self.norms else padded
+        return cast(Tensor, self.body(self.dropout(normed), mask))

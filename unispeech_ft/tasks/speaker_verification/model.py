@@ -51,6 +51,7 @@ def build_speaker_model(config: SpeakerConfig, speakers: list[str]) -> BuiltMode
         size=own.size,
         instance_norm=own.instance_norm,
         features=own.features,
+        dropout=own.dropout,
         loss=own.loss,
         scale=own.scale,
         speakers=speakers,
