@@ -3,7 +3,7 @@ what a run has whose clips carry a class or a speaker each."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,10 @@ from unispeech_ft.config.sections import (
 
 # Beyond these speech is no longer like speech; between hundredths the filters of resampling are too long.
 SLOWEST, FASTEST = 0.5, 2.0
+# No head is larger; a model folder that says so would ask for gigabytes.
+Size = Annotated[int, Field(ge=1, le=8_192)]
+NumLayers = Annotated[int, Field(ge=1, le=32)]
+ChunkS = Annotated[float, Field(gt=0, le=3_600)]
 
 
 class AugmentationConfig(Section):

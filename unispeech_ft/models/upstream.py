@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
@@ -25,10 +25,6 @@ from unispeech_ft.models.loader import check_finite, load_network, packaged, rea
 
 # What of a head's settings may differ where its tensors are taken over, and the tensor with a row for each speaker.
 OF_TRAINING, SPEAKERS = {"speakers", "loss", "scale", "dropout"}, "speakers.weight"
-# No head is larger; a folder that says so would ask for gigabytes.
-Size = Annotated[int, Field(ge=1, le=8_192)]
-NumLayers = Annotated[int, Field(ge=1, le=32)]
-ChunkS = Annotated[float, Field(gt=0, le=3_600)]
 
 
 class HeadSettings(Section):

@@ -7,7 +7,15 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from unispeech_ft.config.labelled import LabelledRunConfig, SimulationConfig, no_copies, reads_all_layers
+from unispeech_ft.config.labelled import (
+    ChunkS,
+    LabelledRunConfig,
+    NumLayers,
+    SimulationConfig,
+    Size,
+    no_copies,
+    reads_all_layers,
+)
 from unispeech_ft.config.reading import ConfigFile
 from unispeech_ft.config.sections import Check, Count, NotNegative, Positive, PositiveCount, Probability, Section
 
@@ -17,11 +25,11 @@ class SpeakerDiarizationConfig(Section):
 
     label_column: str | None = Field(None, description="of who speaks; null: speaker, client_id and the like")
     held_out: Probability = Field(0.2, description="share of speakers that validation and test get each")
-    hidden: PositiveCount = Field(256, description="cells of the head's recurrent layer, each way")
-    layers: PositiveCount = Field(1, description="of the recurrent part")
-    size: PositiveCount = Field(64, description="values of a local speaker's vector")
+    hidden: Size = Field(256, description="cells of the head's recurrent layer, each way")
+    layers: NumLayers = Field(1, description="of the recurrent part")
+    size: Size = Field(64, description="values of a local speaker's vector")
     features: bool = Field(False, description="the head hears the front end's features as well as the encoder's layers")
-    convolutions: Count = Field(0, description="layers of convolution, with batch norm, before the recurrent ones")
+    convolutions: Count = Field(0, le=32, description="of three frames, with batch norm, before the recurrent layers")
     dropout: Probability = Field(0.0, description="behind convolutions and recurrent layers")
     powerset: bool = Field(
         False, description="one class for each set of people who speak at once, instead of yes or no for each of them"
@@ -36,7 +44,7 @@ class SpeakerDiarizationConfig(Section):
     medians: tuple[PositiveCount, ...] = Field(
         (1, 11, 25), strict=False, min_length=1, description="frames that are smoothed over; validation chooses"
     )
-    chunk_s: Positive = Field(10.0, description="longer recordings are heard in chunks of so much")
+    chunk_s: ChunkS = Field(10.0, description="longer recordings are heard in chunks of so much")
     apart: Positive = Field(0.7, description="local speakers of two chunks farther apart than this are two people")
     collar_s: NotNegative = Field(0.0, description="on either side of a boundary, not scored")
     recordings: str | None = Field(None, description="folder of real recordings, scored beside the test split")

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from unispeech_ft.config.labelled import ChunkS, NumLayers, Size
 from unispeech_ft.config.sections import Positive, Probability
 from unispeech_ft.data.row import Layout, Row
 from unispeech_ft.kernels.rows import collect, spread
@@ -27,7 +28,7 @@ from unispeech_ft.models.layer_sum import LayerSum
 from unispeech_ft.models.masked_norm import ConvUnit, MaskedBatchNorm, normed_row
 from unispeech_ft.models.padded import frame_mask
 from unispeech_ft.models.permutation import all_orders, best_permutation
-from unispeech_ft.models.upstream import ChunkS, HeadSettings, NumLayers, Size, build_upstream, load_upstream
+from unispeech_ft.models.upstream import HeadSettings, build_upstream, load_upstream
 from unispeech_ft.tasks.speaker_diarization.config import DiarizationConfig
 
 HEAD = ("head.",)
@@ -71,8 +72,8 @@ class DiarizationSettings(HeadSettings):
 
 
 class DiarizationHead(nn.Module):
-    """The weighted sum of all layers, the features beside it where they are asked for, convolutions, recurrent layers both
-    ways, and a line for each thing that is said.
+    """The weighted sum of all layers, the features beside it where they are asked for, convolutions, recurrent layers
+    both ways, and a line for each thing that is said.
 
     Args:
         num_layers: of the encoder.

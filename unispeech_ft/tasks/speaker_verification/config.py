@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from unispeech_ft.config.labelled import LabelledRunConfig, reads_all_layers
+from unispeech_ft.config.labelled import LabelledRunConfig, Size, reads_all_layers
 from unispeech_ft.config.reading import ConfigFile
 from unispeech_ft.config.sections import Check, Count, NotNegative, Positive, PositiveCount, Probability, Section
 
@@ -18,9 +18,9 @@ class SpeakerVerificationConfig(Section):
     label_column: str | None = Field(None, description="of who speaks; null: speaker, client_id and the like")
     held_out: Probability = Field(0.1, description="share of speakers that validation and test get each")
     head: Literal["ecapa", "xvector"] = Field("ecapa", description="behind the encoder: ECAPA-TDNN or x-vector")
-    channels: PositiveCount = Field(512, description="of the layers of the head")
-    pooled: PositiveCount = Field(1536, description="channels that are pooled over time")
-    size: PositiveCount = Field(256, description="values of a speaker's vector")
+    channels: Size = Field(512, description="of the layers of the head")
+    pooled: Size = Field(1536, description="channels that are pooled over time")
+    size: Size = Field(256, description="values of a speaker's vector")
     instance_norm: bool = Field(True, description="what enters the head has zero mean and unit variance over a clip")
     features: bool = Field(False, description="the head hears the front end's features as well as the encoder's layers")
     dropout: Probability = Field(0.0, description="of what enters the head")

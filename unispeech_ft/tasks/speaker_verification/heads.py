@@ -15,13 +15,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from unispeech_ft.config.labelled import Size
 from unispeech_ft.config.sections import Positive, Probability
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.rows import spread
 from unispeech_ft.models.layer_sum import LayerSum
 from unispeech_ft.models.masked_norm import ConvUnit, MaskedBatchNorm, instance_norm, normed_row
 from unispeech_ft.models.padded import frame_mask
-from unispeech_ft.models.upstream import HeadSettings, Size
+from unispeech_ft.models.upstream import HeadSettings
 
 SCALE, SQUEEZED, POOLED, ATTENTION = 8, 128, 1536, 128
 LEAST_VARIANCE = 1e-9

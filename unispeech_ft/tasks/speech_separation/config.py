@@ -7,9 +7,17 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from unispeech_ft.config.labelled import LabelledRunConfig, SimulationConfig, no_copies, reads_all_layers
+from unispeech_ft.config.labelled import (
+    ChunkS,
+    LabelledRunConfig,
+    NumLayers,
+    SimulationConfig,
+    Size,
+    no_copies,
+    reads_all_layers,
+)
 from unispeech_ft.config.reading import ConfigFile
-from unispeech_ft.config.sections import Check, NotNegative, Positive, PositiveCount, Probability, Section
+from unispeech_ft.config.sections import Check, NotNegative, PositiveCount, Probability, Section
 
 
 class SpeechSeparationConfig(Section):
@@ -18,15 +26,15 @@ class SpeechSeparationConfig(Section):
     label_column: str | None = Field(None, description="of who speaks; null: speaker, client_id and the like")
     held_out: Probability = Field(0.2, description="share of speakers that validation and test get each")
     body: Literal["recurrent", "convolutional"] = Field("recurrent", description="what the head is made of")
-    hidden: PositiveCount = Field(256, description="cells of its recurrent layers, each way; channels of convolutions")
-    layers: PositiveCount = Field(3, description="recurrent ones, or rounds of seven dilated convolutions")
+    hidden: Size = Field(256, description="cells of its recurrent layers, each way; channels of convolutions")
+    layers: NumLayers = Field(3, description="recurrent ones, or rounds of seven dilated convolutions")
     dropout: Probability = Field(0.0, description="of what the head reads, and within it")
     window: PositiveCount = Field(1024, description="samples of the spectrogram's window")
     hop: PositiveCount = Field(320, description="samples from one frame of the spectrogram to the next")
     loss: Literal["magnitudes", "log_magnitudes", "si_sdr"] = Field(
         "magnitudes", description="compares spectrograms, their log(1 + magnitude), or the sound itself"
     )
-    chunk_s: Positive = Field(10.0, description="longer recordings are taken apart in chunks of so much")
+    chunk_s: ChunkS = Field(10.0, description="longer recordings are taken apart in chunks of so much")
     overlap_s: NotNegative = Field(2.0, description="of two chunks, by which the speakers are known again")
 
 

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from unispeech_ft.config.labelled import ChunkS, NumLayers, Size
 from unispeech_ft.config.sections import NotNegative, Probability
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ
 from unispeech_ft.data.row import Row
@@ -24,7 +25,7 @@ from unispeech_ft.models.families import frame_grid
 from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.layer_sum import LayerSum
 from unispeech_ft.models.permutation import best_permutation
-from unispeech_ft.models.upstream import ChunkS, HeadSettings, NumLayers, Size, build_upstream, load_upstream
+from unispeech_ft.models.upstream import HeadSettings, build_upstream, load_upstream
 from unispeech_ft.tasks.speech_separation.bodies import Convolutional, Recurrent
 from unispeech_ft.tasks.speech_separation.config import SeparationConfig
 
