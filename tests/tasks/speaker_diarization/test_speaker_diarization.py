@@ -232,6 +232,8 @@ def test_labels_are_voices_and_bits() -> None:
         ({"simulation__speakers": [2, 5]}, "more than four"),
         ({"speaker_diarization__rttm": "x.rttm"}, "only one is given"),
         ({"simulation__duration_s": 99.0}, "above batch.seconds_per_micro_batch"),
+        ({"speaker_diarization__convolutions": 99}, "less than or equal to 32"),
+        ({"speaker_diarization__hidden": 10_000}, "less than or equal to 8192"),
         ({"data__root": "nowhere"}, "no folder nowhere"),
         (
             {"speaker_diarization__rttm": str(REPOSITORY / "README.md"), "speaker_diarization__recordings": "."},
