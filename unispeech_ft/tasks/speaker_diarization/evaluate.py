@@ -108,9 +108,10 @@ def scored(heard: Sequence[Heard], threshold: float, median: int, collar_s: floa
 
 def best_settings(heard: Sequence[Heard], own: SpeakerDiarizationConfig) -> Choice:
     """The settings of the lowest DER, to be asked of validation alone."""
+    thresholds = own.thresholds[:1] if own.powerset else own.thresholds  # sets say 0 or 1: all thresholds are one
     choices = [
         Choice(threshold, median, add_up(scored(heard, threshold, median, own.collar_s)))
-        for threshold in own.thresholds
+        for threshold in thresholds
         for median in own.medians
     ]
     return min(choices, key=lambda choice: choice.errors.rate if choice.errors.rate is not None else np.inf)
