@@ -57,10 +57,12 @@ class ConvUnit(nn.Module):
         return normed
 
 
-def normed_row(norm: MaskedBatchNorm, row: Tensor) -> Tensor:
-    """Frames of a row, `[N, C]` → `[N, C]`."""
-    normed: Tensor = norm(row.T[None], torch.ones_like(row[None, None, :, 0]))
-    return normed[0].T
+def with_features(heard: Tensor, features: Tensor, norm: MaskedBatchNorm | None) -> Tensor:
+    """What a head hears of a row, `[N, C]`, and its normed features `[N, F]` beside it; without a norm as it is."""
+    if norm is None:
+        return heard
+    normed = norm(features.T[None], torch.ones_like(features[None, None, :, 0]))[0].T
+    return torch.cat([heard, normed.to(heard.dtype)], dim=-1)
 
 
 def _norms(network: nn.Module) -> Iterator[MaskedBatchNorm]:

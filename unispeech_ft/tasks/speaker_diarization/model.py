@@ -25,7 +25,7 @@ from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.families import num_channels
 from unispeech_ft.models.forward import encode_layers
 from unispeech_ft.models.layer_sum import LayerSum
-from unispeech_ft.models.masked_norm import ConvUnit, MaskedBatchNorm, normed_row
+from unispeech_ft.models.masked_norm import ConvUnit, MaskedBatchNorm, with_features
 from unispeech_ft.models.padded import frame_mask
 from unispeech_ft.models.permutation import all_orders, best_permutation
 from unispeech_ft.models.upstream import HeadSettings, build_upstream, load_upstream
@@ -102,9 +102,7 @@ class DiarizationHead(nn.Module):
 
     def forward(self, states: Sequence[Tensor], layout: Layout, features: Tensor) -> Voices:
         """`L + 1` times `[N, C]`, and features `[N, F]` → what is said of each frame."""
-        summed = self.norm(self.layer_sum(states))
-        if self.features_norm is not None:
-            summed = torch.cat([summed, normed_row(self.features_norm, features).to(summed.dtype)], dim=-1)
+        summed = with_features(self.norm(self.layer_sum(states)), features, self.features_norm)
         clips, longest, places = len(layout.num_frames), layout.longest, layout.padded_places
         padded = spread(summed, places, clips * longest).view(clips, longest, -1)
         if self.convolutions:

@@ -20,7 +20,7 @@ from unispeech_ft.config.sections import Positive, Probability
 from unispeech_ft.data.row import Layout
 from unispeech_ft.kernels.rows import spread
 from unispeech_ft.models.layer_sum import LayerSum
-from unispeech_ft.models.masked_norm import ConvUnit, MaskedBatchNorm, instance_norm, normed_row
+from unispeech_ft.models.masked_norm import ConvUnit, MaskedBatchNorm, instance_norm, with_features
 from unispeech_ft.models.padded import frame_mask
 from unispeech_ft.models.upstream import HeadSettings
 
@@ -155,9 +155,7 @@ class SpeakerHead(nn.Module):
     def forward(self, states: Sequence[Tensor], layout: Layout, features: Tensor) -> Tensor:
         """`L + 1` times `[N, C]`, and features `[N, F]` → `[B, E]`."""
         clips, longest = len(layout.num_frames), layout.longest
-        heard = self.layer_sum(states)
-        if self.features_norm is not None:
-            heard = torch.cat([heard, normed_row(self.features_norm, features).to(heard.dtype)], dim=-1)
+        heard = with_features(self.layer_sum(states), features, self.features_norm)
         padded = spread(heard, layout.padded_places, clips * longest).view(clips, longest, -1)
         mask = frame_mask(layout.starts.diff(), longest)[:, None].to(padded.dtype)
         padded = padded.transpose(1, 2)
