@@ -12,7 +12,6 @@ an interrupted run goes on. --dry runs everything with a few updates on minutes 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -23,51 +22,36 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from miniature import (
-    DRY_HOURS,
-    DRY_UPDATES,
-    FINETUNE,
-    REPOSITORY,
-    TUNING,
-    TUNING_HOURS,
-    run,
-    run_logged,
-    training_manifest,
-)
+from learning_corpora import EARLIER, MANIFEST, Corpus, real, synthetic
+from miniature import DRY_UPDATES, FINETUNE, make_speech, pretrained, run, run_logged, training_manifest
 
-from unispeech_ft.errors import UserError, run_command
+from unispeech_ft.errors import run_command
 from unispeech_ft.runs.compare import compare_runs
 from unispeech_ft.scoring.feature_distance import feature_errors
 from unispeech_ft.scoring.summary import read_hypotheses
-from unispeech_ft.testing.corpus import make_corpus
 
-MANIFEST = REPOSITORY / "configs" / "ctc_phoneme" / "manifest.yaml"
-SPEAKER = "es_cajal_m1"
 # A file of a run: the processor's seconds.
 CPU_S = "cpu_s"
 # An update that takes so much longer than today's gets an arm of fewer updates beside it.
 COSTLIER = 1.15
-MORE_HOURS = {"train_hours": 0.5, "dev_hours": 0.01, "test_hours": 0.01}
-
-
-# Of configs/ctc_phoneme/manifest.yaml, and what that recipe was before.
 CONFORMER: dict[str, Any] = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["model"]["config"]
-EARLIER = {
-    "model.config": json.dumps(yaml.safe_load(TUNING.read_text(encoding="utf-8"))["model"]["config"]),
-    "model.activation_dropout": "0.1",
-    "data.normalize": "true",
-    "augmentation.speeds": "[]",
-    "training.ema_decay": "null",
-}
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One row of the table: what it is called, its keys, and whether it learns from speech without labels as well."""
+    """One row of the table.
+
+    Attributes:
+        title: what it is called.
+        changes: its keys.
+        self_trains: it learns from speech without labels as well, one round.
+        base: the arm of scripts/miniature.py whose pre-trained model it starts from; Kyrgyz alone has them.
+    """
 
     title: str
     changes: Mapping[str, str]
     self_trains: bool = False
+    base: str | None = None
 
 
 _INNER = {"loss.intermediate_layers": "[2]"}
@@ -95,25 +79,13 @@ ARMS = {
     ),
     "conformer": Arm("a conformer on filter banks", _CONFORMER),
     "conformer_together": Arm("the conformer, three speeds farther apart, averaged weights", {**_CONFORMER, **_VOICES}),
+    "conformer_self_training": Arm("these and self-training, one round", {**_CONFORMER, **_VOICES}, self_trains=True),
+    "unispeech": Arm("today's recipe from UniSpeech, pre-trained on English", {}, base="unispeech"),
+    "unispeech_self_training": Arm("UniSpeech, then self-training", {}, self_trains=True, base="unispeech"),
+    "unispeech_plus_self_training": Arm(
+        "UniSpeech, stage 2 on Kyrgyz, then self-training", {}, self_trains=True, base="unispeech_plus"
+    ),
 }
-
-
-class Corpus(NamedTuple):
-    """What is trained and tested on.
-
-    Attributes:
-        title: for people.
-        config: today's recipe.
-        data: its keys that name the speech.
-        others: keys that name further test speech, of other people; None where the test split has them.
-        unlabelled: recordings without labels, of training voices; none where there are none.
-    """
-
-    title: str
-    config: Path
-    data: Mapping[str, str]
-    others: Mapping[str, str] | None = None
-    unlabelled: Sequence[Path] = ()
 
 
 class Result(NamedTuple):
@@ -125,46 +97,6 @@ class Result(NamedTuple):
     updates: int
     cpu_s: float | None
     others: float | None
-
-
-def synthetic(language: str, speech: Path, dry: bool) -> Corpus:
-    """Ten minutes of espeak-ng's speech, and half an hour of the same voices without labels, made where missing."""
-    more = make_corpus(speech / f"{language}-unlabelled", [language], seed=303, **(DRY_HOURS if dry else MORE_HOURS))
-    listed = training_manifest(more / language).read_text(encoding="utf-8").splitlines()[1:]
-    unlabelled = [more / language / name for name in listed]
-    root = make_corpus(speech / language, [language], seed=202, **(DRY_HOURS if dry else TUNING_HOURS))
-    titles = {"ky": "10 minutes of synthetic Kyrgyz", "es": "10 minutes of synthetic Spanish"}
-    return Corpus(titles[language], TUNING, {"data.root": str(root), "data.language": language}, None, unlabelled)
-
-
-def real(folder: Path, output: Path) -> Corpus:
-    """One man's sentences to train and test on, divided by the rule for sentences, and those of other people to test.
-
-    Raises:
-        UserError: the list is not there, or lacks the man.
-    """
-    source = folder / "cv_tsv" / "es.tsv"
-    try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{source} cannot be read ({error.strerror})", remedy="name the folder in --real") from None
-    rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    lists: dict[str, list[str]] = {"man": [], "others": []}
-    for row in rows:
-        part = "man" if row["client_id"] == SPEAKER else "others"
-        lists[part].append(f"{(source.parent / row['path']).resolve()}\t{row['sentence']}\t{row['client_id']}\n")
-    if not lists["man"] or not lists["others"]:
-        raise UserError(f"{source} lists no {SPEAKER}, or nobody else", remedy="name another folder in --real")
-    output.mkdir(parents=True, exist_ok=True)
-    for part, found in lists.items():
-        (output / f"{part}.tsv").write_text("path\tsentence\tspeaker\n" + "".join(found), encoding="utf-8")
-    shared = {**EARLIER, "data.root": str(folder.resolve()), "data.language": "es", "data.max_duration_s": "15"}
-    return Corpus(
-        "Real recordings of one man, Spanish, about 11 minutes",
-        MANIFEST,
-        {**shared, "data.train": str(output / "man.tsv"), "data.hold_out": "sentence"},
-        {"data.train": "null", "data.hold_out": "null", "data.test": str(output / "others.tsv")},
-    )
 
 
 def result(folder: Path) -> Result | None:
@@ -211,18 +143,36 @@ def score(corpus: Corpus, changes: Mapping[str, str], shared: Mapping[str, str],
     return found
 
 
-def self_trained(corpus: Corpus, shared: Mapping[str, str], folder: Path) -> Result:
-    """The first round of self-training on a corpus, made where it is missing; its round 0 is today's recipe."""
+def self_trained(
+    corpus: Corpus, changes: Mapping[str, str], shared: Mapping[str, str], unlabelled: Sequence[Path], folder: Path
+) -> Result:
+    """The first round of self-training of an arm on a corpus, made where it is missing; round 0 is the plain arm."""
     first = folder.with_name(f"{folder.name}-self") / "round-1"
     if result(first) is None:
-        given = {**corpus.data, **shared}
+        given = {**corpus.data, **shared, **changes}
         words = [word for key, value in given.items() for word in (f"--{key}", value)]
         command = [sys.executable, "-m", "unispeech_ft.cli", "self-train", str(corpus.config), *words]
-        command += ["--output_dir", str(folder), "--unlabelled", *map(str, corpus.unlabelled)]
+        command += ["--output_dir", str(folder), "--unlabelled", *map(str, unlabelled)]
         run_logged(command, folder.with_name(f"{folder.name}.log"))
     found = result(first)
     assert found is not None
     return found
+
+
+def scored(arm: Arm, corpus: Corpus, shared: Mapping[str, str], folder: Path) -> Result:
+    """The run of an arm with a seed; what it starts from is made where it is missing."""
+    changes, unlabelled = dict(arm.changes), corpus.unlabelled
+    if arm.base is not None and corpus.pretraining is not None:
+        make_speech(corpus.pretraining, dry=False)
+        common: dict[str, object] = {key: value for key, value in shared.items() if key.startswith(("data.", "track"))}
+        output = folder.parent / "pretraining"
+        base = pretrained(arm.base, int(shared["seed"]), corpus.pretraining, output, common)
+        changes |= {"model.from_scratch": "false", "model.config": "null", "model.base": str(base)}
+        heard = corpus.pretraining / "pretraining" / "ky"
+        unlabelled = [heard / name for name in training_manifest(heard).read_text(encoding="utf-8").splitlines()[1:]]
+    if arm.self_trains:
+        return self_trained(corpus, changes, shared, unlabelled, folder)
+    return score(corpus, changes, shared, folder)
 
 
 def cost(found: Sequence[Result], today: Sequence[Result]) -> float | None:
@@ -268,14 +218,15 @@ def row(title: str, found: Sequence[Result], today: Sequence[Result]) -> str:
 def table(
     corpus: Corpus, equal_updates: Mapping[str, Sequence[Result]], equal_time: Mapping[str, Sequence[Result]]
 ) -> list[str]:
-    """The rows of a corpus: each arm at equal updates, and below it, where it is costlier, at equal time."""
+    """The rows of a corpus, the one that others are compared to first: each arm at equal updates, and below it, where
+    it is costlier, at equal time."""
     lines = [
         f"## {corpus.title}",
         "",
-        "| arm | updates | PER, each seed | mean | fewer errors | points from today's (paired) | PFER | others' PER |",
+        "| arm | updates | PER, each seed | mean | fewer errors | points from first (paired) | PFER | others' PER |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    today = equal_updates["today"]
+    today = next(iter(equal_updates.values()))
     for arm, found in equal_updates.items():
         lines.append(row(ARMS[arm].title, found, today))
         if arm in equal_time:
@@ -310,26 +261,26 @@ def measure(
     """Runs the arms on a corpus; the rows of its table."""
     equal_updates: dict[str, list[Result]] = {}
     equal_time: dict[str, list[Result]] = {}
-    for arm in arms:
-        title, changes, self_trains = ARMS[arm].title, ARMS[arm].changes, ARMS[arm].self_trains
-        if self_trains and not corpus.unlabelled:
+    for name in arms:
+        arm = ARMS[name]
+        if (arm.self_trains and not corpus.unlabelled) or (arm.base and corpus.pretraining is None):
             continue
         for seed in seeds:
-            given, folder = {**shared, "seed": str(seed)}, output / f"{arm}-{seed}"
-            found = self_trained(corpus, given, folder) if self_trains else score(corpus, changes, given, folder)
-            equal_updates.setdefault(arm, []).append(found)
-            print(f"{corpus.title}: {title}, seed {seed}: {100 * found.per:.2f} %", flush=True)
-        today = equal_updates["today"]
-        longer = cost(equal_updates[arm], today)
-        if self_trains or longer is None or longer < COSTLIER:
+            given, folder = {**shared, "seed": str(seed)}, output / f"{name}-{seed}"
+            found = scored(arm, corpus, given, folder)
+            equal_updates.setdefault(name, []).append(found)
+            print(f"{corpus.title}: {arm.title}, seed {seed}: {100 * found.per:.2f} %", flush=True)
+        today = next(iter(equal_updates.values()))
+        longer = cost(equal_updates[name], today)
+        if arm.self_trains or arm.base or longer is None or longer < COSTLIER:
             continue
         updates = max(1, round(today[0].updates / longer))
         for seed in seeds:
-            folder = output / f"{arm}-{seed}-equal-time"
+            folder = output / f"{name}-{seed}-equal-time"
             before = result(folder)
             updates = before.updates if before else updates  # one that is there stays, whatever it cost
             fewer = {"schedule.updates": str(updates), "seed": str(seed)}
-            equal_time.setdefault(arm, []).append(score(corpus, changes, {**shared, **fewer}, folder))
+            equal_time.setdefault(name, []).append(score(corpus, arm.changes, {**shared, **fewer}, folder))
     return table(corpus, equal_updates, equal_time)
 
 
@@ -341,6 +292,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--page", type=Path, default=Path("docs/results/learning.md"))
     parser.add_argument("--corpora", nargs="+", choices=["ky", "es", "real"], default=["ky", "es", "real"])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--first", choices=list(ARMS), default="today", help="the arm that others are compared to")
+    parser.add_argument("--updates", type=int, help="of each training, instead of the YAML's")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1337, 1, 2])
     parser.add_argument("--dry", action="store_true", help="a few updates on little speech")
     return parser.parse_args()
@@ -349,19 +302,22 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     speech, output = arguments.speech.absolute(), arguments.output.absolute()
-    arms = ["today", *(arm for arm in ARMS if arm in arguments.arms and arm != "today")]
-    if arguments.dry:  # what a model hears after a few updates is nothing to train on
-        arms = [arm for arm in arms if not ARMS[arm].self_trains]
+    arms = [arguments.first, *(arm for arm in ARMS if arm in arguments.arms and arm != arguments.first)]
+    if arguments.dry:  # what a model hears after a few updates is nothing to train on, and pre-training takes minutes
+        arms = [arm for arm in arms if not (ARMS[arm].self_trains or ARMS[arm].base)]
     shared = {"data.cache_dir": str(output / "cache"), "tracking.trackers": "[]"}
     if arguments.dry:
         shared |= {"schedule.updates": str(DRY_UPDATES), "schedule.warmup": "1"}
+    elif arguments.updates:
+        shared |= {"schedule.updates": str(arguments.updates), "schedule.warmup": "100"}
     tables: list[str] = []
     for name in arguments.corpora:
         if name == "real" and arguments.real is None:
             print("real recordings are left out: name their folder in --real", flush=True)
             continue
         corpus = real(arguments.real, output / "lists") if name == "real" else synthetic(name, speech, arguments.dry)
-        tables += measure(corpus, arms, arguments.seeds, shared, output / name)
+        folder = output / (f"{name}-{arguments.updates}" if arguments.updates else name)
+        tables += measure(corpus, arms, arguments.seeds, shared, folder)
     command = f"python scripts/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()
     arguments.page.parent.mkdir(parents=True, exist_ok=True)
     arguments.page.write_text(page(tables, arguments.seeds, command, arguments.dry), encoding="utf-8")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import learning
+import learning_corpora
 import pytest
 from golden import SHARED
 from running import REPOSITORY
@@ -19,7 +20,7 @@ from unispeech_ft.tasks.ctc_phoneme.config import load_config
 @pytest.mark.parametrize("arm", learning.ARMS)
 def test_every_arm_is_a_configuration(arm: str) -> None:
     changes = {"data.root": "x", "data.language": "ky", "data.train": "y", "dry_run": "true"}
-    for config in (learning.TUNING, learning.MANIFEST):
+    for config in (learning_corpora.TUNING, learning_corpora.MANIFEST):
         load_config(config, {**changes, **learning.ARMS[arm].changes})
 
 
@@ -52,17 +53,17 @@ def test_the_row_of_an_arm(tmp_path: Path) -> None:
 
 def test_a_folder_without_the_list(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
-        learning.real(tmp_path, tmp_path / "lists")
+        learning_corpora.real(tmp_path, tmp_path / "lists")
 
 
 @pytest.mark.skipif(not (SHARED / "data" / "speech" / "cv_tsv" / "es.tsv").is_file(), reason="no recordings")
 def test_the_lists_of_real_recordings(tmp_path: Path) -> None:
-    corpus = learning.real(SHARED / "data" / "speech", tmp_path)
+    corpus = learning_corpora.real(SHARED / "data" / "speech", tmp_path)
     man, others = (
         (tmp_path / f"{part}.tsv").read_text(encoding="utf-8").splitlines()[1:] for part in ("man", "others")
     )
-    assert {line.split("\t")[2] for line in man} == {learning.SPEAKER}
-    assert learning.SPEAKER not in {line.split("\t")[2] for line in others}
+    assert {line.split("\t")[2] for line in man} == {learning_corpora.SPEAKER}
+    assert learning_corpora.SPEAKER not in {line.split("\t")[2] for line in others}
     assert all(Path(line.split("\t")[0]).is_file() for line in (*man, *others))
     assert corpus.others is not None
 
