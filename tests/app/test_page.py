@@ -118,6 +118,8 @@ def test_from_a_folder_to_a_corrected_annotation(page, trained, clips):
         ("/audit", ([], SENTENCES, "", ""), "language of the sentences is missing"),
         ("/audit", ([], PHONES, "", ""), "is not one phone, but many"),
         ("/save", (None,), "there are no phones to save"),
+        ("/save", ("a ʃ",), "these are no phones of this page"),
+        ("/save", ({"rows": []},), "these are no phones of this page"),
         ("/save", ({**heard, "recording": __file__},), "is no recording of this page"),
         ("/save", ({**heard, "rows": [[0.1, 0.2, "a b", None]]},), "a b is more than one"),
     ):

@@ -74,7 +74,7 @@ def test_unknown_keys_of_the_file(faults):
     assert lines == [
         "unknown key optimizer.lrr: did you mean optimizer.lr?",
         "unknown key sede: did you mean seed?",
-        "unknown key 1: see `unispeech-ft schema`",
+        "unknown key 1: see `unispeech-ft schema RECIPE`, where ctc_phoneme and the like are recipes",
     ]
 
 

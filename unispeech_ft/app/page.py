@@ -217,6 +217,8 @@ def _transcription_tab(workspace: Workspace) -> None:
     def keep(corrected: Mapping[str, Any] | None) -> list[str]:
         if not corrected:
             raise UserError("there are no phones to save", remedy="transcribe a recording first")
+        if not isinstance(corrected, Mapping) or not {"recording", "rows", "duration_s"} <= corrected.keys():
+            raise UserError("these are no phones of this page", remedy="send what transcribe gave, with other rows")
         recording = own_recording(workspace, corrected["recording"])
         rows = read_rows(corrected["rows"])
         return [str(place) for place in save_rows(workspace, recording, rows, float(corrected["duration_s"]))]

@@ -92,6 +92,9 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     return keys
 
 
+_LISTED = "see `unispeech-ft schema RECIPE`, where ctc_phoneme and the like are recipes"
+
+
 def _unknown_key(key: str, keys: Sequence[str]) -> UserError:
     tails: dict[str, str] = {}
     for known in keys:
@@ -101,7 +104,7 @@ def _unknown_key(key: str, keys: Sequence[str]) -> UserError:
         return UserError(f"unknown key {key}", remedy=f"did you mean {' or '.join(near)}?")
     near = near or difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
     near = near or [tails[t] for t in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.7)]
-    return UserError(f"unknown key {key}", remedy=f"did you mean {near[0]}?" if near else "see `unispeech-ft schema`")
+    return UserError(f"unknown key {key}", remedy=f"did you mean {near[0]}?" if near else _LISTED)
 
 
 def _override_value(key: str, text: str, annotation: Any) -> Any:

@@ -66,6 +66,8 @@ class BuiltModel:
 
     def head_line(self) -> str:
         """Where its rows come from, for people."""
+        if self.base_head is None:
+            return f"head: {self.fresh_rows} rows that start at random"
         said = f"head: {self.kept_rows} rows taken over from the base model, {self.fresh_rows} fresh"
         pairs = ", ".join(f"{phone} from {other}" for phone, other in self.nearest.items())
         return f"{said}, {len(self.nearest)} as the nearest phone: {pairs}" if pairs else said
