@@ -70,6 +70,7 @@ ARMS = {
     "consistency": Arm("two masked views (CR-CTC)", _VIEWS),
     "consistency_masks": Arm("the same, masks twice as wide", {**_VIEWS, "mask.time_length": "10"}),
     "entropy": Arm("label smoothing", _ENTROPY),
+    "features": Arm("articulatory features beside the phones", {"loss.features_weight": "0.3"}),
     "speeds": Arm("three speeds", _SPEEDS),
     "average": Arm("averaged weights", _AVERAGE),
     "average_best": Arm("the mean of the five best", _BEST),
