@@ -69,6 +69,7 @@ ARMS = {
     "self_conditioned": Arm("self-conditioned CTC", _CONDITIONED),
     "consistency": Arm("two masked views (CR-CTC)", _VIEWS),
     "consistency_masks": Arm("the same, masks twice as wide", {**_VIEWS, "mask.time_length": "10"}),
+    "policy": Arm("SpecAugment by the policy LD", {"mask.policy": "LD"}),
     "entropy": Arm("label smoothing", _ENTROPY),
     "features": Arm("articulatory features beside the phones", {"loss.features_weight": "0.3"}),
     "speeds": Arm("three speeds", _SPEEDS),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unispeech_ft.config.sections import MaskConfig
-from unispeech_ft.data.masking import Masks, sample_masks
+from unispeech_ft.data.masking import POLICIES, Masks, sample_masks
 
 PUBLISHED = MaskConfig()
 INDEPENDENT = MaskConfig(sampling="independent")
@@ -101,3 +101,33 @@ def test_independent_masks_of_a_clip_do_not_depend_on_its_company() -> None:
     in_company = draw(INDEPENDENT, [120, 90], 3, micro_batch=9, clips=[1, 42])
     assert np.array_equal(alone.time[0], in_company.time[1, :90])
     assert np.array_equal(alone.channels[0], in_company.channels[1])
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_has_spans_of_random_lengths(name: str) -> None:
+    """Park et al. 2019: widths from 0 to F of 80 bands, and to T steps or a share p of the row."""
+    policy, mask, lengths = POLICIES[name], MaskConfig(policy=name), [400, 60, 1]  # type: ignore[arg-type]
+    drawn = [draw(mask, lengths, epoch, channels=160) for epoch in range(DRAWS)]
+    longest = [min(policy.steps // 2, int(policy.share * length)) for length in lengths]
+    for row, most in enumerate(longest):
+        counts = np.array([masks.time[row].sum() for masks in drawn])
+        assert counts.max() <= min(policy.num_times * most, lengths[row])
+        assert not any(masks.time[row, lengths[row] :].any() for masks in drawn)
+    counts = np.array([masks.time[0].sum() for masks in drawn])
+    assert counts.mean() == pytest.approx(policy.num_times * longest[0] / 2, rel=0.15)
+    wide = np.array([masks.channels[0].sum() for masks in drawn])
+    assert wide.max() <= policy.num_bands * 2 * policy.bands
+    assert wide.mean() == pytest.approx(policy.num_bands * policy.bands, rel=0.25)
+
+
+def test_a_policy_leaves_a_clip_its_own_masks_in_any_company() -> None:
+    mask = MaskConfig(policy="LD")
+    alone = draw(mask, [90], 3, micro_batch=0, clips=[42])
+    in_company = draw(mask, [120, 90], 3, micro_batch=9, clips=[1, 42])
+    assert np.array_equal(alone.time[0], in_company.time[1, :90])
+    assert np.array_equal(alone.channels[0], in_company.channels[1])
+
+
+def test_runs_from_before_policies_keep_their_identity() -> None:
+    assert "policy" not in MaskConfig().identified()
+    assert MaskConfig(policy="SM").identified()["policy"] == "SM"

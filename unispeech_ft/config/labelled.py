@@ -121,9 +121,9 @@ class ProbeConfig(Section):
                 "set both to the same: the encoder of a probe stays frozen",
             ),
             (
-                run.model.layerdrop > 0 or run.mask.time_prob > 0 or run.mask.feature_prob > 0,
-                "model.layerdrop, mask.time_prob or mask.feature_prob is above 0",
-                "set all three to 0: a probe takes what the encoder says as it is",
+                run.model.layerdrop > 0 or run.mask.hides,
+                "model.layerdrop, mask.time_prob or mask.feature_prob is above 0, or mask.policy is given",
+                "set all three to 0 and leave it out: a probe takes what the encoder says as it is",
             ),
             (
                 len(set(self.lrs)) < len(self.lrs),

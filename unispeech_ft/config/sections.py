@@ -26,7 +26,20 @@ Check = tuple[bool, str, str]
 
 
 class Section(BaseModel):
+    """Keys of a YAML that belong together.
+
+    Attributes:
+        later: keys that earlier versions had not; at their default they are left out of what identifies a run.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    def identified(self) -> dict[str, Any]:
+        """What identifies a run, in plain JSON."""
+        fields = type(self).model_fields
+        silent = {name for name in self.later if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude=silent)
 
 
 class ModelConfig(Section):
@@ -196,6 +209,17 @@ class MaskConfig(Section):
     sampling: Literal["original", "independent"] = Field(
         "original", description="how spans are drawn: as the published code does, or each on its own"
     )
+    policy: Literal["LB", "LD", "SM", "SS"] | None = Field(
+        None,
+        description="of Park et al. (2019), without warping of time: so many spans of random lengths for each clip; the"
+        " other keys of mask then say nothing",
+    )
+    later: ClassVar[frozenset[str]] = frozenset({"policy"})
+
+    @property
+    def hides(self) -> bool:
+        """Whether anything is masked."""
+        return self.policy is not None or self.time_prob > 0 or self.feature_prob > 0
 
 
 class OptimizerConfig(Section):

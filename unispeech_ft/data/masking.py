@@ -2,14 +2,14 @@
 
 `original` follows the fairseq sampler of the published recipe: every row of a micro-batch is cut to the number of
 masked positions of the row with fewest, by dropping random ones. `independent` leaves each row its own, as
-Transformers does.
+Transformers does. A policy has so many spans of random lengths for each row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,32 @@ MIN_TIME_SPANS = 2
 # Streams of time and channel masks: of a clip, and of its second view.
 FIRST_VIEW = (Stream.TIME_MASK, Stream.CHANNEL_MASK)
 SECOND_VIEW = (Stream.SECOND_TIME_MASK, Stream.SECOND_CHANNEL_MASK)
+
+
+class Policy(NamedTuple):
+    """A row of Park et al. 2019 (SpecAugment), Table 1.
+
+    Attributes:
+        bands: `F`, channels of a span at most, of 80.
+        num_bands: `m_F`, spans of channels.
+        steps: `T`, of a span of time at most, of 10 ms; a frame here has 20.
+        share: `p`, of a row that a span of time covers at most.
+        num_times: `m_T`, spans of time.
+    """
+
+    bands: int
+    num_bands: int
+    steps: int
+    share: float
+    num_times: int
+
+
+POLICIES = {
+    "LB": Policy(27, 1, 100, 1.0, 1),
+    "LD": Policy(27, 2, 100, 1.0, 2),
+    "SM": Policy(15, 2, 70, 0.2, 2),
+    "SS": Policy(27, 2, 70, 0.2, 2),
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +107,19 @@ def sample_mask(
     return mask
 
 
+def _random_spans(
+    lengths: Sequence[int], longest: Sequence[int], num_spans: int, generators: Sequence[np.random.Generator]
+) -> BoolArray:
+    """A mask `[B, max(lengths)]` with so many spans in each row, each of 0 to its row's `longest` positions."""
+    mask = np.zeros((len(lengths), max(lengths)), dtype=np.bool_)
+    for row, (length, most, random) in enumerate(zip(lengths, longest, generators, strict=True)):
+        for _ in range(num_spans):
+            span = int(random.integers(0, min(most, length - 1) + 1))
+            start = int(random.integers(0, length - span + 1))
+            mask[row, start : start + span] = True
+    return mask
+
+
 def sample_masks(
     frames: Sequence[int],
     num_channels: int,
@@ -107,6 +146,15 @@ def sample_masks(
             return [generator(seed, stream, epoch, micro_batch)] * len(clips)
         return [generator(seed, stream, epoch, clip) for clip in clips]
 
+    if mask.policy is not None:
+        policy = POLICIES[mask.policy]
+        own = [[generator(seed, stream, epoch, clip) for clip in clips] for stream in streams]
+        longest = [min(policy.steps // 2, int(policy.share * length)) for length in frames]
+        widest = [round(policy.bands / 80 * num_channels)] * len(clips)
+        return Masks(
+            _random_spans(frames, longest, policy.num_times, own[0]),
+            _random_spans([num_channels] * len(clips), widest, policy.num_bands, own[1]),
+        )
     time = channels = None
     if mask.time_prob > 0:
         time = sample_mask(

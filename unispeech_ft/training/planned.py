@@ -69,9 +69,7 @@ def identity_of_run(config: RunConfig, own: Sequence[Section], *said: object) ->
         own: the sections of its task on which training depends.
         said: what identifies its training speech, in plain JSON.
     """
-    sections: list[Any] = [
-        section.model_dump(mode="json") for section in (config.model, config.batch, config.mask, *own)
-    ]
+    sections: list[Any] = [section.identified() for section in (config.model, config.batch, config.mask, *own)]
     sections += [] if config.training.ema_decay is None else [config.training.ema_decay]
     return identity_of(config.seed, *sections, [config.data.normalize, config.data.normalize_eps], *said)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -48,6 +49,7 @@ class LossConfig(Section):
         0.0,
         description="of how badly a linear head tells the articulatory features of each frame's phone; 0: no such head",
     )
+    later: ClassVar[frozenset[str]] = frozenset({"features_weight"})
 
     @property
     def conditioned_layers(self) -> tuple[int, ...]:
@@ -56,7 +58,7 @@ class LossConfig(Section):
 
     def checks(self, run: RunConfig, *, probe: bool) -> list[Check]:
         """Faults that only several keys together show."""
-        layers, mask = self.intermediate_layers, run.mask
+        layers = self.intermediate_layers
         return [
             (
                 len(set(layers)) < len(layers),
@@ -69,7 +71,7 @@ class LossConfig(Section):
                 "name the layers whose posteriors go back, for example [4, 8]",
             ),
             (
-                self.consistency_weight > 0 and mask.time_prob == 0 and mask.feature_prob == 0,
+                self.consistency_weight > 0 and not run.mask.hides,
                 "loss.consistency_weight is above 0, but nothing is masked, so both views are the same",
                 "raise mask.time_prob or mask.feature_prob, or leave it out",
             ),

@@ -50,15 +50,12 @@ if TYPE_CHECKING:
 def identity(config: CtcPhonemeConfig, train: LabelledSplit) -> str:
     """Identifies data, labels, batches, seed and model of a run."""
     sections = [config.model, config.batch, config.mask, config.phonemes]
-    said = [section.model_dump(mode="json") for section in sections]
+    said = [section.identified() for section in sections]
     normalised = [config.data.normalize, config.data.normalize_eps]
     # Said only where something is added, so that earlier runs go on.
-    later = set() if config.loss.features_weight else {"features_weight"}
     defaults = (LossConfig(), AugmentationConfig(), HeadConfig(), AdapterConfig())
     given = zip((config.loss, config.augmentation, config.head, config.adapter), defaults, strict=True)
-    added: list[Any] = [
-        section.model_dump(mode="json", exclude=later) for section, default in given if section != default
-    ]
+    added: list[Any] = [section.identified() for section, default in given if section != default]
     added += [] if config.training.ema_decay is None else [config.training.ema_decay]
     return identity_of(config.seed, *said, normalised, train.ids, train.phones, train.num_samples.tolist(), *added)
 

@@ -295,6 +295,11 @@ class PretrainingConfig(RunConfig):
                 "set it 0: only a fine-tuning freezes the encoder",
             ),
             (
+                self.mask.policy is not None,
+                f"mask.policy is {self.mask.policy}",
+                "leave it out: what is masked is predicted, by mask.time_prob",
+            ),
+            (
                 self.mask.time_prob == 0,
                 "mask.time_prob is 0",
                 "give a share above 0: the loss is divided by the masked frames",

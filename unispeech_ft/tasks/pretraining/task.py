@@ -65,7 +65,7 @@ class Objective(Protocol):
 def identity(config: PretrainingConfig, speech: LabelledSpeech | None) -> str:
     """Identifies data, labels, batches, seed, objective and model."""
     sections = [config.model, config.objective, config.batch, config.mask, config.phonemes, config.unlabelled]
-    said: list[object] = [section.model_dump(mode="json") for section in (*sections, config.mixing)]
+    said: list[object] = [section.identified() for section in (*sections, config.mixing)]
     said += [config.data.normalize, config.data.normalize_eps]
     if speech is not None:
         said += [[split.ids for split in speech.train], speech.phones, speech.num_samples.tolist()]
