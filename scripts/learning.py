@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from learning_corpora import EARLIER, MANIFEST, Corpus, real, synthetic
-from miniature import DRY_UPDATES, FINETUNE, make_speech, pretrained, run, run_logged, training_manifest
+from learning_corpora import EARLIER, MANIFEST, Corpus, real, synthetic, without_labels
+from miniature import DRY_UPDATES, FINETUNE, make_speech, pretrained, run, run_logged
 
 from unispeech_ft.errors import run_command
 from unispeech_ft.runs.compare import compare_runs
@@ -166,12 +166,11 @@ def scored(arm: Arm, corpus: Corpus, shared: Mapping[str, str], folder: Path) ->
     changes, unlabelled = dict(arm.changes), corpus.unlabelled
     if arm.base is not None and corpus.pretraining is not None:
         make_speech(corpus.pretraining, dry=False)
-        common: dict[str, object] = {key: value for key, value in shared.items() if key.startswith(("data.", "track"))}
+        common: dict[str, object] = {key: shared[key] for key in ("data.cache_dir", "tracking.trackers")}
         output = folder.parent / "pretraining"
         base = pretrained(arm.base, int(shared["seed"]), corpus.pretraining, output, common)
         changes |= {"model.from_scratch": "false", "model.config": "null", "model.base": str(base)}
-        heard = corpus.pretraining / "pretraining" / "ky"
-        unlabelled = [heard / name for name in training_manifest(heard).read_text(encoding="utf-8").splitlines()[1:]]
+        unlabelled = without_labels(corpus.pretraining / "pretraining" / "ky")
     if arm.self_trains:
         return self_trained(corpus, changes, shared, unlabelled, folder)
     return score(corpus, changes, shared, folder)

@@ -47,16 +47,20 @@ class Corpus(NamedTuple):
     pretraining: Path | None = None
 
 
+def without_labels(language: Path) -> list[Path]:
+    """The training clips of a synthetic language."""
+    names = training_manifest(language).read_text(encoding="utf-8").splitlines()[1:]
+    return [language / name for name in names]
+
+
 def synthetic(language: str, speech: Path, dry: bool) -> Corpus:
     """Ten minutes of espeak-ng's speech, and half an hour of the same voices without labels, made where missing."""
     more = make_corpus(speech / f"{language}-unlabelled", [language], seed=303, **(DRY_HOURS if dry else MORE_HOURS))
-    listed = training_manifest(more / language).read_text(encoding="utf-8").splitlines()[1:]
-    unlabelled = [more / language / name for name in listed]
     root = make_corpus(speech / language, [language], seed=202, **(DRY_HOURS if dry else TUNING_HOURS))
     titles = {"ky": "10 minutes of synthetic Kyrgyz", "es": "10 minutes of synthetic Spanish"}
     before = speech / "miniature" if language == "ky" else None
     data = {"data.root": str(root), "data.language": language}
-    return Corpus(titles[language], TUNING, data, None, unlabelled, before)
+    return Corpus(titles[language], TUNING, data, None, without_labels(more / language), before)
 
 
 def real(folder: Path, output: Path) -> Corpus:

@@ -142,18 +142,17 @@ def sample_masks(
     """
 
     def generators(stream: Stream) -> list[np.random.Generator]:
-        if mask.sampling == "original":
+        if mask.policy is None and mask.sampling == "original":
             return [generator(seed, stream, epoch, micro_batch)] * len(clips)
         return [generator(seed, stream, epoch, clip) for clip in clips]
 
     if mask.policy is not None:
         policy = POLICIES[mask.policy]
-        own = [[generator(seed, stream, epoch, clip) for clip in clips] for stream in streams]
         longest = [min(policy.steps // 2, int(policy.share * length)) for length in frames]
         widest = [round(policy.bands / 80 * num_channels)] * len(clips)
         return Masks(
-            _random_spans(frames, longest, policy.num_times, own[0]),
-            _random_spans([num_channels] * len(clips), widest, policy.num_bands, own[1]),
+            _random_spans(frames, longest, policy.num_times, generators(streams[0])),
+            _random_spans([num_channels] * len(clips), widest, policy.num_bands, generators(streams[1])),
         )
     time = channels = None
     if mask.time_prob > 0:
