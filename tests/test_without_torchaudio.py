@@ -44,5 +44,5 @@ def test_it_trains_transcribes_and_aligns(small_config, spoken_corpus, tmp_path)
     said = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"path"')]
     assert [len(item["phones"]) > 0 for item in said] == [True, True], ended.stdout
     (fault,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert fault.startswith("error: MFCC need torchaudio"), fault
+    assert fault.startswith("error: a target of MFCC needs torchaudio"), fault
     assert fault.endswith("pip install 'unispeech-ft[torchaudio]'"), fault

@@ -184,7 +184,7 @@ def test_what_goes_wrong_is_one_line(name, environment, agreed, said, catalogue,
 
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datacollective", None)
-    with pytest.raises(UserError, match=r"not installed here: pip install 'unispeech-ft\[collective\]'"):
+    with pytest.raises(UserError, match=r"is not installed: pip install 'unispeech-ft\[collective\]'"):
         fetch_release("mdc:ky", tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from unispeech_ft.models.forward import ctc_logits
 from unispeech_ft.models.fused_layers import copied, copies_of
 from unispeech_ft.models.graph_rooms import Room
 from unispeech_ft.models.layer_graphs import give_rooms
+from unispeech_ft.models.parts import weight_of
 from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
 
 EVERYWHERE = tuple(MODULES)
@@ -61,6 +63,11 @@ def disturb(network: PreTrainedModel) -> None:
                 parameter.add_(torch.randn_like(parameter), alpha=0.3)
 
 
+def factors(module: Any) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
+    """`B` and `A` of peft's layer."""
+    return module.lora_B["default"].weight, module.lora_A["default"].weight
+
+
 @pytest.mark.parametrize("kind", ["unispeech", "wavlm", "wav2vec2-bert"])
 def test_from_the_base_model_to_stock_layers(kind: str) -> None:
     network = network_of(kind)
@@ -87,7 +94,7 @@ def test_what_trains(where: tuple[str, ...], norms: bool) -> None:
     ctc_logits(network, row(), encoder_trains=True).square().sum().backward()
     got = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
     assert got == {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    adapters = {name for name in got if "parametrizations" in name}
+    adapters = {name for name in got if "lora_" in name}
     assert len(adapters) == 3 * 2 * sum(2 if place == "feed_forward" else 1 for place in where)
     rest = got - adapters
     assert {name for name in rest if "norm" not in name} == {"lm_head.weight", "lm_head.bias"}
@@ -102,19 +109,31 @@ def test_against_plain_products() -> None:
     disturb(network)
     ctc_logits(network, row(), encoder_trains=True).square().sum().backward()
     name = "encoder.layers.1.attention.v_proj"
-    found: Any = backbone(network).get_submodule(name).parametrizations.weight
+    up, down = factors(backbone(network).get_submodule(name))
     whole = network_of()
     whole.load_state_dict(network.state_dict(), strict=False)
     with torch.no_grad():
         for path, module in backbone(network).named_modules():
-            if hasattr(module, "parametrizations") and "layers" in path:
-                low: Any = module.parametrizations.weight[0]
-                weight = module.parametrizations.weight.original + 4.0 * low.up @ low.down
-                backbone(whole).get_submodule(path).weight.copy_(weight)
+            if hasattr(module, "lora_A"):
+                b, a = factors(module)
+                backbone(whole).get_submodule(path).weight.copy_(module.base_layer.weight + 4.0 * b @ a)
     ctc_logits(whole, row(), encoder_trains=True).square().sum().backward()
     gradient = backbone(whole).get_submodule(name).weight.grad
-    torch.testing.assert_close(found[0].up.grad, 4.0 * gradient @ found[0].down.T, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found[0].down.grad, 4.0 * found[0].up.T @ gradient, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(up.grad, 4.0 * gradient @ down.T, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(down.grad, 4.0 * up.T @ gradient, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["unispeech", "wav2vec2-bert"])
+def test_stock_layers_around_which_peft_stands_say_the_same(kind: str) -> None:
+    """Transformers' own forward pass calls peft's layers; `weight_of` is what they multiply with."""
+    network = network_of(kind)
+    add_adapters(network, lora(), 1)
+    disturb(network)
+    clip = torch.randn(1, 16, 16) if kind == "wav2vec2-bert" else torch.randn(1, 16_000)
+    with torch.no_grad():
+        learnt = network(clip).logits
+        merge_adapters(network)
+        torch.testing.assert_close(network(clip).logits, learnt, rtol=1e-4, atol=1e-4)
 
 
 def test_a_product_of_full_rank_reaches_any_weight() -> None:
@@ -122,21 +141,21 @@ def test_a_product_of_full_rank_reaches_any_weight() -> None:
     add_adapters(network, lora(rank=32, alpha=32.0, where=("query",)), 1)
     module: Any = backbone(network).encoder.layers[0].attention.q_proj
     wanted = torch.randn(32, 32)
-    low = module.parametrizations.weight[0]
+    up, down = factors(module)
     with torch.no_grad():
-        low.up.copy_((wanted - module.weight) @ torch.linalg.inv(low.down))
-    torch.testing.assert_close(module.weight, wanted, rtol=1e-3, atol=1e-3)
+        up.copy_((wanted - module.weight) @ torch.linalg.inv(down))
+    torch.testing.assert_close(weight_of(module), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_in_16_bits_what_trains_is_what_is_merged() -> None:
     network = network_of()
     add_adapters(network, lora(), 1)
     disturb(network)
-    module: Any = backbone(network).encoder.layers[0].attention.q_proj
+    attention: Any = backbone(network).encoder.layers[0].attention
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = module.weight.detach().clone()
+        inside = weight_of(attention.q_proj).detach().clone()
     merge_adapters(network)
-    assert torch.equal(module.weight, inside)
+    assert torch.equal(attention.q_proj.weight, inside)
 
 
 def test_copies_for_triton_hold_what_was_learnt() -> None:
@@ -182,6 +201,26 @@ def test_checkpointed_layers_give_the_same_gradients() -> None:
 def test_a_rank_above_the_weights() -> None:
     with pytest.raises(UserError, match=r"adapter\.rank is 33, but the weights have a rank of 32"):
         add_adapters(network_of(), lora(rank=33), 1)
+
+
+def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    said = (
+        r"adapter.kind lora needs peft, which is not installed: pip install 'unispeech-ft\[adapters\]', or use adapter"
+    )
+    with pytest.raises(UserError, match=said):
+        add_adapters(network_of(), lora(), 1)
+
+
+def test_what_starts_at_random_is_of_the_seed_alone() -> None:
+    found = []
+    for seed, disturbed in ((1, 5), (1, 6), (2, 6)):
+        network = network_of()
+        torch.manual_seed(disturbed)
+        add_adapters(network, lora(), seed)
+        found.append(factors(backbone(network).encoder.layers[1].attention.k_proj)[1])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from transformers import AutoConfig, AutoModelForCTC
 
 from unispeech_ft.config.sections import DataConfig, HeadConfig, MaskConfig, ModelConfig
 from unispeech_ft.errors import UserError
-from unispeech_ft.models import nearest_phones as module
 from unispeech_ft.models.build import BuiltModel, build_model
 from unispeech_ft.models.families import backbone
 from unispeech_ft.models.nearest_phones import nearest_phones
@@ -73,7 +73,7 @@ def test_a_base_without_phones(base: Path, tmp_path: Path) -> None:
 
 
 def test_without_panphon(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "has_features", lambda: False)
+    monkeypatch.setitem(sys.modules, "panphon", None)
     with pytest.raises(UserError, match="needs panphon"):
         built(base, NEAREST)
 

@@ -73,9 +73,9 @@ def finished(base: Path, speech: Path, folder: Path, adapter: dict[str, Any], sa
 
 def test_a_checkpoint_holds_what_trains(straight: tuple[Path, Path]) -> None:
     weights = torch.load(straight[1] / "checkpoints" / f"update-{UPDATES:06d}" / "model.pt", weights_only=True)
-    adapters = [name for name in weights if "parametrizations" in name and "pos_conv" not in name]
+    adapters = [name for name in weights if "lora_" in name]
     assert set(weights) == {*adapters, "lm_head.weight", "lm_head.bias"}
-    assert {name.rpartition(".")[2] for name in adapters} == {"up", "down"}
+    assert {name.split(".")[-3] for name in adapters} == {"lora_A", "lora_B"}
     assert len(adapters) == 2 * 2 * 3
     assert all(weights[name].any() for name in adapters)
 
@@ -84,7 +84,11 @@ def test_the_encoder_waits_while_it_is_frozen(either: tuple[Path, Path], tmp_pat
     file, _ = either
     must_run("--config", file, "--output_dir", tmp_path / "run", "--schedule.updates", str(FROZEN))
     weights = torch.load(tmp_path / "run" / "checkpoints" / f"update-{FROZEN:06d}" / "model.pt", weights_only=True)
-    learnt = [tensor for name, tensor in weights.items() if name.endswith((".up", "adapter_layer.linear_2.weight"))]
+    learnt = [
+        tensor
+        for name, tensor in weights.items()
+        if name.endswith(("lora_B.default.weight", "adapter_layer.linear_2.weight"))
+    ]
     assert learnt
     assert not any(tensor.any() for tensor in learnt)
 
@@ -98,8 +102,8 @@ def test_the_model_has_merged_weights(straight: tuple[Path, Path], base: Path) -
     learnt = torch.load(best, weights_only=True)
     assert found.keys() == before.keys()
     for name in found.keys() - {"lm_head.weight", "lm_head.bias"}:
-        stem = f"{name.removesuffix('.weight')}.parametrizations.weight.0"
-        added = 2.0 * learnt[f"{stem}.up"] @ learnt[f"{stem}.down"] if f"{stem}.up" in learnt else 0
+        up, down = (learnt.get(f"{name.removesuffix('.weight')}.lora_{side}.default.weight") for side in "BA")
+        added = 0 if up is None else 2.0 * up @ down
         torch.testing.assert_close(found[name], before[name] + added, rtol=0, atol=1e-6)
     assert torch.equal(found["lm_head.weight"], learnt["lm_head.weight"])
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 from pathlib import Path
 
 from unispeech_ft.app.workspace import Workspace
 from unispeech_ft.errors import UserError
+from unispeech_ft.extras import optional
 
 # Read when gradio is imported: nothing is reported, and nothing is fetched.
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -24,8 +24,7 @@ def serve(folder: Path, port: int | None = None, *, in_browser: bool = False) ->
     Raises:
         UserError: gradio is not installed, the folder cannot be written, or the port is taken.
     """
-    if importlib.util.find_spec("gradio") is None:
-        raise UserError("the page needs gradio", remedy="pip install 'unispeech-ft[app]'")
+    optional("gradio", "app", "the page")
     root = folder.expanduser().resolve()
     try:
         (root / "uploads").mkdir(parents=True, exist_ok=True)

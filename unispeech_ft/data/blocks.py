@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.extras import optional
 from unispeech_ft.files import keep, parse_json, write_text
 
 if TYPE_CHECKING:
@@ -256,10 +257,7 @@ def _lost(work: Work, number: int, process: BaseProcess, times: int) -> None:
 
 @contextlib.contextmanager
 def _cluster(address: str) -> Iterator[Any]:
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--ray needs Ray", remedy="pip install 'unispeech-ft[ray]'") from None
+    ray = optional("ray", "ray", "--ray")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         if port.isdecimal():  # Ray itself asks an address for minutes

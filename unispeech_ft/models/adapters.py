@@ -1,17 +1,16 @@
 """What trains in the place of a frozen encoder's weights: LoRA on its projections, or a bottleneck in each layer.
 
-`O` outputs and `I` inputs of a projection, `R` rank, `C` hidden channels. LoRA is a parametrisation of the stock linear
-layers. A projection's `.weight` is then the frozen weight plus `alpha / R · up @ down`, computed anew at each access,
-so that whatever reads it (the packed forward, Triton's layers, the stock modules) sees what was learnt. A wrapper such
-as peft's `LoraLinear` would be passed by, for its `.weight` is the frozen one. Merged, the network has stock layers
-and stock names again.
+`O` outputs and `I` inputs of a projection, `R` rank, `C` hidden channels. LoRA is peft's: it puts a layer of its own
+around a stock projection, whose `.weight` stays the frozen one. The forward passes here multiply with `weight_of` it,
+the frozen weight plus `alpha / R · B @ A`, so that WavLM and Triton's kernels, which never call a projection, see what
+was learnt too. Merged, the network has stock layers and stock names again.
 
 Bottlenecks are Transformers' own (`adapter_attn_dim`): behind the feed-forward block of a layer, norm, `C → R`, ReLU,
 `R → C` are added to the hidden states. They stay in the model, which Transformers opens by its configuration.
 
-Sources: Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models"; the start is that of their code. Houlsby
-et al. 2019, "Parameter-Efficient Transfer Learning for NLP", with a second bottleneck in each layer; Pratap et al.
-2023, "Scaling Speech Technology to 1,000+ Languages" (MMS), with this one.
+Sources: Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models". Houlsby et al. 2019,
+"Parameter-Efficient Transfer Learning for NLP", with a second bottleneck in each layer; Pratap et al. 2023, "Scaling
+Speech Technology to 1,000+ Languages" (MMS), with this one.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import nn
 
 from unispeech_ft.config.labelled import AdapterConfig
 from unispeech_ft.errors import UserError
+from unispeech_ft.extras import optional
 from unispeech_ft.models.families import backbone
+from unispeech_ft.models.parts import ADAPTED, weight_of
 
 # Under the names of the configuration, those of Transformers: of wav2vec 2.0's kin, and of Wav2Vec2-BERT.
 MODULES = {
@@ -36,41 +36,15 @@ MODULES = {
     "output": ("out_proj", "linear_out"),
     "feed_forward": ("intermediate_dense", "output_dense"),
 }
-# In the names of what an adapter has.
-DOWN, UP = "down", "up"
 
 
-class LowRank(nn.Module):
-    """A weight `[O, I]` → the same plus a product of rank `R`, which is 0 at the start.
-
-    Args:
-        generator: of what starts at random.
-    """
-
-    def __init__(self, outputs: int, inputs: int, rank: int, alpha: float, generator: torch.Generator) -> None:
-        super().__init__()
-        self.down = nn.Parameter(torch.empty(rank, inputs))
-        self.up = nn.Parameter(torch.zeros(outputs, rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5), generator=generator)
-        self.scale = alpha / rank
-
-    def forward(self, weight: Tensor) -> Tensor:
-        # In 16 bits the sum would not be the one that is merged.
-        with torch.autocast(weight.device.type, enabled=False):
-            return weight + self.scale * (self.up @ self.down)
-
-
-def _has_adapter(module: Any) -> bool:
-    return parametrize.is_parametrized(module, "weight") and isinstance(module.parametrizations.weight[0], LowRank)
-
-
-def _adapted(network: nn.Module) -> list[nn.Module]:
-    """The linear layers that have an adapter."""
-    return [module for module in network.modules() if _has_adapter(module)]
+def _adapted(network: nn.Module) -> dict[str, Any]:
+    """peft's layers, by name."""
+    return {name: module for name, module in network.named_modules() if hasattr(module, ADAPTED)}
 
 
 def has_adapters(network: nn.Module) -> bool:
-    """Whether some weights are computed from others at each access, so that nothing may keep a reference to them."""
+    """Whether some weights are computed from others at each pass, so that nothing may keep a reference to them."""
     return bool(_adapted(network))
 
 
@@ -85,13 +59,13 @@ def add_adapters(network: Any, settings: AdapterConfig, seed: int) -> str:
         A line for people.
 
     Raises:
-        UserError: the rank does not fit the weights, or the encoder has no place for a bottleneck.
+        UserError: peft is not installed, the rank does not fit the weights, or the encoder has no place for a
+            bottleneck.
     """
     encoder = backbone(network)
     encoder.requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
     add = _add_bottlenecks if settings.kind == "bottleneck" else _add_low_ranks
-    said = add(network, settings, generator)
+    said = add(network, settings, seed)
     if settings.norms:
         for module in encoder.encoder.modules():
             if isinstance(module, nn.LayerNorm):
@@ -106,29 +80,31 @@ def count_trained(network: nn.Module) -> tuple[int, int]:
     return sum(item.numel() for item in parameters if item.requires_grad), sum(item.numel() for item in parameters)
 
 
-def _add_low_ranks(network: Any, settings: AdapterConfig, generator: torch.Generator) -> str:
+def _add_low_ranks(network: Any, settings: AdapterConfig, seed: int) -> str:
+    peft = optional("peft", "adapters", "adapter.kind lora", "use adapter.kind bottleneck")
     names = {name for place in settings.where for name in MODULES[place]}
+    layers = backbone(network).encoder.layers
     found = [
-        module
-        for name, module in backbone(network).encoder.layers.named_modules()
+        name
+        for name, module in layers.named_modules()
         if isinstance(module, nn.Linear) and name.rpartition(".")[2] in names
     ]
-    widest = min(min(module.weight.shape) for module in found)
+    widest = min(min(layers.get_submodule(name).weight.shape) for name in found)
     if settings.rank > widest:
         raise UserError(
             f"adapter.rank is {settings.rank}, but the weights have a rank of {widest} at most",
             remedy="lower it (8 to 64 are usual), or leave adapter out to train all weights",
         )
-    for module in found:
-        outputs, inputs = module.weight.shape
-        low_rank = LowRank(outputs, inputs, settings.rank, settings.alpha, generator)
-        # The check that `unsafe` leaves out computes the weight, which on "meta" no autocast can.
-        parametrize.register_parametrization(module, "weight", low_rank.to(module.weight.device), unsafe=True)
+    config = peft.LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=found)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        peft.inject_adapter_in_model(config, layers)
     return f"{len(found)} projections of rank {settings.rank}"
 
 
-def _add_bottlenecks(network: Any, settings: AdapterConfig, generator: torch.Generator) -> str:
+def _add_bottlenecks(network: Any, settings: AdapterConfig, seed: int) -> str:
     """A base model's own bottlenecks train on."""
+    generator = torch.Generator().manual_seed(seed)
     layers, config, rank = backbone(network).encoder.layers, network.config, settings.rank
     if getattr(layers[0], "adapter_layer", None) is not None:
         if config.adapter_attn_dim != rank:
@@ -180,5 +156,8 @@ def count_text(weights: int) -> str:
 def merge_adapters(network: nn.Module) -> None:
     """Makes the weights of a network with adapters plain ones, to the bit those that it had; others stay as they
     are."""
-    for module in _adapted(network):
-        parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    for name, module in _adapted(network).items():
+        plain = module.get_base_layer()
+        with torch.no_grad():
+            plain.weight.copy_(weight_of(module))
+        network.set_submodule(name, plain)

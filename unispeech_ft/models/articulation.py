@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.extras import optional
 from unispeech_ft.models.parts import apply, drop
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.scoring.ladder import has_features, panphon_features, without_diacritics
+from unispeech_ft.scoring.ladder import panphon_features, without_diacritics
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,11 +60,7 @@ def feature_tables(tokenizer: PhoneTokenizer) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: panphon is not installed, or knows no features of some phone.
     """
-    if not has_features():
-        raise UserError(
-            "loss.features_weight is above 0, which needs panphon",
-            remedy="install it (`pip install 'unispeech-ft[features]'`), or leave it out",
-        )
+    optional("panphon", "features", "loss.features_weight", "leave it out")
     features = panphon_features()
     vectors = {phone: features(phone) for phone in tokenizer.phones}
     unknown = [phone for phone, found in vectors.items() if not len(found) and without_diacritics(phone)]

@@ -21,6 +21,7 @@ from unispeech_ft.kernels.linear import autocast_dtype
 from unispeech_ft.kernels.products import product
 from unispeech_ft.kernels.triton_there import runs_triton
 from unispeech_ft.models.families import CONDITIONING, backbone, shares_position_bias
+from unispeech_ft.models.parts import weight_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,7 +51,7 @@ def _projections(layer: Any) -> tuple[Any, Any, Any]:
 
 def _single(layer: Any) -> list[Tensor]:
     block = layer.feed_forward
-    return [layer.attention.out_proj.weight, block.intermediate_dense.weight, block.output_dense.weight]
+    return [weight_of(layer.attention.out_proj), weight_of(block.intermediate_dense), weight_of(block.output_dense)]
 
 
 def copies_of(layers: Sequence[Any], dtype: torch.dtype) -> list[LayerCopies]:
@@ -73,7 +74,7 @@ def copied(copies: Sequence[LayerCopies], layers: Sequence[Any]) -> tuple[list[T
     for copy, layer in zip(copies, layers, strict=True):
         channels = len(copy.output)
         targets += [*copy.qkv.split(channels), *copy.qkv_bias.split(channels), copy.output, copy.inner, copy.outer]
-        originals += [projection.weight for projection in _projections(layer)]
+        originals += [weight_of(projection) for projection in _projections(layer)]
         originals += [projection.bias for projection in _projections(layer)] + _single(layer)
     return targets, originals
 
@@ -130,19 +131,19 @@ def fused_layer(
 
     attention, block = layer.attention, layer.feed_forward
     p = layer.dropout.p if layer.training else 0.0
-    weights, biases = zip(*((module.weight, module.bias) for module in _projections(layer)), strict=True)
+    weights, biases = zip(*((weight_of(module), module.bias) for module in _projections(layer)), strict=True)
     qkv = product(normed, copies.qkv, weights, copies.qkv_bias, biases)
     gate = None if table is None else _gate(attention, normed)
     attended = attend(
         qkv, layout, attention.num_heads, p=attention.dropout if layer.training else 0.0, gate=gate, position_bias=table
     )
-    found = product(attended, copies.output, (attention.out_proj.weight,))
+    found = product(attended, copies.output, (weight_of(attention.out_proj),))
     norm = layer.layer_norm if next_norm is None else layer.final_layer_norm
     hidden, normed = add_norm(found, attention.out_proj.bias, hidden, norm, p)
     hidden = normed if next_norm is None else hidden
-    found = product(normed, copies.inner, (block.intermediate_dense.weight,))
+    found = product(normed, copies.inner, (weight_of(block.intermediate_dense),))
     inner = gelu(found, block.intermediate_dense.bias, block.intermediate_dropout.p if layer.training else 0.0)
-    found = product(inner, copies.outer, (block.output_dense.weight,))
+    found = product(inner, copies.outer, (weight_of(block.output_dense),))
     norm = next_norm or layer.final_layer_norm
     p = block.output_dropout.p if layer.training else 0.0
     hidden, normed = add_norm(found, block.output_dense.bias, hidden, norm, p)

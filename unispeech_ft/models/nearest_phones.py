@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unispeech_ft.errors import UserError
-from unispeech_ft.scoring.ladder import feature_cost, has_features, panphon_features, without_diacritics
+from unispeech_ft.extras import optional
+from unispeech_ft.scoring.ladder import feature_cost, panphon_features, without_diacritics
 
 
 def nearest_phones(lacking: Sequence[str], known: Sequence[str]) -> dict[str, str]:
@@ -15,11 +15,7 @@ def nearest_phones(lacking: Sequence[str], known: Sequence[str]) -> dict[str, st
     Raises:
         UserError: panphon is not installed.
     """
-    if not has_features():
-        raise UserError(
-            "head.new_phones is nearest, which needs panphon",
-            remedy="install it (`pip install 'unispeech-ft[features]'`), or leave it out",
-        )
+    optional("panphon", "features", "what is nearest by articulatory features", "leave head.new_phones out")
     features = panphon_features()
     vectors = {phone: features(phone) for phone in known if without_diacritics(phone)}
     found: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """What the encoder layers of all families are made of, on a row of frames.
 
-`N` frames of the row, `C` hidden channels.
+`N` frames of the row, `C` hidden channels, `O` outputs and `I` inputs of a projection.
 """
 
 from __future__ import annotations
@@ -14,15 +14,28 @@ from torch import Tensor
 from unispeech_ft.kernels.dropout import dropout
 from unispeech_ft.kernels.linear import linear
 
+# What a projection has around which peft put a low-rank adapter.
+ADAPTED = "get_delta_weight"
+
+
+def weight_of(projection: Any) -> Tensor:
+    """What a linear layer multiplies with, `[O, I]`; with an adapter the frozen weight and the product beside it, in 32
+    bits whatever autocast says: in 16 the sum would not be the one that is merged."""
+    weight: Tensor = projection.weight
+    if hasattr(projection, ADAPTED):
+        with torch.autocast(weight.device.type, enabled=False):
+            weight = weight + projection.get_delta_weight(*projection.active_adapters)
+    return weight
+
 
 def apply(module: Any, hidden: Tensor) -> Tensor:
     """A linear layer on `[N, C]`."""
-    return linear(hidden, module.weight, module.bias)
+    return linear(hidden, weight_of(module), module.bias)
 
 
 def joined(projections: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Weights and biases of linear layers one behind the other, so that one product serves them all."""
-    weight = torch.cat([projection.weight.to(dtype) for projection in projections])
+    weight = torch.cat([weight_of(projection).to(dtype) for projection in projections])
     return weight, torch.cat([projection.bias.to(dtype) for projection in projections])
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.extras import optional
 from unispeech_ft.phonemes.lexicon import segments
 from unispeech_ft.phonemes.normalise import is_mark, small_letters
 
@@ -28,12 +29,7 @@ def epitran_language(name: str) -> str:
 
 @functools.cache
 def _sayer(name: str) -> Say:
-    try:
-        import epitran
-    except ImportError:
-        raise UserError(
-            "phonemes.labels is epitran, which is not installed", remedy="pip install 'unispeech-ft[epitran]'"
-        ) from None
+    epitran = optional("epitran", "epitran", "phonemes.labels epitran")
     try:
         rules = epitran.Epitran(name)
         rules.transliterate("a")

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from unispeech_ft.errors import UserError
+from unispeech_ft.extras import optional
 from unispeech_ft.phonemes.articulatory import feature_table
 from unispeech_ft.phonemes.normalise import Rule, fold, normalise_sentence
 from unispeech_ft.phonemes.notation import without_marks
@@ -217,13 +218,8 @@ def segments(phones: Sequence[str]) -> list[str]:
     Raises:
         UserError: panphon is not installed.
     """
-    try:
-        table = feature_table()
-    except ImportError:
-        raise UserError(
-            "phonemes.segment needs panphon, which is not installed",
-            remedy="pip install 'unispeech-ft[features]', or separate the phones by spaces",
-        ) from None
+    optional("panphon", "features", "phonemes.segment", "separate the phones by spaces")
+    table = feature_table()
     found: list[str] = []
     for phone in (piece for word in phones for piece in table.segs_safe(word)):
         loose = unicodedata.category(phone[0])[0] in "MNS" or unicodedata.category(phone[0]) == "Lm"

@@ -8,7 +8,6 @@ Shapes: `T` frames, `V` rows of the head.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import math
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.extras import optional
 from unispeech_ft.files import parse_json
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.scoring.alignment import distance
@@ -58,8 +58,7 @@ class BeamSettings:
 
 def check_library() -> None:
     """Raises UserError where flashlight-text is not installed."""
-    if importlib.util.find_spec("flashlight") is None:
-        raise UserError("beam search needs flashlight-text", remedy="pip install 'unispeech-ft[beam]'")
+    optional("flashlight.lib.text", "beam", "beam search")
 
 
 def make_search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import groupby, product
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,6 @@ from tasks.ctc_phoneme.test_losses import MICRO_BATCH, configured, ctc, referenc
 from torch.nn.functional import ctc_loss, logsigmoid
 
 from unispeech_ft.errors import UserError
-from unispeech_ft.models import articulation
 from unispeech_ft.models.articulation import add_articulation, feature_tables, remove_articulation
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
 from unispeech_ft.tasks.ctc_phoneme.losses import features_loss, label_posteriors
@@ -163,7 +163,7 @@ def test_marks_that_stand_alone() -> None:
 
 
 def test_without_panphon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(articulation, "has_features", lambda: False)
+    monkeypatch.setitem(sys.modules, "panphon", None)
     with pytest.raises(UserError, match="needs panphon"):
         feature_tables(TOKENIZER)
 

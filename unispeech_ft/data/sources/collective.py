@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.extras import optional
 
 if TYPE_CHECKING:
     from datacollective.models import DatasetDetails
@@ -87,13 +88,7 @@ def _noted(note: Path) -> Release | None:
 
 
 def _fetched(name: str, wanted: str, folder: Path) -> Release:
-    try:
-        import datacollective
-    except ImportError:
-        raise UserError(
-            f"data.root: {name} needs datacollective, not installed here",
-            remedy="pip install 'unispeech-ft[collective]', or name a folder or .tar.gz",
-        ) from None
+    datacollective = optional("datacollective", "collective", f"data.root {name}", "name a folder or .tar.gz")
     try:
         details = _details(datacollective, wanted)
         if details is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ import torch
 from unispeech_ft.config.sections import ModelConfig, TrainingConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
 from unispeech_ft.data.row import Row, lay_out
-from unispeech_ft.errors import UserError, first_line
+from unispeech_ft.errors import UserError
+from unispeech_ft.extras import optional
 from unispeech_ft.kernels.install import place
 from unispeech_ft.models.families import check_family, check_plain, frame_s
 from unispeech_ft.models.forward import encode_blocks
@@ -91,11 +91,7 @@ def named_features(model: str | None, layer: int | None) -> tuple[Features, str]
     from transformers import AutoModel
 
     if model is None or layer is None:
-        try:
-            import_module("torchaudio.compliance.kaldi")
-        except (ImportError, OSError) as error:
-            remedy = "pip install 'unispeech-ft[torchaudio]'"
-            raise UserError(f"MFCC need torchaudio ({first_line(error)})", remedy=remedy) from None
+        optional("torchaudio.compliance.kaldi", "torchaudio", "a target of MFCC")
         return MFCC, "MFCC with differences"
     try:
         folder = small_files(model)
