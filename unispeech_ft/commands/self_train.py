@@ -13,6 +13,7 @@ from unispeech_ft.commands.train import add_launch_options, given_keys, run_reci
 
 if TYPE_CHECKING:
     from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig
+    from unispeech_ft.transcription.unlabelled import Recording
 
 NOTE = "self_training.json"
 SUMMARY = "Train, transcribe recordings that nobody labelled, and train on both."
@@ -25,11 +26,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "Round 0 is the plain run, in output_dir-self/round-0; each further round starts anew and trains on the"
-        " labelled speech and on the surest transcripts of the round before. Recordings of the corpus are left out."
-        " What is there already is kept, so that an interrupted training goes on."
+        " labelled speech and on the surest transcripts of the round before. Recordings of the corpus and of speakers"
+        " who are in validation or test are left out. What is there already is kept, so that an interrupted training"
+        " goes on."
     )
     parser.add_argument("config", metavar="CONFIG", help="YAML of a phone recogniser, or the name of a shipped one")
-    unlabelled = "recordings, or folders of them, with nobody in them who is in validation or test"
+    unlabelled = "recordings, folders of them, or tables of them with a column of speakers"
     parser.add_argument("--unlabelled", metavar="PATH", nargs="+", required=True, help=unlabelled)
     parser.add_argument("--rounds", metavar="N", type=int, default=1, help="after round 0 (default: 1)")
     keep = "of the transcribed time that is trained on, the surest first (default: 0.7)"
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from unispeech_ft.errors import UserError, raise_all
     from unispeech_ft.runs.kept import is_done
     from unispeech_ft.tasks.ctc_phoneme.config import load_config
-    from unispeech_ft.transcription.transcripts import audio_files
+    from unispeech_ft.transcription.unlabelled import list_recordings
 
     if options.rounds < 1:
         raise UserError(f"--rounds {options.rounds} is not above 0", remedy="give a number from 1")
@@ -52,22 +54,17 @@ def run(options: argparse.Namespace) -> int:
     overrides: dict[str, object] = {**given_keys(options)}
     plain = load_config(file, overrides)
     _check(plain)
-    files, faults = audio_files(options.unlabelled)
-    raise_all(
-        [
-            *faults,
-            *(UserError(f"{file}: no such file", remedy="check the path") for file in files if not file.is_file()),
-        ]
-    )
+    recordings, faults = list_recordings(options.unlabelled)
+    raise_all(faults)
     output = Path(plain.output_dir)
     folder = output.with_name(f"{output.name}-self").absolute()
-    _remember(folder, files, options.keep)
+    _remember(folder, recordings, options.keep)
     for number in range(options.rounds + 1):
         place = folder / f"round-{number}"
         own = {"output_dir": str(place)}
         if number:
             own["data.further"] = str(folder / f"round-{number}.tsv")
-            _label(folder, number, plain, files, options.keep)
+            _label(folder, number, plain, recordings, options.keep)
         if is_done(place, load_config(file, {**overrides, **own})):
             continue
         print(f"=== round {number}: {place}", flush=True)
@@ -91,12 +88,15 @@ def _check(config: CtcPhonemeConfig) -> None:
     raise_all([UserError(what, remedy=remedy) for wrong, what, remedy in keys if wrong])
 
 
-def _remember(folder: Path, files: Sequence[Path], keep: float) -> None:
+def _remember(folder: Path, recordings: Sequence[Recording], keep: float) -> None:
     """Notes what the rounds are made of, so that rounds of something else are never mixed with them."""
     from unispeech_ft.errors import UserError
     from unispeech_ft.files import write_text
 
-    said = json.dumps({"keep": keep, "unlabelled": sorted(str(file.resolve()) for file in files)}, indent=2) + "\n"
+    said = (
+        json.dumps({"keep": keep, "unlabelled": sorted(str(item.path.resolve()) for item in recordings)}, indent=2)
+        + "\n"
+    )
     note = folder / NOTE
     if note.is_file() and note.read_text(encoding="utf-8") != said:
         raise UserError(
@@ -107,26 +107,25 @@ def _remember(folder: Path, files: Sequence[Path], keep: float) -> None:
     write_text(note, said)
 
 
-def _label(folder: Path, number: int, config: CtcPhonemeConfig, files: Sequence[Path], keep: float) -> None:
+def _label(folder: Path, number: int, config: CtcPhonemeConfig, recordings: Sequence[Recording], keep: float) -> None:
     """Writes the transcripts that a round trains on, by the model of the round before."""
     from unispeech_ft.data.speech import list_corpus
     from unispeech_ft.errors import UserError
     from unispeech_ft.models.saved import load_saved
     from unispeech_ft.transcription.own_labels import OwnLabel, own_labels, surest, write_labels
+    from unispeech_ft.transcription.unlabelled import outside
 
     target = folder / f"round-{number}.tsv"
     if target.is_file():
         return
     import torch
 
-    corpus = list_corpus(config.data, config.phonemes)
-    there = {item.path.resolve() for split in corpus.splits.values() for item in split if item.path is not None}
-    strange = [file for file in files if file.resolve() not in there]
-    if len(strange) < len(files):
-        print(f"{len(files) - len(strange)} recordings are left out: they are in the corpus", flush=True)
+    strangers, lines = outside(list_corpus(config.data, config.phonemes), recordings)
+    for line in lines:
+        print(line, flush=True)
     saved = load_saved(folder / f"round-{number - 1}" / "model", "cuda" if torch.cuda.is_available() else "cpu")
     labels: list[OwnLabel] = []
-    for found in own_labels(saved, strange, config.data.max_duration_s):
+    for found in own_labels(saved, strangers, config.data.max_duration_s):
         if isinstance(found, UserError):
             print(f"warning: {found.what}", flush=True)
         else:

@@ -18,19 +18,21 @@ from unispeech_ft.scoring.confidence import mean_posterior
 from unispeech_ft.transcription.chunks import cut_chunks, recording_blocks
 from unispeech_ft.transcription.decoding import GREEDY
 from unispeech_ft.transcription.transcripts import SEARCH_S, End, Item, transcripts_of
+from unispeech_ft.transcription.unlabelled import Recording
 
 # Fewer say nothing of a phone's neighbours.
 LEAST_PHONES = 4
 
 
 class OwnLabel(NamedTuple):
-    """What a model heard in a stretch of a recording, and the share of it that is probably right."""
+    """What a model heard in a stretch of a recording, the share of it that is probably right, and who speaks."""
 
     path: str
     start_s: float
     end_s: float
     phones: tuple[str, ...]
     confidence: float
+    speaker: str | None = None
 
 
 def _stretches(paths: Iterable[Path], longest_s: float) -> Iterator[Item]:
@@ -43,7 +45,7 @@ def _stretches(paths: Iterable[Path], longest_s: float) -> Iterator[Item]:
             yield error
 
 
-def own_labels(saved: SavedModel, paths: Iterable[Path], longest_s: float) -> Iterator[OwnLabel | UserError]:
+def own_labels(saved: SavedModel, recordings: Sequence[Recording], longest_s: float) -> Iterator[OwnLabel | UserError]:
     """What a model hears in recordings, cut where it is quiet, or the fault of one that cannot be read.
 
     Stretches of few phones, and those that are unlike the speech that the model was made for, are left out. Of a model
@@ -52,7 +54,8 @@ def own_labels(saved: SavedModel, paths: Iterable[Path], longest_s: float) -> It
     Args:
         longest_s: of a stretch.
     """
-    for found in transcripts_of(saved, _stretches(paths, longest_s), GREEDY):
+    speakers = {str(item.path): item.speaker for item in recordings}
+    for found in transcripts_of(saved, _stretches([item.path for item in recordings], longest_s), GREEDY):
         if isinstance(found, UserError):
             yield found
             continue
@@ -62,7 +65,7 @@ def own_labels(saved: SavedModel, paths: Iterable[Path], longest_s: float) -> It
         start_s = found.start_s or 0.0
         confidence = posterior if found.confidence is None else found.confidence
         phones = tuple(item.phone for item in found.phones)
-        yield OwnLabel(found.path, start_s, start_s + found.duration_s, phones, confidence)
+        yield OwnLabel(found.path, start_s, start_s + found.duration_s, phones, confidence, speakers[found.path])
 
 
 def surest(labels: Sequence[OwnLabel], share: float) -> list[OwnLabel]:
@@ -79,9 +82,9 @@ def surest(labels: Sequence[OwnLabel], share: float) -> list[OwnLabel]:
 
 def write_labels(file: Path, labels: Sequence[OwnLabel]) -> None:
     """Writes them as a manifest, whole or not at all."""
-    lines = ["path\tstart\tend\tphones\tconfidence\n"]
+    lines = ["path\tstart\tend\tphones\tconfidence\tspeaker\n"]
     for label in labels:
         path = Path(label.path).resolve()
         cells = (str(path), f"{label.start_s:.4f}", f"{label.end_s:.4f}", " ".join(label.phones))
-        lines.append("\t".join((*cells, f"{label.confidence:.4f}")) + "\n")
+        lines.append("\t".join((*cells, f"{label.confidence:.4f}", label.speaker or "")) + "\n")
     write_text(file, "".join(lines))

@@ -155,8 +155,8 @@ def find_clips(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def _speakers(folder: Path, wanted: set[str]) -> dict[str, str]:
-    """client_id by clip, from all TSV files of the release."""
+def speakers_of_release(folder: Path, wanted: set[str]) -> dict[str, str]:
+    """client_id by clip, from all TSV files of a release's language folder."""
     speakers: dict[str, str] = {}
     for tsv in sorted(folder.glob("*.tsv")):
         with tsv.open(encoding="utf-8", errors="replace") as file:
@@ -200,7 +200,7 @@ def list_published(data: DataConfig, *, with_labels: bool, wanted: Collection[Sp
         return _listed_only(clips, notes)
     release = open_release(data)
     names = {clip.id for listed in clips.values() for clip in listed}
-    paths, speakers = find_clips(release, names), _speakers(release, names)
+    paths, speakers = find_clips(release, names), speakers_of_release(release, names)
     splits: dict[Split, list[Utterance]] = {}
     rejected: list[Rejected] = []
     for split, listed in clips.items():

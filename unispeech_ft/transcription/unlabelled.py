@@ -1,0 +1,113 @@
+"""Recordings that nobody labelled: files, folders of them, and tables that say who speaks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from unispeech_ft.data.sources.manifest import END_COLUMNS, PATH_COLUMNS, SPEAKER_COLUMNS, START_COLUMNS, find_clip
+from unispeech_ft.data.sources.published import speakers_of_release
+from unispeech_ft.data.sources.tables import ENDINGS, read_table, require_column
+from unispeech_ft.data.utterances import Corpus
+from unispeech_ft.errors import UserError, warn
+from unispeech_ft.transcription.transcripts import audio_files
+
+KEY = "--unlabelled"
+
+
+class Recording(NamedTuple):
+    """A file, and who speaks in it; None where nobody says so."""
+
+    path: Path
+    speaker: str | None = None
+
+
+def list_recordings(names: Iterable[str | Path]) -> tuple[list[Recording], list[UserError]]:
+    """The recordings that are named, each once, and what is wrong with the names.
+
+    Args:
+        names: files; folders, which stand for all audio files below them; tables with a column of paths and, where
+            it is known who speaks, one of speakers. Clips of a Common Voice release have the speakers of its tables.
+    """
+    tables: list[Path] = []
+    others: list[Path] = []
+    for path in map(Path, names):
+        (tables if path.suffix.lower() in ENDINGS and not path.is_dir() else others).append(path)
+    files, faults = audio_files(others)
+    faults += [UserError(f"{file}: no such file", remedy="check the path") for file in files if not file.is_file()]
+    listed: list[Recording] = []
+    for table in tables:
+        try:
+            listed += _listed(table)
+        except UserError as fault:
+            faults.append(fault)
+    # The first of a file stands, so that a table's word on who speaks does.
+    found: dict[Path, Recording] = {}
+    for item in (*listed, *_of_releases(files)):
+        found.setdefault(item.path.resolve(), item)
+    return list(found.values()), faults
+
+
+def _listed(table: Path) -> list[Recording]:
+    rows = read_table(table, KEY)
+    path, speaker, *times = (
+        require_column(rows, None, names, KEY, table)
+        for names in (PATH_COLUMNS, SPEAKER_COLUMNS, START_COLUMNS, END_COLUMNS)
+    )
+    if path is None:
+        wanted = f"name it path; the table has {', '.join(rows.columns) or 'none'}"
+        raise UserError(f"{KEY}: {table.name} has no column of audio paths", remedy=wanted)
+    if any(times):
+        cut = next(filter(None, times))
+        raise UserError(
+            f"{KEY}: {table.name} names stretches of recordings ({cut}), but whole ones are transcribed",
+            remedy=f"cut them out, or remove the column {cut}",
+        )
+    found: list[Recording] = []
+    faults = [reason for _, reason in rows.faults]
+    for _, values in rows.rows:
+        place = _file(str(values[path] or "").strip(), table.absolute().parent)
+        if isinstance(place, Path):
+            found.append(Recording(place, str(values[speaker] or "").strip() or None if speaker else None))
+        else:
+            faults.append(place)
+    if not found:
+        raise UserError(f"{KEY}: {table.name} names no recording that is there ({faults[0]})", remedy="check its paths")
+    if faults:
+        warn(f"{table}: {len(faults)} rows are left out, the first since {faults[0]}")
+    return found
+
+
+def _file(name: str, folder: Path) -> Path | str:
+    """The file that a row names, beside its table or, as Common Voice has them, in `clips`; else why there is none."""
+    if not name:
+        return "it has no path"
+    places = (find_clip(name, place, Path(folder.anchor)) for place in (folder, folder / "clips"))
+    return next((place for place in places if isinstance(place, Path) and place.is_file()), f"{name} is not there")
+
+
+def _of_releases(files: Sequence[Path]) -> list[Recording]:
+    clips: dict[Path, set[str]] = defaultdict(set)
+    for file in files:
+        if file.absolute().parent.name == "clips":
+            clips[file.absolute().parent.parent].add(file.stem)
+    speakers = {release: speakers_of_release(release, names) for release, names in clips.items()}
+    return [Recording(file, speakers.get(file.absolute().parent.parent, {}).get(file.stem)) for file in files]
+
+
+def outside(corpus: Corpus, recordings: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
+    """Those that are neither of the corpus nor of somebody who is in validation or test, and lines on the others and
+    on those of whom nobody says who speaks."""
+    there = {item.path.resolve() for split in corpus.splits.values() for item in split if item.path is not None}
+    tested = {item.speaker for split in ("validation", "test") for item in corpus.splits[split] if item.speaker}
+    strange = [item for item in recordings if item.path.resolve() not in there]
+    kept = [item for item in strange if item.speaker not in tested]
+    unknown = sum(item.speaker is None for item in kept)
+    counts = {
+        "recordings are left out: they are in the corpus": len(recordings) - len(strange),
+        "recordings are left out: their speakers are in validation or test": len(strange) - len(kept),
+        "recordings do not say who speaks: nobody of validation or test may be in them": unknown,
+    }
+    return kept, [f"{count} of {len(recordings)} {said}" for said, count in counts.items() if count]
