@@ -17,12 +17,11 @@ import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import yaml
-from learning_corpora import EARLIER, MANIFEST, Corpus, real, synthetic, without_labels
+from learning_arms import ARMS, Arm
+from learning_corpora import EARLIER, Corpus, real, synthetic, with_noise, without_labels
 from miniature import DRY_UPDATES, FINETUNE, make_speech, pretrained, run, run_logged
 
 from unispeech_ft.errors import run_command
@@ -34,60 +33,6 @@ from unispeech_ft.scoring.summary import read_hypotheses
 CPU_S = "cpu_s"
 # An update that takes so much longer than today's gets an arm of fewer updates beside it.
 COSTLIER = 1.15
-CONFORMER: dict[str, Any] = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["model"]["config"]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One row of the table.
-
-    Attributes:
-        title: what it is called.
-        changes: its keys.
-        self_trains: it learns from speech without labels as well, one round.
-        base: the arm of scripts/miniature.py whose pre-trained model it starts from; Kyrgyz alone has them.
-    """
-
-    title: str
-    changes: Mapping[str, str]
-    self_trains: bool = False
-    base: str | None = None
-
-
-_INNER = {"loss.intermediate_layers": "[2]"}
-_CONDITIONED = {**_INNER, "loss.self_conditioned": "true"}
-_VIEWS = {"loss.consistency_weight": "0.2"}
-_ENTROPY = {"loss.entropy_weight": "0.05"}
-_SPEEDS = {"augmentation.speeds": "[0.9, 1.0, 1.1]"}
-_AVERAGE = {"training.ema_decay": "0.99"}
-_BEST = {"training.average_best": "5"}
-_CONFORMER = {"model.config": json.dumps(CONFORMER), "model.activation_dropout": "0.0"}
-_VOICES = {"augmentation.speeds": "[0.85, 1.0, 1.18]", "training.ema_decay": "0.995"}
-ARMS = {
-    "today": Arm("today's recipe", {}),
-    "intermediate": Arm("CTC of an inner layer", _INNER),
-    "self_conditioned": Arm("self-conditioned CTC", _CONDITIONED),
-    "consistency": Arm("two masked views (CR-CTC)", _VIEWS),
-    "consistency_masks": Arm("the same, masks twice as wide", {**_VIEWS, "mask.time_length": "10"}),
-    "policy": Arm("SpecAugment by the policy LD", {"mask.policy": "LD"}),
-    "entropy": Arm("label smoothing", _ENTROPY),
-    "features": Arm("articulatory features beside the phones", {"loss.features_weight": "0.3"}),
-    "speeds": Arm("three speeds", _SPEEDS),
-    "average": Arm("averaged weights", _AVERAGE),
-    "average_best": Arm("the mean of the five best", _BEST),
-    "self_training": Arm("self-training, one round", {}, self_trains=True),
-    "together": Arm(
-        "an inner layer, two views, speeds and averaged weights", {**_INNER, **_VIEWS, **_SPEEDS, **_AVERAGE}
-    ),
-    "conformer": Arm("a conformer on filter banks", _CONFORMER),
-    "conformer_together": Arm("the conformer, three speeds farther apart, averaged weights", {**_CONFORMER, **_VOICES}),
-    "conformer_self_training": Arm("these and self-training, one round", {**_CONFORMER, **_VOICES}, self_trains=True),
-    "unispeech": Arm("today's recipe from UniSpeech, pre-trained on English", {}, base="unispeech"),
-    "unispeech_self_training": Arm("UniSpeech, then self-training", {}, self_trains=True, base="unispeech"),
-    "unispeech_plus_self_training": Arm(
-        "UniSpeech, stage 2 on Kyrgyz, then self-training", {}, self_trains=True, base="unispeech_plus"
-    ),
-}
 
 
 class Result(NamedTuple):
@@ -171,6 +116,8 @@ def scored(arm: Arm, corpus: Corpus, shared: Mapping[str, str], folder: Path) ->
         base = pretrained(arm.base, int(shared["seed"]), corpus.pretraining, output, common)
         changes |= {"model.from_scratch": "false", "model.config": "null", "model.base": str(base)}
         unlabelled = without_labels(corpus.pretraining / "pretraining" / "ky")
+    if arm.noisy:
+        changes |= corpus.noise
     if arm.self_trains:
         return self_trained(corpus, changes, shared, unlabelled, folder)
     return score(corpus, changes, shared, folder)
@@ -264,7 +211,8 @@ def measure(
     equal_time: dict[str, list[Result]] = {}
     for name in arms:
         arm = ARMS[name]
-        if (arm.self_trains and not corpus.unlabelled) or (arm.base and corpus.pretraining is None):
+        lacking = (arm.self_trains, corpus.unlabelled), (arm.base, corpus.pretraining), (arm.noisy, corpus.noise)
+        if any(needed and not there for needed, there in lacking):
             continue
         for seed in seeds:
             given, folder = {**shared, "seed": str(seed)}, output / f"{name}-{seed}"
@@ -281,7 +229,7 @@ def measure(
             before = result(folder)
             updates = before.updates if before else updates  # one that is there stays, whatever it cost
             fewer = {"schedule.updates": str(updates), "seed": str(seed)}
-            equal_time.setdefault(name, []).append(score(corpus, arm.changes, {**shared, **fewer}, folder))
+            equal_time.setdefault(name, []).append(scored(arm, corpus, {**shared, **fewer}, folder))
     return table(corpus, equal_updates, equal_time)
 
 
@@ -289,6 +237,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, default=Path("data/learning"), help="folder of the synthetic corpora")
     parser.add_argument("--real", type=Path, help="folder that holds cv_tsv/es.tsv; without it, synthetic speech alone")
+    parser.add_argument("--noise", type=Path, help="folder of noises, and of impulse responses in `rir`")
     parser.add_argument("--output", type=Path, default=Path("runs/learning"))
     parser.add_argument("--page", type=Path, default=Path("docs/results/learning.md"))
     parser.add_argument("--corpora", nargs="+", choices=["ky", "es", "real"], default=["ky", "es", "real"])
@@ -317,6 +266,8 @@ def main() -> None:
             print("real recordings are left out: name their folder in --real", flush=True)
             continue
         corpus = real(arguments.real, output / "lists") if name == "real" else synthetic(name, speech, arguments.dry)
+        if arguments.noise is not None:
+            corpus = corpus._replace(noise=with_noise(arguments.noise))
         folder = output / (f"{name}-{arguments.updates}" if arguments.updates else name)
         tables += measure(corpus, arms, arguments.seeds, shared, folder)
     command = f"python scripts/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import torch
 
-from unispeech_ft.data.augmentation import at_speed, in_room, samples_at_speed, with_noise
+from unispeech_ft.config.labelled import AugmentationConfig
+from unispeech_ft.data.augmentation import at_speed, in_room, noises_and_rooms, samples_at_speed, with_noise
 
 F = pytest.importorskip("torchaudio.functional")
 
@@ -39,3 +43,14 @@ def test_a_noise(snr_db):
     expected = F.add_noise(torch.from_numpy(waveform), torch.from_numpy(noise), torch.tensor(snr_db)).numpy()
     np.testing.assert_array_equal(with_noise(waveform, noise, snr_db), expected)
     assert with_noise(waveform, np.zeros_like(noise), snr_db) is waveform
+
+
+def test_rooms_below_the_folder_of_noises_are_no_noises(tmp_path: Path) -> None:
+    rooms = tmp_path / "noise" / "rir"
+    rooms.mkdir(parents=True)
+    for number, file in enumerate((rooms.parent / "hum.wav", rooms / "hall.wav"), start=1):
+        soundfile.write(file, sound(100 * number), 16_000)
+    found = noises_and_rooms(AugmentationConfig(copies=1, noise=str(rooms.parent), rooms=str(rooms)))
+    assert [[len(item) for item in sounds] for sounds in found] == [[100], [200]]
+    same = noises_and_rooms(AugmentationConfig(copies=1, noise=str(rooms), rooms=str(rooms)))
+    assert [[len(item) for item in sounds] for sounds in same] == [[200], [200]]

@@ -118,8 +118,11 @@ def piece_of(sound: Waveform, num_samples: int, random: np.random.Generator) -> 
     return np.take(sound, np.arange(first, first + num_samples), mode="wrap")
 
 
-def read_sounds(folder: str | None, key: str) -> list[Waveform]:
+def read_sounds(folder: str | None, key: str, *, but: str | None = None) -> list[Waveform]:
     """The sounds below a folder, in the order of their names; none without a folder.
+
+    Args:
+        but: a folder whose sounds are of another kind, which may lie below.
 
     Raises:
         UserError: it holds none, or one that cannot be read.
@@ -128,12 +131,24 @@ def read_sounds(folder: str | None, key: str) -> list[Waveform]:
         return []
     root = Path(folder).expanduser()
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_ENDINGS)
+    if but is not None and root.absolute() in (other := Path(but).expanduser().absolute()).parents:
+        files = [path for path in files if not path.absolute().is_relative_to(other)]
     if not files:
         raise UserError(f"{key}: {folder} holds no audio", remedy="name a folder of audio files")
     try:
         return [read_audio(path) for path in files]
     except BadClip as error:
         raise UserError(f"{key}: a file of {folder} cannot be read: {error}", remedy="take it out") from None
+
+
+def noises_and_rooms(settings: AugmentationConfig) -> tuple[list[Waveform], list[Waveform]]:
+    """What is below the two folders; one that lies in the other keeps its own.
+
+    Raises:
+        UserError: see `read_sounds`.
+    """
+    noise, rooms = settings.noise, settings.rooms
+    return read_sounds(noise, "augmentation.noise", but=rooms), read_sounds(rooms, "augmentation.rooms", but=noise)
 
 
 @dataclass(frozen=True)
@@ -200,6 +215,4 @@ def augmented_audio(audio: Audio, settings: AugmentationConfig, seed: int) -> Au
     """
     changes = [Change(), *(Change(f"*{speed:g}", speed) for speed in settings.speeds if speed != 1)]
     changes += [Change(f"*copy{number}", number=number) for number in range(1, settings.copies + 1)]
-    noises = read_sounds(settings.noise, "augmentation.noise")
-    rooms = read_sounds(settings.rooms, "augmentation.rooms")
-    return AugmentedAudio(audio, changes, settings, seed, noises, rooms)
+    return AugmentedAudio(audio, changes, settings, seed, *noises_and_rooms(settings))

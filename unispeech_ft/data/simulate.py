@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from unispeech_ft.config.labelled import AugmentationConfig, SimulationConfig
 from unispeech_ft.data.audio import SAMPLE_RATE_HZ, Waveform
-from unispeech_ft.data.augmentation import Audio, in_room, piece_of, read_sounds, with_noise
+from unispeech_ft.data.augmentation import Audio, in_room, noises_and_rooms, piece_of, with_noise
 from unispeech_ft.data.labelled import Clips
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
@@ -138,9 +138,7 @@ class Conversations:
 
     @cached_property
     def _noises(self) -> tuple[list[Waveform], list[Waveform]]:
-        return read_sounds(self.sounds.noise, "augmentation.noise"), read_sounds(
-            self.sounds.rooms, "augmentation.rooms"
-        )
+        return noises_and_rooms(self.sounds)
 
     def _random(self, row: int, purpose: int) -> np.random.Generator:
         part = int.from_bytes(hashlib.sha256(self.name_of_all.encode()).digest()[:4])

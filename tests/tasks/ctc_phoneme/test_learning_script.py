@@ -21,7 +21,12 @@ from unispeech_ft.tasks.ctc_phoneme.config import load_config
 def test_every_arm_is_a_configuration(arm: str) -> None:
     changes = {"data.root": "x", "data.language": "ky", "data.train": "y", "dry_run": "true"}
     for config in (learning_corpora.TUNING, learning_corpora.MANIFEST):
-        load_config(config, {**changes, **learning.ARMS[arm].changes})
+        pretrained = (
+            {"model.from_scratch": "false", "model.config": "null", "model.base": "x"}
+            if learning.ARMS[arm].base
+            else {}
+        )
+        load_config(config, {**changes, **pretrained, **learning.ARMS[arm].changes})
 
 
 def left(folder: Path, per: float, updates: int, cpu_s: float) -> learning.Result:
