@@ -37,6 +37,7 @@ BASES: dict[str, tuple[str, str, dict[str, Any], int]] = {
         ONE_B | {"hidden_size": 1920, "intermediate_size": 7680},
         2159,
     ),
+    "omniasr_300m": ("hf-audio/omniasr-ctc-300m-v2", "wav2vec2", LARGE, 316),
     "mms_300m": ("facebook/mms-300m", "wav2vec2", LARGE, 316),
     "mms_1b": ("facebook/mms-1b", "wav2vec2", ONE_B, 963),
     "mhubert_147": ("utter-project/mHuBERT-147", "hubert", {}, 94),

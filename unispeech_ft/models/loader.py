@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import parse_json
+from unispeech_ft.models.omniasr import as_wav2vec2, is_omniasr, load_as_wav2vec2
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -118,16 +119,8 @@ def _check_sizes(config: PreTrainedConfig, name: str) -> None:
             raise UserError(f"{name}: config.json: {key} cannot be {shown}", remedy="download the model again")
 
 
-def read_config(folder: Path, name: str) -> PreTrainedConfig:
-    """The Transformers configuration of a model folder. What it says of code, kernels or other weights is not obeyed,
-    and said in a line.
-
-    Args:
-        name: of the model, for people.
-
-    Raises:
-        UserError: there is none, or it cannot be used.
-    """
+def _stored_config(folder: Path, name: str) -> tuple[PreTrainedConfig, list[str]]:
+    """The configuration of a model folder, and what it says that is not obeyed."""
     from unispeech_ft.models.self_conditioned import AutoConfig
 
     file = folder / "config.json"
@@ -135,7 +128,8 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
         values = parse_json(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise TypeError("it is not an object")
-        dropped = [key for key in NOT_OBEYED if values.pop(key, None) is not None]
+        parts = [values, *(part for part in values.values() if isinstance(part, dict))]
+        dropped = [key for part in parts for key in NOT_OBEYED if part.pop(key, None) is not None]
         kind = values.pop("model_type", None)
         config: PreTrainedConfig = type(AutoConfig.for_model(str(kind))).from_dict(values)
     except FileNotFoundError as error:
@@ -144,8 +138,23 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
         raise UserError(
             f"{name}: config.json cannot be used ({first_line(error)})", remedy="download it again"
         ) from None
+    return config, dropped
+
+
+def read_config(folder: Path, name: str) -> PreTrainedConfig:
+    """The Transformers configuration of a model folder; of OmniASR that of the same encoder as wav2vec 2.0. What it
+    says of code, kernels or other weights is not obeyed, and said in a line.
+
+    Args:
+        name: of the model, for people.
+
+    Raises:
+        UserError: there is none, or it cannot be used.
+    """
+    config, dropped = _stored_config(folder, name)
     if dropped:
         print(f"{name}: config.json asks for {', '.join(dropped)}, which is not obeyed", file=sys.stderr)
+    config = as_wav2vec2(config) if is_omniasr(config) else config
     _check_sizes(config, name)
     return config
 
@@ -179,15 +188,19 @@ def load_network(
     logging.set_verbosity_error()  # what is missing is said below, where it matters
     logging.disable_progress_bar()
     try:
-        network, info = model_class.from_pretrained(
-            source,
-            revision=revision,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            trust_remote_code=False,
-            **(options or {}),
-        )
+        stored, _ = _stored_config(small_files(name, revision), name)
+        if is_omniasr(stored):
+            network, info = load_as_wav2vec2(model_class, source, stored, revision)
+        else:
+            network, info = model_class.from_pretrained(
+                source,
+                revision=revision,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
+                **(options or {}),
+            )
     except (OSError, EOFError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         if isinstance(error, OSError) and not path.is_dir():
             raise not_found(name, error) from None
