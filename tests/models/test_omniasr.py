@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from running import merged, must_run, tiny_settings, write_settings
+from running import TINY_MODEL, merged, must_run, tiny_settings, write_settings
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCTC, Wav2Vec2ForCTC
 
@@ -18,26 +18,15 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.families import backbone, check_family
 from unispeech_ft.models.forward import encode
 from unispeech_ft.models.loader import load_network, read_config
+from unispeech_ft.models.omniasr import SHAPE
 
 omni: Any = pytest.importorskip("transformers.models.omniasr_ctc", reason="a Transformers that lacks OmniASR")
 encoders: Any = pytest.importorskip("transformers.models.omniasr")
 
-SHAPE: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 48,
-    "conv_dim": [16, 16],
-    "conv_kernel": [400, 3],
-    "conv_stride": [160, 2],
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
-
 
 @pytest.fixture(params=[True, False], ids=["with its head", "encoder alone"])
 def omniasr(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    audio = encoders.OmniASRAudioConfig(**SHAPE)
+    audio = encoders.OmniASRAudioConfig(**{name: TINY_MODEL[name] for name in SHAPE if name in TINY_MODEL})
     torch.manual_seed(3)
     made: Any = omni.OmniASRForCTC(omni.OmniASRCTCConfig(audio_config=audio, vocab_size=11)) if request.param else None
     made = made or encoders.OmniASRAudioModel(audio)

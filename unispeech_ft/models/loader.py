@@ -6,6 +6,7 @@ import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from unispeech_ft.errors import UserError, first_line
 from unispeech_ft.files import parse_json
-from unispeech_ft.models.omniasr import as_wav2vec2, is_omniasr, load_as_wav2vec2
+from unispeech_ft.models.omniasr import WITH_HEAD, as_wav2vec2, is_omniasr, network_as_wav2vec2
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -159,6 +160,25 @@ def read_config(folder: Path, name: str) -> PreTrainedConfig:
     return config
 
 
+def _pretrained(
+    model_class: Any,
+    source: Path | str,
+    config: PreTrainedConfig,
+    revision: str | None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    found: tuple[PreTrainedModel, dict[str, Any]] = model_class.from_pretrained(
+        source,
+        revision=revision,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        trust_remote_code=False,
+        **options,
+    )
+    return found
+
+
 def load_network(
     model_class: Any,
     name: str,
@@ -180,6 +200,7 @@ def load_network(
         UserError: it cannot be found or read, lacks tensors of the encoder, or holds what is not a finite number.
     """
     from safetensors import SafetensorError
+    from transformers import AutoModel, AutoModelForCTC
     from transformers.utils import logging
 
     path = Path(packaged(name)).expanduser()
@@ -190,17 +211,10 @@ def load_network(
     try:
         stored, _ = _stored_config(small_files(name, revision), name)
         if is_omniasr(stored):
-            network, info = load_as_wav2vec2(model_class, source, stored, revision)
+            auto_class = AutoModelForCTC if stored.model_type == WITH_HEAD else AutoModel
+            network, info = network_as_wav2vec2(model_class, *_pretrained(auto_class, source, stored, revision))
         else:
-            network, info = model_class.from_pretrained(
-                source,
-                revision=revision,
-                config=config,
-                dtype=torch.float32,
-                output_loading_info=True,
-                trust_remote_code=False,
-                **(options or {}),
-            )
+            network, info = _pretrained(model_class, source, config, revision, options or {})
     except (OSError, EOFError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         if isinstance(error, OSError) and not path.is_dir():
             raise not_found(name, error) from None

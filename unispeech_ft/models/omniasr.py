@@ -12,7 +12,6 @@ Multilingual Speech Recognition for 1600+ Languages".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -74,31 +73,18 @@ def _renamed(tower: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def load_as_wav2vec2(
-    model_class: Any, source: Path | str, config: PreTrainedConfig, revision: str | None
+def network_as_wav2vec2(
+    model_class: Any, original: PreTrainedModel, info: Mapping[str, Any]
 ) -> tuple[PreTrainedModel, dict[str, set[Any]]]:
-    """The network of a model folder or Hub id in float32, and what its files lack, as `from_pretrained` says it.
+    """The network of wav2vec 2.0 with the weights of an encoder, and what is missing in it.
 
     Args:
         model_class: an auto class of Transformers.
-        config: of the files.
-
-    Raises:
-        OSError, ValueError, RuntimeError: as `from_pretrained`.
+        original: of the class that Transformers has for the files, in float32.
+        info: what `from_pretrained` said of its loading.
     """
-    from transformers import AutoModel, AutoModelForCTC
-
-    with_head = config.model_type == WITH_HEAD
-    original, info = (AutoModelForCTC if with_head else AutoModel).from_pretrained(
-        source,
-        revision=revision,
-        config=config,
-        dtype=torch.float32,
-        output_loading_info=True,
-        trust_remote_code=False,
-    )
-    tower = TOWER if with_head else ""
-    network: PreTrainedModel = model_class.from_config(as_wav2vec2(config)).float()
+    tower = TOWER if original.config.model_type == WITH_HEAD else ""
+    network: PreTrainedModel = model_class.from_config(as_wav2vec2(original.config)).float()
     encoder = backbone(network)
     given = _renamed(tower, original.state_dict())
     with torch.no_grad():
@@ -107,4 +93,4 @@ def load_as_wav2vec2(
     path = "" if encoder is network else f"{network.base_model_prefix}."
     missing = {path + name for name in _renamed(tower, dict.fromkeys(info["missing_keys"]))}
     missing |= {name for name in network.state_dict() if not name.startswith(path)}
-    return network, {"missing_keys": missing, "mismatched_keys": set(info["mismatched_keys"])}
+    return network, {"missing_keys": missing, "mismatched_keys": set()}
