@@ -48,10 +48,11 @@ def heard(folder: Path, clip: torch.Tensor) -> torch.Tensor:
 def test_it_hears_what_the_original_hears(omniasr: Path, model_class: Any) -> None:
     config = read_config(omniasr, "omniasr")
     check_family(config, "omniasr")
-    config.vocab_size = 5
+    config.vocab_size, config.hidden_dropout = 5, 0.37
     network, missing = load_network(model_class, str(omniasr), config, heads=("lm_head",))
     assert missing == (["lm_head.bias", "lm_head.weight"] if model_class is AutoModelForCTC else [])
     network = network.eval()
+    assert backbone(network).encoder.layers[0].dropout.p == 0.37, "of the configuration that is given"
     clip = torch.from_numpy(np.random.default_rng(2).normal(size=16_000).astype(np.float32))
     expected = heard(omniasr, clip)
     encoder = backbone(network)

@@ -212,7 +212,7 @@ def load_network(
         stored, _ = _stored_config(small_files(name, revision), name)
         if is_omniasr(stored):
             auto_class = AutoModelForCTC if stored.model_type == WITH_HEAD else AutoModel
-            network, info = network_as_wav2vec2(model_class, *_pretrained(auto_class, source, stored, revision))
+            network, info = network_as_wav2vec2(model_class, config, *_pretrained(auto_class, source, stored, revision))
         else:
             network, info = _pretrained(model_class, source, config, revision, options or {})
     except (OSError, EOFError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:

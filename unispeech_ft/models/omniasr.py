@@ -74,17 +74,18 @@ def _renamed(tower: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def network_as_wav2vec2(
-    model_class: Any, original: PreTrainedModel, info: Mapping[str, Any]
+    model_class: Any, config: PreTrainedConfig, original: PreTrainedModel, info: Mapping[str, Any]
 ) -> tuple[PreTrainedModel, dict[str, set[Any]]]:
     """The network of wav2vec 2.0 with the weights of an encoder, and what is missing in it.
 
     Args:
         model_class: an auto class of Transformers.
+        config: from `as_wav2vec2`, with dropouts and masks of the caller's own.
         original: of the class that Transformers has for the files, in float32.
         info: what `from_pretrained` said of its loading.
     """
     tower = TOWER if original.config.model_type == WITH_HEAD else ""
-    network: PreTrainedModel = model_class.from_config(as_wav2vec2(original.config)).float()
+    network: PreTrainedModel = model_class.from_config(config).float()
     encoder = backbone(network)
     given = _renamed(tower, original.state_dict())
     with torch.no_grad():
