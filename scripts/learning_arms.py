@@ -64,6 +64,9 @@ ARMS = {
     "conformer_noise": Arm("these, a copy with noise, in a room", {**_CONFORMER, **_VOICES}, noisy=True),
     "conformer_self_training": Arm("these and self-training, one round", {**_CONFORMER, **_VOICES}, self_trains=True),
     "unispeech": Arm("today's recipe from UniSpeech, pre-trained on English", {}, base="unispeech"),
+    "unispeech_nearest": Arm(
+        "UniSpeech, new phones from their nearest ones", {"head.new_phones": "nearest"}, base="unispeech"
+    ),
     "unispeech_lora": Arm(
         "UniSpeech, low-rank adapters in all projections",
         {"adapter.kind": "lora", "adapter.where": "[query, key, value, output, feed_forward]"},
