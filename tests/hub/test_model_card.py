@@ -20,9 +20,9 @@ from unispeech_ft.hub.card import (
     metadata,
     model_card,
     snippets,
-    split_card,
     stated,
 )
+from unispeech_ft.hub.card_header import split_card
 from unispeech_ft.hub.stage import sentences_of
 from unispeech_ft.models.families import ILS_HUBERT
 from unispeech_ft.runs.evidence import Evidence, OnnxFacts, read_evidence

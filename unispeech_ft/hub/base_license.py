@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unispeech_ft.errors import UserError
+from unispeech_ft.hub.card_header import split_card
+
 # Cards on the Hub without a `license` in their header, which name that of microsoft/UniSpeech in their text; ours.
 KNOWN = (("microsoft/unispeech", "cc-by-sa-3.0"), ("microsoft/wavlm", "cc-by-sa-3.0"), ("packaged:", "mit"))
 CONDITIONS = {
@@ -46,9 +49,6 @@ def base_license(base: str | None) -> str | None:
 
 
 def _of_folder(folder: Path) -> str | None:
-    from unispeech_ft.errors import UserError
-    from unispeech_ft.hub.card import split_card
-
     try:
         header, _ = split_card((folder / "README.md").read_text(encoding="utf-8", errors="replace"))
     except (OSError, UserError):

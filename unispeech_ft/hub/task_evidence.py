@@ -14,7 +14,7 @@ from unispeech_ft.config.reading import to_yaml
 from unispeech_ft.data.utterances import SPLITS
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import parse_json
-from unispeech_ft.hub.card import split_card
+from unispeech_ft.hub.card_header import split_card
 from unispeech_ft.hub.public import public_config, public_environment
 from unispeech_ft.hub.stage import link_model, local_names, refuse_secrets
 from unispeech_ft.hub.task_card import TaskCard, task_card

@@ -14,7 +14,8 @@ from typing import Any
 from unispeech_ft.data.utterances import SPLITS, Split
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import run_folder
-from unispeech_ft.hub.card import claimed, eval_result, metadata, model_card, percent, split_card, stated
+from unispeech_ft.hub.card import claimed, eval_result, metadata, model_card, percent, stated
+from unispeech_ft.hub.card_header import split_card
 from unispeech_ft.hub.public import public_evidence
 from unispeech_ft.hub.stage import local_names
 from unispeech_ft.runs import evidence as ev
