@@ -24,13 +24,13 @@ def serve(folder: Path, port: int | None = None, *, in_browser: bool = False) ->
     Raises:
         UserError: gradio is not installed, the folder cannot be written, or the port is taken.
     """
-    optional("gradio", "app", "the page")
     root = folder.expanduser().resolve()
+    os.environ.update(QUIET | {"GRADIO_TEMP_DIR": str(root / "uploads")})
+    optional("gradio", "app", "the page")
     try:
         (root / "uploads").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror})", remedy="name another folder") from None
-    os.environ.update(QUIET | {"GRADIO_TEMP_DIR": str(root / "uploads")})
     from unispeech_ft.app.page import build, look
     from unispeech_ft.app.training import Trainings
 
