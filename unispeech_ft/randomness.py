@@ -41,6 +41,8 @@ class Stream(IntEnum):
     CLUSTERING = 21
     SECOND_TIME_MASK = 22
     SECOND_CHANNEL_MASK = 23
+    SIMULATED_NOISE = 24
+    SIMULATED_ROOM = 25
 
 
 def generator(seed: int, stream: Stream, *name: int) -> np.random.Generator:

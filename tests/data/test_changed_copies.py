@@ -50,7 +50,7 @@ def test_rooms_below_the_folder_of_noises_are_no_noises(tmp_path: Path) -> None:
     rooms.mkdir(parents=True)
     for number, file in enumerate((rooms.parent / "hum.wav", rooms / "hall.wav"), start=1):
         soundfile.write(file, sound(100 * number), 16_000)
-    found = noises_and_rooms(AugmentationConfig(copies=1, noise=str(rooms.parent), rooms=str(rooms)))
+    found = noises_and_rooms(AugmentationConfig(copies=1, noise=str(rooms.parent), rooms=str(rooms)), 1)
     assert [[len(item) for item in sounds] for sounds in found] == [[100], [200]]
-    same = noises_and_rooms(AugmentationConfig(copies=1, noise=str(rooms), rooms=str(rooms)))
+    same = noises_and_rooms(AugmentationConfig(copies=1, noise=str(rooms), rooms=str(rooms)), 1)
     assert [[len(item) for item in sounds] for sounds in same] == [[200], [200]]

@@ -37,8 +37,8 @@ class AugmentationConfig(Section):
         description="a copy at each of these speeds but 1.0, which is the clip; 0.9 is slower and lower",
     )
     copies: Count = Field(0, description="copies, each with a room and a noise of its own")
-    noise: str | None = Field(None, description="folder of noises")
-    rooms: str | None = Field(None, description="folder of room impulse responses")
+    noise: str | None = Field(None, description="folder of noises, or simulated")
+    rooms: str | None = Field(None, description="folder of room impulse responses, or simulated")
     snr_db: tuple[float, float] = Field((5.0, 20.0), strict=False, description="speech over noise, from and to")
     share: Probability = Field(0.6, description="of those copies get a room; of those copies get a noise")
 
@@ -63,7 +63,7 @@ class AugmentationConfig(Section):
             (
                 self.copies > 0 and self.noise is None and self.rooms is None,
                 "augmentation.copies is given without noise or rooms",
-                "name a folder in augmentation.noise or augmentation.rooms",
+                "name a folder in augmentation.noise or augmentation.rooms, or write simulated",
             ),
             (
                 self.snr_db[0] > self.snr_db[1],

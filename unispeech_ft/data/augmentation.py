@@ -22,6 +22,7 @@ from torch.nn.functional import conv1d, pad
 
 from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, BadClip, Waveform, read_audio
+from unispeech_ft.data.simulated_sounds import SIMULATED, simulated_noises, simulated_rooms
 from unispeech_ft.errors import UserError
 from unispeech_ft.randomness import Stream, generator
 
@@ -141,14 +142,18 @@ def read_sounds(folder: str | None, key: str, *, but: str | None = None) -> list
         raise UserError(f"{key}: a file of {folder} cannot be read: {error}", remedy="take it out") from None
 
 
-def noises_and_rooms(settings: AugmentationConfig) -> tuple[list[Waveform], list[Waveform]]:
-    """What is below the two folders; one that lies in the other keeps its own.
+def noises_and_rooms(settings: AugmentationConfig, seed: int) -> tuple[list[Waveform], list[Waveform]]:
+    """What is below the two folders, of which one that lies in the other keeps its own; or what is simulated.
+
+    Args:
+        seed: of what is simulated.
 
     Raises:
         UserError: see `read_sounds`.
     """
     noise, rooms = settings.noise, settings.rooms
-    return read_sounds(noise, "augmentation.noise", but=rooms), read_sounds(rooms, "augmentation.rooms", but=noise)
+    noises = simulated_noises(seed) if noise == SIMULATED else read_sounds(noise, "augmentation.noise", but=rooms)
+    return noises, simulated_rooms(seed) if rooms == SIMULATED else read_sounds(rooms, "augmentation.rooms", but=noise)
 
 
 @dataclass(frozen=True)
@@ -215,4 +220,4 @@ def augmented_audio(audio: Audio, settings: AugmentationConfig, seed: int) -> Au
     """
     changes = [Change(), *(Change(f"*{speed:g}", speed) for speed in settings.speeds if speed != 1)]
     changes += [Change(f"*copy{number}", number=number) for number in range(1, settings.copies + 1)]
-    return AugmentedAudio(audio, changes, settings, seed, *noises_and_rooms(settings))
+    return AugmentedAudio(audio, changes, settings, seed, *noises_and_rooms(settings, seed))

@@ -138,7 +138,7 @@ class Conversations:
 
     @cached_property
     def _noises(self) -> tuple[list[Waveform], list[Waveform]]:
-        return noises_and_rooms(self.sounds)
+        return noises_and_rooms(self.sounds, self.seed)
 
     def _random(self, row: int, purpose: int) -> np.random.Generator:
         part = int.from_bytes(hashlib.sha256(self.name_of_all.encode()).digest()[:4])
