@@ -41,6 +41,12 @@ _AVERAGE = {"training.ema_decay": "0.99"}
 _BEST = {"training.average_best": "5"}
 _CONFORMER = {"model.config": json.dumps(CONFORMER), "model.activation_dropout": "0.0"}
 _VOICES = {"augmentation.speeds": "[0.85, 1.0, 1.18]", "training.ema_decay": "0.995"}
+_MORE_VOICES = {
+    "augmentation.speeds": "[0.75, 0.85, 1.0, 1.18, 1.33]",
+    "augmentation.copies": "1",
+    "augmentation.noise": "simulated",
+    "augmentation.rooms": "simulated",
+}
 ARMS = {
     "today": Arm("today's recipe", {}),
     "intermediate": Arm("CTC of an inner layer", _INNER),
@@ -61,6 +67,10 @@ ARMS = {
     ),
     "conformer": Arm("a conformer on filter banks", _CONFORMER),
     "conformer_together": Arm("the conformer, three speeds farther apart, averaged weights", {**_CONFORMER, **_VOICES}),
+    "conformer_rooms": Arm(
+        "the conformer, five speeds, a copy with simulated noise and room, averaged weights",
+        {**_CONFORMER, **_VOICES, **_MORE_VOICES},
+    ),
     "conformer_noise": Arm("these, a copy with noise, in a room", {**_CONFORMER, **_VOICES}, noisy=True),
     "conformer_self_training": Arm("these and self-training, one round", {**_CONFORMER, **_VOICES}, self_trains=True),
     "unispeech": Arm("today's recipe from UniSpeech, pre-trained on English", {}, base="unispeech"),

@@ -24,6 +24,10 @@ EARLIER = {
     "model.activation_dropout": "0.1",
     "data.normalize": "true",
     "augmentation.speeds": "[]",
+    "augmentation.copies": "0",
+    "augmentation.noise": "null",
+    "augmentation.rooms": "null",
+    "schedule.updates": "3000",
     "training.ema_decay": "null",
 }
 

@@ -27,7 +27,7 @@ WORDS_AND_LINE = {
         "no packaged model packaged:nope",
     ),
     "probe": (
-        ("--probe.enabled", "true", "--schedule.freeze_encoder_updates", "3000")
+        ("--probe.enabled", "true", "--schedule.freeze_encoder_updates", "6000")
         + ("--mask.time_prob", "0", "--mask.feature_prob", "0"),
         "a probe needs a validation split",
     ),
