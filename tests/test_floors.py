@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "unispeech_ft"
 FLOORS = (
-    ("errors", "version", "files", "launching", "randomness"),
+    ("errors", "extras", "version", "files", "launching", "randomness"),
     ("config",),
     ("phonemes",),
     ("scoring",),
