@@ -54,6 +54,27 @@ def test_a_table(clips: list[Path], beside: bool) -> None:
     ], "each once, and with what the table says"
 
 
+def test_a_table_without_speakers_leaves_those_of_the_release(clips: list[Path]) -> None:
+    release = clips[0].parent.parent
+    written(release / "validated.tsv", "client_id\tpath\tsentence", "anna\tclip_0.wav\ta", "bek\tclip_1.wav\tb")
+    table = written(clips[0].parent / "mine.tsv", "path", "clip_0.wav", "clip_1.wav", "clip_2.wav")
+    for names in ([table], [table, clips[0].parent]):
+        found, faults = list_recordings(names)
+        assert faults == []
+        assert {item.path.name: item.speaker for item in found[:3]} == {
+            "clip_0.wav": "anna",
+            "clip_1.wav": "bek",
+            "clip_2.wav": None,
+        }
+
+
+def test_lines_that_lack_a_key(clips: list[Path]) -> None:
+    lines = ('{"path": "clip_0.wav", "speaker": "anna"}', '{"path": "clip_1.wav"}', '{"speaker": "bek"}')
+    found, faults = list_recordings([written(clips[0].parent / "mine.jsonl", *lines)])
+    assert faults == []
+    assert [(item.path.name, item.speaker) for item in found] == [("clip_0.wav", "anna"), ("clip_1.wav", None)]
+
+
 def test_rows_that_name_nothing(clips: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     table = written(clips[0].parent / "mine.tsv", "path", "clip_0.wav", "clip_9.wav")
     found, faults = list_recordings([table])

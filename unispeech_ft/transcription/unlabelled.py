@@ -7,7 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from unispeech_ft.data.sources.manifest import END_COLUMNS, PATH_COLUMNS, SPEAKER_COLUMNS, START_COLUMNS, find_clip
+from unispeech_ft.data.sources.manifest import (
+    END_COLUMNS,
+    PATH_COLUMNS,
+    SPEAKER_COLUMNS,
+    START_COLUMNS,
+    cell_text,
+    find_clip,
+)
 from unispeech_ft.data.sources.published import speakers_of_release
 from unispeech_ft.data.sources.tables import ENDINGS, read_table, require_column
 from unispeech_ft.data.utterances import Corpus
@@ -43,11 +50,13 @@ def list_recordings(names: Iterable[str | Path]) -> tuple[list[Recording], list[
             listed += _listed(table)
         except UserError as fault:
             faults.append(fault)
-    # The first of a file stands, so that a table's word on who speaks does.
+    # The first word on who speaks stands.
     found: dict[Path, Recording] = {}
-    for item in (*listed, *_of_releases(files)):
-        found.setdefault(item.path.resolve(), item)
-    return list(found.values()), faults
+    for item in (*listed, *map(Recording, files)):
+        place = item.path.resolve()
+        if place not in found or found[place].speaker is None:
+            found[place] = item
+    return _with_speakers(list(found.values())), faults
 
 
 def _listed(table: Path) -> list[Recording]:
@@ -68,9 +77,9 @@ def _listed(table: Path) -> list[Recording]:
     found: list[Recording] = []
     faults = [reason for _, reason in rows.faults]
     for _, values in rows.rows:
-        place = _file(str(values[path] or "").strip(), table.absolute().parent)
+        place = _file(cell_text(values, path), table.absolute().parent)
         if isinstance(place, Path):
-            found.append(Recording(place, str(values[speaker] or "").strip() or None if speaker else None))
+            found.append(Recording(place, cell_text(values, speaker)))
         else:
             faults.append(place)
     if not found:
@@ -80,7 +89,7 @@ def _listed(table: Path) -> list[Recording]:
     return found
 
 
-def _file(name: str, folder: Path) -> Path | str:
+def _file(name: str | None, folder: Path) -> Path | str:
     """The file that a row names, beside its table or, as Common Voice has them, in `clips`; else why there is none."""
     if not name:
         return "it has no path"
@@ -88,13 +97,19 @@ def _file(name: str, folder: Path) -> Path | str:
     return next((place for place in places if isinstance(place, Path) and place.is_file()), f"{name} is not there")
 
 
-def _of_releases(files: Sequence[Path]) -> list[Recording]:
+def _with_speakers(recordings: Sequence[Recording]) -> list[Recording]:
+    """The recordings, those that nobody names a speaker of with the one that the tables of their release name."""
     clips: dict[Path, set[str]] = defaultdict(set)
-    for file in files:
-        if file.absolute().parent.name == "clips":
-            clips[file.absolute().parent.parent].add(file.stem)
-    speakers = {release: speakers_of_release(release, names) for release, names in clips.items()}
-    return [Recording(file, speakers.get(file.absolute().parent.parent, {}).get(file.stem)) for file in files]
+    for item in recordings:
+        folder = item.path.absolute().parent
+        if item.speaker is None and folder.name == "clips":
+            clips[folder.parent].add(item.path.stem)
+    of = {
+        release / "clips" / name: speaker
+        for release, names in clips.items()
+        for name, speaker in speakers_of_release(release, names).items()
+    }
+    return [item._replace(speaker=item.speaker or of.get(item.path.absolute().with_suffix(""))) for item in recordings]
 
 
 def outside(corpus: Corpus, recordings: Sequence[Recording]) -> tuple[list[Recording], list[str]]:

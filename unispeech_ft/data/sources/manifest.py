@@ -122,7 +122,8 @@ def _phones(value: Any) -> tuple[str, ...]:
     return tuple(str(phone) for phone in value) if isinstance(value, list) else tuple(str(value).split())
 
 
-def _text(values: Row, column: str | None) -> str | None:
+def cell_text(values: Row, column: str | None) -> str | None:
+    """What stands in a column of a row; None where it is empty, or not there."""
     value = values.get(column) if column else None
     return str(value).strip() or None if value is not None else None
 
@@ -133,7 +134,7 @@ def _seconds(values: Row, column: str | None) -> float | None:
     Raises:
         ValueError: it holds no time.
     """
-    value = _text(values, column)
+    value = cell_text(values, column)
     if value is None:
         return None
     try:
@@ -164,14 +165,14 @@ def _utterance(
 ) -> Utterance | str:
     """The utterance of a row, or the reason why it cannot be used."""
     held = values.get(columns["path"] or "")
-    name = _text(held if isinstance(held, dict) else values, "path" if isinstance(held, dict) else columns["path"])
+    name = cell_text(held if isinstance(held, dict) else values, "path" if isinstance(held, dict) else columns["path"])
     if name is None:
         return "no path"
     path = find_clip(name, folder, root)
     if isinstance(path, str):
         return path
     phones = _phones(values[columns["phones"]]) if columns["phones"] and values.get(columns["phones"]) else None
-    text = _text(values, columns["text"])
+    text = cell_text(values, columns["text"])
     if text is None and not phones:
         return f"{FILTERED}no sentence"
     try:
@@ -180,8 +181,8 @@ def _utterance(
         return str(reason)
     where = path.relative_to(root) if path.is_relative_to(root) else path.resolve().relative_to(root)
     identity = segment_id(where.with_suffix("").as_posix(), start_s, end_s)
-    channel = channels.get(_text(values, columns["channel"]) or "")
-    return Utterance(identity, path, text, phones, _text(values, columns["speaker"]), start_s, end_s, channel)
+    channel = channels.get(cell_text(values, columns["channel"]) or "")
+    return Utterance(identity, path, text, phones, cell_text(values, columns["speaker"]), start_s, end_s, channel)
 
 
 def _columns(table: Table, data: DataConfig, path: Path, key: str) -> dict[str, str | None]:
@@ -225,7 +226,7 @@ def _columns(table: Table, data: DataConfig, path: Path, key: str) -> dict[str, 
 
 def _like_a_split(table: Table) -> str | None:
     names = [name for name in table.columns if usual_name(name) in LIKE_A_SPLIT]
-    said = {name: {(_text(values, name) or "").lower() for _, values in table.rows} for name in names}
+    said = {name: {(cell_text(values, name) or "").lower() for _, values in table.rows} for name in names}
     return next((name for name in names if said[name] & SPLIT_NAMES.keys()), None)
 
 
@@ -241,7 +242,7 @@ def _read_manifest(path: Path, root: Path, data: DataConfig, key: str) -> Listed
     if of_cuts:
         table = replace(table, columns=list(dict.fromkeys(name for _, values in rows for name in values)))
     columns = _columns(table, data, path, key)
-    named = {name for _, values in rows if (name := _text(values, columns["channel"]))}
+    named = {name for _, values in rows if (name := cell_text(values, columns["channel"]))}
     channels = {name: int(name) for name in named if name.isdecimal()} if of_cuts else channel_places(named)
     found: list[tuple[Utterance, str]] = []
     rejected = [(f"{path.name}:{line}", reason) for line, reason in sorted(faults)]
@@ -256,7 +257,7 @@ def _read_manifest(path: Path, root: Path, data: DataConfig, key: str) -> Listed
         if isinstance(result, str):
             rejected.append((f"{path.name}:{line}", result))
         else:
-            found.append((result, (_text(values, columns["split"]) or "").lower()))
+            found.append((result, (cell_text(values, columns["split"]) or "").lower()))
     return Listed(found, rejected, any(name for _, name in found))
 
 
