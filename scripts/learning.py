@@ -5,7 +5,7 @@
 Three corpora: 10 minutes of synthetic Kyrgyz and of synthetic Spanish, tested on voices that no training heard, and,
 with --real, one man's recordings of Spanish (cv_tsv/es.tsv), tested on other sentences of his and on other people. Each
 arm has as many updates as today's recipe, and, where an update of it takes longer, once more as many as fit into the
-same time; with several seeds each. Writes docs/results/learning.md. Results that lie in --output already are kept, so
+same time; with several seeds each. Writes their tables, --page. Results that lie in --output already are kept, so
 an interrupted run goes on. --dry runs everything with a few updates on minutes of speech.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from learning_arms import ARMS, Arm
-from learning_corpora import EARLIER, Corpus, real, synthetic, with_noise, without_labels
+from learning_corpora import EARLIER, Corpus, real, synthetic, without_labels
 from miniature import DRY_UPDATES, FINETUNE, make_speech, pretrained, run, run_logged
 
 from unispeech_ft.errors import run_command
@@ -116,8 +116,6 @@ def scored(arm: Arm, corpus: Corpus, shared: Mapping[str, str], folder: Path) ->
         base = pretrained(arm.base, int(shared["seed"]), corpus.pretraining, output, common)
         changes |= {"model.from_scratch": "false", "model.config": "null", "model.base": str(base)}
         unlabelled = without_labels(corpus.pretraining / "pretraining" / "ky")
-    if arm.noisy:
-        changes |= corpus.noise
     if arm.self_trains:
         return self_trained(corpus, changes, shared, unlabelled, folder)
     return score(corpus, changes, shared, folder)
@@ -211,7 +209,7 @@ def measure(
     equal_time: dict[str, list[Result]] = {}
     for name in arms:
         arm = ARMS[name]
-        lacking = (arm.self_trains, corpus.unlabelled), (arm.base, corpus.pretraining), (arm.noisy, corpus.noise)
+        lacking = (arm.self_trains, corpus.unlabelled), (arm.base, corpus.pretraining)
         if any(needed and not there for needed, there in lacking):
             continue
         for seed in seeds:
@@ -237,9 +235,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, default=Path("data/learning"), help="folder of the synthetic corpora")
     parser.add_argument("--real", type=Path, help="folder that holds cv_tsv/es.tsv; without it, synthetic speech alone")
-    parser.add_argument("--noise", type=Path, help="folder of noises, and of impulse responses in `rir`")
     parser.add_argument("--output", type=Path, default=Path("runs/learning"))
-    parser.add_argument("--page", type=Path, default=Path("docs/results/learning.md"))
+    parser.add_argument("--page", type=Path, default=Path("runs/learning/tables.md"), help="what is written")
     parser.add_argument("--corpora", nargs="+", choices=["ky", "es", "real"], default=["ky", "es", "real"])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--first", choices=list(ARMS), default="today", help="the arm that others are compared to")
@@ -266,8 +263,6 @@ def main() -> None:
             print("real recordings are left out: name their folder in --real", flush=True)
             continue
         corpus = real(arguments.real, output / "lists") if name == "real" else synthetic(name, speech, arguments.dry)
-        if arguments.noise is not None:
-            corpus = corpus._replace(noise=with_noise(arguments.noise))
         folder = output / (f"{name}-{arguments.updates}" if arguments.updates else name)
         tables += measure(corpus, arms, arguments.seeds, shared, folder)
     command = f"python scripts/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()

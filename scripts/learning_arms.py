@@ -22,14 +22,12 @@ class Arm:
         changes: its keys.
         self_trains: it learns from speech without labels as well, one round.
         base: the arm of scripts/miniature.py whose pre-trained model it starts from; Kyrgyz alone has them.
-        noisy: it hears each clip once more with a noise, in a room, or both.
     """
 
     title: str
     changes: Mapping[str, str]
     self_trains: bool = False
     base: str | None = None
-    noisy: bool = False
 
 
 _INNER = {"loss.intermediate_layers": "[2]"}
@@ -41,12 +39,8 @@ _AVERAGE = {"training.ema_decay": "0.99"}
 _BEST = {"training.average_best": "5"}
 _CONFORMER = {"model.config": json.dumps(CONFORMER), "model.activation_dropout": "0.0"}
 _VOICES = {"augmentation.speeds": "[0.85, 1.0, 1.18]", "training.ema_decay": "0.995"}
-_MORE_VOICES = {
-    "augmentation.speeds": "[0.75, 0.85, 1.0, 1.18, 1.33]",
-    "augmentation.copies": "1",
-    "augmentation.noise": "simulated",
-    "augmentation.rooms": "simulated",
-}
+_ROOMS = {"augmentation.copies": "1", "augmentation.noise": "simulated", "augmentation.rooms": "simulated"}
+_MORE_SPEEDS = {"augmentation.speeds": "[0.75, 0.85, 1.0, 1.18, 1.33]"}
 ARMS = {
     "today": Arm("today's recipe", {}),
     "intermediate": Arm("CTC of an inner layer", _INNER),
@@ -57,7 +51,7 @@ ARMS = {
     "entropy": Arm("label smoothing", _ENTROPY),
     "features": Arm("articulatory features beside the phones", {"loss.features_weight": "0.3"}),
     "speeds": Arm("three speeds", _SPEEDS),
-    "noise": Arm("a copy with noise, in a room", {}, noisy=True),
+    "noise": Arm("a copy with simulated noise and room", _ROOMS),
     "average": Arm("averaged weights", _AVERAGE),
     "average_best": Arm("the mean of the five best", _BEST),
     "averages": Arm("averaged weights or the mean of the five best, as validation prefers", {**_AVERAGE, **_BEST}),
@@ -69,9 +63,8 @@ ARMS = {
     "conformer_together": Arm("the conformer, three speeds farther apart, averaged weights", {**_CONFORMER, **_VOICES}),
     "conformer_rooms": Arm(
         "the conformer, five speeds, a copy with simulated noise and room, averaged weights",
-        {**_CONFORMER, **_VOICES, **_MORE_VOICES},
+        {**_CONFORMER, **_VOICES, **_MORE_SPEEDS, **_ROOMS},
     ),
-    "conformer_noise": Arm("these, a copy with noise, in a room", {**_CONFORMER, **_VOICES}, noisy=True),
     "conformer_self_training": Arm("these and self-training, one round", {**_CONFORMER, **_VOICES}, self_trains=True),
     "unispeech": Arm("today's recipe from UniSpeech, pre-trained on English", {}, base="unispeech"),
     "unispeech_nearest": Arm(

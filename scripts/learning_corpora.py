@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import yaml
@@ -41,7 +40,6 @@ class Corpus(NamedTuple):
         data: its keys that name the speech.
         others: keys that name further test speech, of other people; None where the test split has them.
         unlabelled: recordings without labels, of training voices; none where there are none.
-        noise: keys of a copy with noise, in a room; none where no noises are there.
         pretraining: folder of the speech of scripts/miniature.py, made where it is missing; None where there is none.
     """
 
@@ -51,13 +49,6 @@ class Corpus(NamedTuple):
     others: Mapping[str, str] | None = None
     unlabelled: Sequence[Path] = ()
     pretraining: Path | None = None
-    noise: Mapping[str, str] = MappingProxyType({})
-
-
-def with_noise(folder: Path) -> dict[str, str]:
-    """The keys of a copy of each clip with a noise of a folder, in a room of its `rir`."""
-    noises, rooms = str(folder.resolve()), str((folder / "rir").resolve())
-    return {"augmentation.copies": "1", "augmentation.noise": noises, "augmentation.rooms": rooms}
 
 
 def without_labels(language: Path) -> list[Path]:
