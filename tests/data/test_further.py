@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,12 +69,14 @@ def test_nobody_of_test_is_trained_on(data: DataConfig, tiny_speech: Path, tmp_p
     stranger = next(name for name in plain.splits["test"].speakers if name)
     train, test = clips_of(tiny_speech, "train"), clips_of(tiny_speech, "test")
     manifest = tmp_path / "further.tsv"
-    lines = [f"{train[0]}\ta b\tnew", f"{train[1]}\ta b\t{stranger}", f"{test[0]}\ta b\tnew"]
+    copy = shutil.copy(test[0], tmp_path / "mine.mp3")
+    lines = [f"{train[0]}\ta b\tnew", f"{train[1]}\ta b\t{stranger}", f"{test[0]}\ta b\tnew", f"{copy}\ta b\tnew"]
     manifest.write_text("path\tphones\tspeaker\n" + "\n".join(lines) + "\n", encoding="utf-8")
     speech = opened(data, manifest)
     assert len(speech.splits["train"]) == len(plain.splits["train"]) + 1
     reasons = sorted(item.reason for item in speech.left_out)
     assert reasons == [
+        "filtered: its recording is in validation or test",
         "filtered: its recording is in validation or test",
         "filtered: its speaker is in validation or test",
     ]

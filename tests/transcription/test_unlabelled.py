@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from unispeech_ft.transcription.unlabelled import Recording, list_recordings, ou
 def clips(tmp_path: Path) -> list[Path]:
     files = [tmp_path / "release" / "ky" / "clips" / f"clip_{number}.wav" for number in range(4)]
     files[0].parent.mkdir(parents=True)
-    for file in files:
-        soundfile.write(file, np.zeros(1600, dtype=np.float32), 16_000)
+    for number, file in enumerate(files):
+        soundfile.write(file, np.full(1600, number / 8, dtype=np.float32), 16_000)
     return files
 
 
@@ -111,6 +112,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 def test_nobody_of_validation_or_test(clips: list[Path], tmp_path: Path) -> None:
     link = tmp_path / "again.wav"
     link.symlink_to(clips[0])
+    copy = Path(shutil.copy(clips[0], tmp_path / "copy.wav"))
     splits: dict[Split, list[Utterance]] = {
         "train": [Utterance("a", clips[0], "a", None, "anna")],
         "validation": [Utterance("b", None, "b", None, "bek")],
@@ -122,11 +124,12 @@ def test_nobody_of_validation_or_test(clips: list[Path], tmp_path: Path) -> None
         Recording(clips[2], "chynar"),
         Recording(clips[3], "anna"),
         Recording(tmp_path / "nobody.wav"),
+        Recording(copy),
     ]
     kept, said = outside(Corpus(splits), given)
-    assert kept == given[3:]
+    assert kept == given[3:5]
     assert said == [
-        "1 of 5 recordings are left out: they are in the corpus",
-        "2 of 5 recordings are left out: their speakers are in validation or test",
-        "1 of 5 recordings do not say who speaks: nobody of validation or test may be in them",
+        "2 of 6 recordings are left out: they are in the corpus",
+        "2 of 6 recordings are left out: their speakers are in validation or test",
+        "1 of 6 recordings do not say who speaks: nobody of validation or test may be in them",
     ]

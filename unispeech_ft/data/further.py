@@ -4,7 +4,6 @@ recordings that nobody labelled."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from unispeech_ft.config.sections import DataConfig, PhonemesConfig
 from unispeech_ft.data.audio import Waveform
 from unispeech_ft.data.augmentation import Audio
+from unispeech_ft.data.held_out import Recordings, held_out
 from unispeech_ft.data.labels import LabelledSplit, label_split
 from unispeech_ft.data.prepare import prepare_audio
 from unispeech_ft.data.sources import list_utterances
@@ -68,9 +68,9 @@ def _listed(file: str, data: DataConfig) -> Corpus:
     return replace(found, splits={**dict.fromkeys(SPLITS, ()), "train": utterances}, rejected=rejected)
 
 
-def _held_out(item: Utterance, paths: Collection[Path], speakers: Collection[str]) -> str | None:
+def _why_not(item: Utterance, recordings: Recordings, speakers: set[str]) -> str | None:
     """Why an utterance must not be trained on."""
-    if item.path is not None and item.path.resolve() in paths:
+    if item.path is not None and item.path in recordings:
         return f"{FILTERED}its recording is in validation or test"
     if item.speaker in speakers:
         return f"{FILTERED}its speaker is in validation or test"
@@ -87,10 +87,8 @@ def further_speech(
         UserError: there is no such manifest, it cannot be read, or it has no phones.
     """
     found = _listed(str(data.further), data)
-    held_out = [item for split in ("validation", "test") for item in corpus.splits[split]]
-    paths = {item.path.resolve() for item in held_out if item.path is not None}
-    speakers = {item.speaker for item in held_out if item.speaker}
-    reasons = {item.id: _held_out(item, paths, speakers) for item in found.splits["train"]}
+    recordings, speakers = held_out(corpus)
+    reasons = {item.id: _why_not(item, recordings, speakers) for item in found.splits["train"]}
     left = [Rejected("train", name, reason) for name, reason in reasons.items() if reason]
     kept = [item for item in found.splits["train"] if reasons[item.id] is None]
     if not any(item.phones for item in kept):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from unispeech_ft.data.held_out import held_out, recordings_of
 from unispeech_ft.data.sources.manifest import (
     END_COLUMNS,
     PATH_COLUMNS,
@@ -115,9 +116,9 @@ def _with_speakers(recordings: Sequence[Recording]) -> list[Recording]:
 def outside(corpus: Corpus, recordings: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
     """Those that are neither of the corpus nor of somebody who is in validation or test, and lines on the others and
     on those of whom nobody says who speaks."""
-    there = {item.path.resolve() for split in corpus.splits.values() for item in split if item.path is not None}
-    tested = {item.speaker for split in ("validation", "test") for item in corpus.splits[split] if item.speaker}
-    strange = [item for item in recordings if item.path.resolve() not in there]
+    there = recordings_of(item for split in corpus.splits.values() for item in split)
+    _, tested = held_out(corpus)
+    strange = [item for item in recordings if item.path not in there]
     kept = [item for item in strange if item.speaker not in tested]
     unknown = sum(item.speaker is None for item in kept)
     counts = {
