@@ -1,4 +1,4 @@
-# make demo   sets up .venv and trains the embedded demo, without pre-training and with
+# make demo   sets up .venv and trains the embedded demo: without pre-training, with it, and with another network
 # make test   sets up .venv and runs the tests
 # make docs   builds the site into build/site
 # make check  looks at style, types, code that is not safe, and packages with known faults
@@ -23,8 +23,11 @@ data/demo/synthetic_corpus.json: $(READY)
 demo: $(READY) data/demo/synthetic_corpus.json
 	$(LAUNCH) recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo_from_scratch.yaml
 	$(LAUNCH) recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo.yaml
+	$(LAUNCH) recipes/ctc_phoneme.py --config configs/ctc_phoneme/demo_conformer.yaml
 	@echo "A: without pre-training, B: with"
 	@$(BIN)/unispeech-ft compare runs/demo_from_scratch runs/demo
+	@echo "A: without pre-training, B: a conformer without pre-training"
+	@$(BIN)/unispeech-ft compare runs/demo_from_scratch runs/demo_conformer
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long and not slow and not gpu'
