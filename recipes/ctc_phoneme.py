@@ -17,16 +17,14 @@ if __name__ == "__main__":
 from unispeech_ft.data.speech import describe_speech, make_tokenizer, open_speech
 from unispeech_ft.errors import fitted, run_command
 from unispeech_ft.hub.push import check_hub, push_if_asked
-from unispeech_ft.kernels.install import place
-from unispeech_ft.models.adapters import add_adapters
-from unispeech_ft.models.articulation import add_articulation
-from unispeech_ft.models.build import as_probe, build_model, frame_counter, read_model_config
+from unispeech_ft.models.build import frame_counter
 from unispeech_ft.runs.directory import open_run
 from unispeech_ft.runs.dry_run import planned_lines
 from unispeech_ft.runs.seeds import run_each
 from unispeech_ft.scoring import Summary
 from unispeech_ft.tasks.ctc_phoneme.config import FILE, CtcPhonemeConfig
 from unispeech_ft.tasks.ctc_phoneme.losses import check_losses
+from unispeech_ft.tasks.ctc_phoneme.model import build_recogniser
 from unispeech_ft.tasks.ctc_phoneme.results import score_and_export
 from unispeech_ft.tasks.ctc_phoneme.task import all_features, ctc_phoneme_task, identity
 from unispeech_ft.tasks.ctc_phoneme.zero_shot import zero_shot_floor
@@ -51,22 +49,13 @@ def run(config: CtcPhonemeConfig, *, last: bool = True) -> list[Summary]:
     lines = describe_speech(speech, tokenizer) + copied
     lines += planned_lines(config, splits, accelerator.mixed_precision)
     accelerator.print(fitted(lines))
-    reached = None if num_frames is None else read_model_config(config.model)
-    check_losses(config.loss, str(config.model.base or "model.config"), reached, tokenizer)
+    check_losses(config, tokenizer, reached=num_frames is not None)
     check_validation(config.training, probe=config.probe.enabled, can_score="validation" in splits)
     if config.dry_run:
         accelerator.print("dry run: nothing was trained and nothing written but the caches")
         return []
 
-    conditioned = config.loss.conditioned_layers
-    built = build_model(config.model, config.mask, config.data, tokenizer, config.seed, config.head, conditioned)
-    built = as_probe(built, config.seed) if config.probe.enabled else built
-    if config.adapter.kind is not None:
-        accelerator.print(add_adapters(built.model, config.adapter, config.seed))
-    if config.loss.features_weight > 0:
-        add_articulation(built.model, tokenizer, config.seed)
-    place(built.model, accelerator.device, config.model, config.training)
-    accelerator.print(built.head_line())
+    built = build_recogniser(config, tokenizer, accelerator)
     checkpoint = open_run(config, identity(config, splits["train"]), speech.left_out, accelerator)
     features = all_features(splits, built.front_end, config, accelerator)
     task = ctc_phoneme_task(config, built, tokenizer, features, accelerator)

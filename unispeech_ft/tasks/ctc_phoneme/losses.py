@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from unispeech_ft.data.row import Row
 from unispeech_ft.errors import UserError
 from unispeech_ft.models.articulation import articulation, feature_tables
+from unispeech_ft.models.build import read_model_config
 from unispeech_ft.models.families import as_before_head
 from unispeech_ft.models.forward import encode, encode_blocks, head
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer
-from unispeech_ft.tasks.ctc_phoneme.config import LossConfig
+from unispeech_ft.tasks.ctc_phoneme.config import CtcPhonemeConfig, LossConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -58,21 +59,22 @@ def added_to_ctc(settings: LossConfig) -> tuple[str, ...]:
     return tuple(name for name, wanted in named if wanted)
 
 
-def check_losses(settings: LossConfig, name: str, encoder: PreTrainedConfig | None, tokenizer: PhoneTokenizer) -> None:
+def check_losses(config: CtcPhonemeConfig, tokenizer: PhoneTokenizer, *, reached: bool) -> None:
     """Whether what is added to CTC can be computed, so that a dry run tells it too.
 
     Args:
-        name: of the base model, for people.
-        encoder: None where it cannot be reached; then nothing is said of its layers.
+        reached: whether the base model is there; where it is not, nothing is said of its layers.
 
     Raises:
         UserError: the encoder lacks a layer that is named, or cannot be self-conditioned; or a phone has no features.
     """
     from unispeech_ft.models.self_conditioned import self_conditioned_config
 
-    if encoder is not None:
+    settings = config.loss
+    if reached:
+        encoder = read_model_config(config.model)
         check_layers(settings, encoder)
-        self_conditioned_config(encoder, settings.conditioned_layers, name)
+        self_conditioned_config(encoder, settings.conditioned_layers, str(config.model.base or "model.config"))
     if settings.features_weight > 0:
         feature_tables(tokenizer)
 
