@@ -170,7 +170,7 @@ def test_real_runs(command: Any, tiny_speech: Path, tmp_path: Path) -> None:
     file = write_settings(tmp_path / "tiny.yaml", settings)
     status, _, err = command("curve", file, "--shares", "0.3", "0.6", "1")
     assert status == 2
-    assert "a curve needs 3 runs with a PER from above 0 to 80 %" in err
+    assert "a curve needs runs on 3 amounts of speech with a PER from above 0 to 80 %" in err
     hours = [
         json.loads((tmp_path / "run-curve" / f"share-{share}" / "training.json").read_text(encoding="utf-8"))["splits"]
         for share in ("0.3", "0.6", "1")

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from data.test_further import clips_of
 from running import REPOSITORY, merged, must_run, tiny_settings, write_settings
 
@@ -105,7 +107,54 @@ def test_each_round_trains_on_what_the_one_before_heard(
     assert asked == [], "what is there is kept"
     status, _, err = command(*words, "--keep", "0.5")
     assert status == 2
-    assert "rounds of other recordings or of another --keep" in err
+    assert "rounds of other recordings or speakers, or of another --keep" in err
+    named = tmp_path / "named.tsv"
+    rows = [f"{clip}\tsomebody\n" for clip in sorted((tiny_speech / "ky" / "clips").glob("*.mp3"))]
+    named.write_text("path\tspeaker\n" + "".join(rows), encoding="utf-8")
+    status, _, err = command("self-train", config, "--unlabelled", named, own, "--rounds", "2")
+    assert status == 2, "who speaks has changed"
+    assert "rounds of other recordings or speakers" in err
+
+
+def test_nothing_is_trained_where_nothing_is_new(
+    command: Callable[..., Any], config: Path, asked: list[dict[str, str]], spoken_corpus: Path
+) -> None:
+    own = clips_of(spoken_corpus, "train")[0].parent
+    status, out, err = command("self-train", config, "--unlabelled", own)
+    assert status == 2
+    assert "recordings are left out: they are in the corpus" in out
+    assert "names no recording that may be trained on" in err
+    assert asked == []
+
+
+def test_a_filter_that_keeps_nothing(
+    command: Callable[..., Any], config: Path, asked: list[dict[str, str]], tiny_speech: Path
+) -> None:
+    words = ("self-train", config, "--unlabelled", tiny_speech / "ky" / "clips", "--keep", "0.0001")
+    status, _, err = command(*words)
+    assert status == 2
+    assert "--keep 0.0001 keeps none of" in err
+    assert len(asked) == 1
+
+
+def test_labels_are_of_the_channel_that_is_trained_on(
+    small_model: SavedModel, tiny_speech: Path, tmp_path: Path
+) -> None:
+    left, right = (read_audio(str(clip)) for clip in clips_of(tiny_speech, "train")[:2])
+    length = min(len(left), len(right))
+    stereo, mono = tmp_path / "stereo.wav", tmp_path / "mono.wav"
+    soundfile.write(stereo, np.stack([left[:length], right[:length]], axis=1), 16_000, subtype="FLOAT")
+    soundfile.write(mono, right[:length], 16_000, subtype="FLOAT")
+    heard = [
+        [
+            item.phones
+            for item in own_labels(small_model, [Recording(path)], 30.0, channel)
+            if isinstance(item, OwnLabel)
+        ]
+        for path, channel in ((stereo, 1), (mono, None), (stereo, None))
+    ]
+    assert heard[0]
+    assert heard[0] == heard[1] != heard[2]
 
 
 @pytest.mark.parametrize(

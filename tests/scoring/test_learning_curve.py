@@ -90,6 +90,25 @@ def test_a_model_that_says_nothing_is_no_point() -> None:
     assert "twice as much takes" in lines[-1]
 
 
+@pytest.mark.parametrize(("errors", "said"), [(900, "no power law holds yet"), (0, "no errors to reckon with")])
+def test_more_is_more_than_all(errors: int, said: str) -> None:
+    """The run on all of the speech may be the one that is left out."""
+    points = [Point(0.125, 300, 1_000), Point(0.25, 250, 1_000), Point(0.5, 220, 1_000), Point(1, errors, 1_000)]
+    curve = fit(points)
+    assert curve.hours == 1
+    assert curve.at(1.5) == fit([*points[:3], Point(1, 1_000, 1_000)]).at(1.5)
+    lines = curve_lines(curve, (30,))
+    assert said in lines[4]
+    assert f"{100 * curve.at(1.5).per:.2f} %" in lines[5]
+
+
+def test_errors_that_rise_are_no_power_law() -> None:
+    rising = [Point(share, errors, 1_000) for share, errors in zip(SHARES, (100, 150, 200, 300), strict=True)]
+    said = "the run on 60.0 minutes lies outside"
+    assert any(line.startswith(said) for line in curve_lines(fit(rising), ()))
+    assert not any("lies outside" in line for line in curve_lines(fit(cases(1)[0][0]), ()))
+
+
 @pytest.mark.parametrize(
     "points",
     [
@@ -100,5 +119,5 @@ def test_a_model_that_says_nothing_is_no_point() -> None:
     ],
 )
 def test_too_little_for_a_curve(points: list[Point]) -> None:
-    with pytest.raises(UserError, match="a curve needs 3 runs"):
+    with pytest.raises(UserError, match="a curve needs runs on 3 amounts"):
         fit(points)

@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     _check(plain)
     recordings, faults = list_recordings(options.unlabelled)
     raise_all(faults)
+    strangers = _strangers(plain, recordings)
     output = Path(plain.output_dir)
     folder = output.with_name(f"{output.name}-self").absolute()
     _remember(folder, recordings, options.keep)
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         own = {"output_dir": str(place)}
         if number:
             own["data.further"] = str(folder / f"round-{number}.tsv")
-            _label(folder, number, plain, recordings, options.keep)
+            _label(folder, number, plain, strangers, options.keep)
         if is_done(place, load_config(file, {**overrides, **own})):
             continue
         print(f"=== round {number}: {place}", flush=True)
@@ -88,19 +89,33 @@ def _check(config: CtcPhonemeConfig) -> None:
     raise_all([UserError(what, remedy=remedy) for wrong, what, remedy in keys if wrong])
 
 
+def _strangers(config: CtcPhonemeConfig, recordings: Sequence[Recording]) -> list[Recording]:
+    """Those that may be trained on; prints how many may not, and of how many nobody knows."""
+    from unispeech_ft.data.speech import list_corpus
+    from unispeech_ft.errors import UserError
+    from unispeech_ft.transcription.unlabelled import outside
+
+    found, lines = outside(list_corpus(config.data, config.phonemes), recordings)
+    print("\n".join(lines), flush=True)
+    if not found:
+        raise UserError(
+            "--unlabelled names no recording that may be trained on",
+            remedy="name others: not those of the corpus, nor of people who are in validation or test",
+        )
+    return found
+
+
 def _remember(folder: Path, recordings: Sequence[Recording], keep: float) -> None:
     """Notes what the rounds are made of, so that rounds of something else are never mixed with them."""
     from unispeech_ft.errors import UserError
     from unispeech_ft.files import write_text
 
-    said = (
-        json.dumps({"keep": keep, "unlabelled": sorted(str(item.path.resolve()) for item in recordings)}, indent=2)
-        + "\n"
-    )
+    unlabelled = {str(item.path.resolve()): item.speaker for item in recordings}
+    said = json.dumps({"keep": keep, "unlabelled": unlabelled}, indent=2, sort_keys=True) + "\n"
     note = folder / NOTE
     if note.is_file() and note.read_text(encoding="utf-8") != said:
         raise UserError(
-            f"{folder} holds rounds of other recordings or of another --keep",
+            f"{folder} holds rounds of other recordings or speakers, or of another --keep",
             remedy="name another --output_dir, or remove it",
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,32 +124,32 @@ def _remember(folder: Path, recordings: Sequence[Recording], keep: float) -> Non
 
 def _label(folder: Path, number: int, config: CtcPhonemeConfig, recordings: Sequence[Recording], keep: float) -> None:
     """Writes the transcripts that a round trains on, by the model of the round before."""
-    from unispeech_ft.data.speech import list_corpus
     from unispeech_ft.errors import UserError
     from unispeech_ft.models.saved import load_saved
     from unispeech_ft.transcription.own_labels import OwnLabel, own_labels, surest, write_labels
-    from unispeech_ft.transcription.unlabelled import outside
 
     target = folder / f"round-{number}.tsv"
     if target.is_file():
         return
     import torch
 
-    strangers, lines = outside(list_corpus(config.data, config.phonemes), recordings)
-    for line in lines:
-        print(line, flush=True)
     saved = load_saved(folder / f"round-{number - 1}" / "model", "cuda" if torch.cuda.is_available() else "cpu")
     labels: list[OwnLabel] = []
-    for found in own_labels(saved, strangers, config.data.max_duration_s):
+    for found in own_labels(saved, recordings, config.data.max_duration_s, config.data.channel):
         if isinstance(found, UserError):
             print(f"warning: {found.what}", flush=True)
         else:
             labels.append(found)
     kept = surest(labels, keep)
-    if not kept:
+    if not labels:
         raise UserError(
             f"the model of round {number - 1} heard nothing in --unlabelled that could be trained on",
             remedy="train it longer, or name other recordings",
+        )
+    if not kept:
+        raise UserError(
+            f"--keep {keep:g} keeps none of {len(labels)} stretches: the surest alone is a larger share of their time",
+            remedy="raise it, or name more recordings",
         )
     write_labels(target, kept)
     minutes = sum(label.end_s - label.start_s for label in kept) / 60

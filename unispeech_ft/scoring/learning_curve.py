@@ -113,13 +113,14 @@ def fit(points: Sequence[Point]) -> LearningCurve:
     ordered = sorted(points)
     usable = [point for point in ordered if point.errors > 0 and point.per <= LARGEST_PER]
     left_out = [point for point in ordered if point not in usable]
-    if len({point.hours for point in usable}) < LEAST_POINTS:
+    amounts = len({point.hours for point in usable})
+    if amounts < LEAST_POINTS:
         raise UserError(
-            f"a curve needs {LEAST_POINTS} runs with a PER from above 0 to {100 * LARGEST_PER:.0f} %; there are"
-            f" {len(usable)}",
+            f"a curve needs runs on {LEAST_POINTS} amounts of speech with a PER from above 0 to"
+            f" {100 * LARGEST_PER:.0f} %; there are {amounts}",
             remedy="train longer, or on more speech: what so little speech brings says nothing of more",
         )
-    full = usable[-1].hours
+    full = ordered[-1].hours
     grid_floors, grid_exponents = (axis.ravel() for axis in np.meshgrid(FLOORS, EXPONENTS, indexing="ij"))
     observed = np.log([point.per for point in usable])
     counted = np.array([1 / point.errors for point in usable])
@@ -152,12 +153,21 @@ def curve_lines(curve: LearningCurve, more_minutes: Sequence[float]) -> list[str
     lines = [f"{'minutes':>9}  {'PER':>8}  {'curve':>8}  95 % interval of a run"]
     for point in sorted((*curve.left_out, *curve.points)):
         found = curve.at(point.hours)
-        said = "left out: no power law holds yet" if point in curve.left_out else _interval(found)
+        said = _interval(found)
+        if point in curve.left_out:
+            said = "left out: no power law holds yet" if point.errors else "left out: no errors to reckon with"
         shown = "" if point in curve.left_out else f"{100 * found.per:.2f} %"
         lines.append(f"{60 * point.hours:>9.1f}  {100 * point.per:>6.2f} %  {shown:>8}  {said}")
     for minutes in more_minutes:
         found = curve.at(curve.hours + minutes / 60)
         lines.append(f"{f'+ {minutes:g}':>9}  {'?':>8}  {100 * found.per:>6.2f} %  {_interval(found)}")
+    for point in curve.points:
+        found = curve.at(point.hours)
+        if not found.low <= point.per <= found.high:
+            lines.append(
+                f"the run on {60 * point.hours:.1f} minutes lies outside: these PERs are no power law, and what is said"
+                " of more speech is in doubt"
+            )
     middle, low, high = curve.exponent
     twice = 1 - 2.0**-middle
     lines.append(

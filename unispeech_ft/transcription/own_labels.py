@@ -35,17 +35,19 @@ class OwnLabel(NamedTuple):
     speaker: str | None = None
 
 
-def _stretches(paths: Iterable[Path], longest_s: float) -> Iterator[Item]:
+def _stretches(paths: Iterable[Path], longest_s: float, channel: int | None) -> Iterator[Item]:
     for path in paths:
         try:
-            for chunk in cut_chunks(recording_blocks(path), longest_s, min(SEARCH_S, longest_s / 2)):
+            for chunk in cut_chunks(recording_blocks(path, channel), longest_s, min(SEARCH_S, longest_s / 2)):
                 yield chunk
                 yield End(str(path), len(chunk.waveform), chunk.start_s)
         except UserError as error:
             yield error
 
 
-def own_labels(saved: SavedModel, recordings: Sequence[Recording], longest_s: float) -> Iterator[OwnLabel | UserError]:
+def own_labels(
+    saved: SavedModel, recordings: Sequence[Recording], longest_s: float, channel: int | None = None
+) -> Iterator[OwnLabel | UserError]:
     """What a model hears in recordings, cut where it is quiet, or the fault of one that cannot be read.
 
     Stretches of few phones, and those that are unlike the speech that the model was made for, are left out. Of a model
@@ -53,9 +55,10 @@ def own_labels(saved: SavedModel, recordings: Sequence[Recording], longest_s: fl
 
     Args:
         longest_s: of a stretch.
+        channel: of each recording, from 0, that is heard; None for the mean of all.
     """
     speakers = {str(item.path): item.speaker for item in recordings}
-    for found in transcripts_of(saved, _stretches([item.path for item in recordings], longest_s), GREEDY):
+    for found in transcripts_of(saved, _stretches([item.path for item in recordings], longest_s, channel), GREEDY):
         if isinstance(found, UserError):
             yield found
             continue
