@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Its name in a network and in checkpoints.
 ARTICULATION = "articulation"
 PHONES_SHOWN = 8
+# Of tone and register, the last of panphon's features.
+NUM_TONES = 2
 
 
 class ArticulatoryHead(nn.Module):
@@ -74,7 +76,12 @@ def feature_tables(tokenizer: PhoneTokenizer) -> tuple[Tensor, Tensor]:
     rows = np.zeros((2, len(tokenizer.tokens), next(iter(vectors.values())).shape[1]), dtype=np.float32)
     for phone, found in vectors.items():
         if len(found):
-            rows[:, tokenizer.ids[phone]] = (found > 0).mean(axis=0), (found < 0).mean(axis=0)
+            # panphon has a tone as a segment of its own, of which all but the tone is open.
+            is_tone = (found[:, :-NUM_TONES] == 0).all(axis=1)
+            for segments, columns in ((found[~is_tone], slice(None)), (found[is_tone], slice(-NUM_TONES, None))):
+                if len(segments):
+                    said = segments[:, columns]
+                    rows[:, tokenizer.ids[phone], columns] = (said > 0).mean(axis=0), (said < 0).mean(axis=0)
     return torch.from_numpy(rows[0]), torch.from_numpy(rows[1])
 
 

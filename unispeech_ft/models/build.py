@@ -161,7 +161,9 @@ def regularise(config: PreTrainedConfig, model: ModelConfig, mask: MaskConfig) -
     config.final_dropout = model.final_dropout
     config.layerdrop = model.layerdrop
     config.apply_spec_augment = True
-    config.mask_time_prob, config.mask_time_length = mask.time_prob, mask.time_length
+    # Stock classes have a vector for masked frames only where one of the two is above 0; a policy asks for it as well.
+    time_prob = mask.time_prob or (0.05 if mask.policy else 0.0)
+    config.mask_time_prob, config.mask_time_length = time_prob, mask.time_length
     config.mask_feature_prob, config.mask_feature_length = mask.feature_prob, mask.feature_length
     # WavLMConfig lacks it, and the stock model asks for it once mask_feature_prob is above 0.
     config.mask_feature_min_masks = getattr(config, "mask_feature_min_masks", 0)

@@ -12,6 +12,11 @@ LOOK_ALIKES = {
     **dict(zip("аеорсухіјһәө", "aeopcyxijhəɵ", strict=True)),  # Cyrillic
     **dict(zip("αγιυφ", "ɑɣɩʊɸ", strict=True)),  # Greek
 }
+# Letters of their own for what the IPA writes with two, or with a mark.
+SPELLED_OUT = {
+    **{"ʧ": "tʃ", "ʤ": "dʒ", "ʦ": "ts", "ʣ": "dz", "ʨ": "tɕ", "ʥ": "dʑ"},
+    **{"ɚ": "ə˞", "ɝ": "ɜ˞", "ᵻ": "ɨ̞", "ᵿ": "ʉ̞"},
+}
 
 
 def replace_look_alikes(phone: str) -> str:
@@ -20,11 +25,12 @@ def replace_look_alikes(phone: str) -> str:
 
 
 def one_notation(phone: str) -> str:
-    """The phone as plain IPA in NFC, look-alikes replaced, tie bars left out.
+    """The phone as plain IPA in NFC, look-alikes replaced, ligatures spelled out, tie bars left out.
 
     Example:
-        >>> [one_notation(phone) for phone in ("tS", "t͡ʃ", "tʃ", "g")]
-        ['tʃ', 'tʃ', 'tʃ', 'ɡ']
+        >>> [one_notation(phone) for phone in ("tS", "t͡ʃ", "tʃ", "ʧ", "g")]
+        ['tʃ', 'tʃ', 'tʃ', 'tʃ', 'ɡ']
     """
-    decomposed = unicodedata.normalize("NFD", replace_look_alikes(ipa_phone(phone)))
+    letters = "".join(SPELLED_OUT.get(letter, letter) for letter in replace_look_alikes(ipa_phone(phone)))
+    decomposed = unicodedata.normalize("NFD", letters)
     return unicodedata.normalize("NFC", decomposed.translate(TIE_BARS))

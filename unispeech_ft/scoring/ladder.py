@@ -36,7 +36,7 @@ WHOLE_LETTERS = "ç"  # decomposes into a letter and a mark, but is one letter o
 MARKS = ("Mn", "Lm", "Sk", "No")
 
 BROAD_CLASSES = {
-    "vowel": "iyɨʉɯuɪʏʊeøɘɵɤoəɛœɜɞʌɔæɐaɶɑɒɚɝᵻ",
+    "vowel": "iyɨʉɯuɪʏʊeøɘɵɤoəɛœɜɞʌɔæɐaɶɑɒ",
     "plosive": "pbtdʈɖcɟkɡqɢʡʔɓɗʄɠʛ",
     "nasal": "mɱnɳɲŋɴ",
     "trill or tap": "ʙrʀⱱɾɽɺ",
@@ -67,8 +67,7 @@ def without_diacritics(phone: str) -> str:
     letters: list[str] = []
     for letter in one_notation(phone):
         letters += [letter] if letter in WHOLE_LETTERS else unicodedata.normalize("NFD", letter)
-    bare = "".join(letter for letter in letters if unicodedata.category(letter) not in MARKS)
-    return bare.replace("ɚ", "ə").replace("ɝ", "ɜ")
+    return "".join(letter for letter in letters if unicodedata.category(letter) not in MARKS)
 
 
 def broad_class(phone: str) -> str:

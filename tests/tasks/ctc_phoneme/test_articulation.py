@@ -162,6 +162,22 @@ def test_marks_that_stand_alone() -> None:
     assert present[2].sum() == 2
 
 
+def test_a_tone_takes_nothing_from_its_vowel() -> None:
+    tokenizer = PhoneTokenizer.from_inventory(["a", "a5", "aɪ"], "original")
+    tables = feature_tables(tokenizer)
+    for table in tables:
+        plain, toned, _ = (table[tokenizer.ids[phone]] for phone in ("a", "a5", "aɪ"))
+        np.testing.assert_array_equal(plain[:-2], toned[:-2])
+    assert tables[0][tokenizer.ids["a5"], -2:].tolist() == [1, 1]
+    assert 0.5 in tables[0][tokenizer.ids["aɪ"]], "a diphthong is half of each"
+
+
+def test_letters_of_english_that_panphon_writes_otherwise() -> None:
+    present, _ = feature_tables(PhoneTokenizer.from_inventory(["ɚ", "ᵻ", "ʧ", "tʃ"], "original"))
+    assert present[:4].any(dim=1).all()
+    np.testing.assert_array_equal(present[2], present[3])
+
+
 def test_without_panphon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "panphon", None)
     with pytest.raises(UserError, match="needs panphon"):

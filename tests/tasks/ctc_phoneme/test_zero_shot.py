@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from running import TINY_MODEL, events, must_run, tiny_settings, write_settings
+from running import TINY_MODEL, events, merged, must_run, tiny_settings, write_settings
 from transformers import AutoConfig, AutoModelForCTC
 
 from unispeech_ft.hub.stage import stage
 from unispeech_ft.hub.verify import check_folder
+from unispeech_ft.models.self_conditioned import self_conditioned_config
 from unispeech_ft.phonemes.tokenizer import PhoneTokenizer, save_tokenizer
 from unispeech_ft.tasks.ctc_phoneme import zero_shot
 from unispeech_ft.tasks.ctc_phoneme.config import load_config
@@ -39,24 +41,25 @@ def test_what_no_rung_folds_is_the_nearest() -> None:
     assert folded_to(["s", "i", "a"], ["z", "e", "a", "5"]) == {"z": "s", "e": "i", "a": "a", "5": "5"}
 
 
-def base_model(folder: Path, *more: str) -> Path:
+def base_model(folder: Path, *more: str, conditioned_layers: Sequence[int] = ()) -> Path:
     tokenizer = PhoneTokenizer((*PhoneTokenizer.from_inventory(PHONES, "transformers").tokens, *more), "<pad>")
     torch.manual_seed(3)
     settings: dict[str, Any] = {key: value for key, value in TINY_MODEL.items() if key != "model_type"}
     # A row more than the tokenizer names, as heads have whose rows are rounded up.
-    network = AutoModelForCTC.from_config(
-        AutoConfig.for_model("unispeech", vocab_size=len(tokenizer.tokens) + 1, **settings)
-    )
+    config = AutoConfig.for_model("unispeech", vocab_size=len(tokenizer.tokens) + 1, **settings)
+    network = AutoModelForCTC.from_config(self_conditioned_config(config, conditioned_layers, "base"))
     with torch.no_grad():
         network.lm_head.weight.normal_(0, 1)
+        if conditioned_layers:
+            network.conditioning.weight.normal_(0, 1)
     network.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     (folder / "preprocessor_config.json").write_text('{"do_normalize": true, "normalize_eps": 1e-05}')
     return folder
 
 
-def run_from(base: Path, corpus: Path, folder: Path) -> tuple[str, Path]:
-    settings = tiny_settings(corpus, folder)
+def run_from(base: Path, corpus: Path, folder: Path, **loss: Any) -> tuple[str, Path]:
+    settings = merged(tiny_settings(corpus, folder), {"loss": loss})
     settings["model"], settings["schedule"]["updates"] = {"base": str(base)}, 2
     return must_run("--config", write_settings(folder / "run.yaml", settings)), folder / "run"
 
@@ -73,14 +76,27 @@ def test_it_stands_beside_the_per(tiny_speech: Path, tmp_path: Path) -> None:
     assert summary["model"] == str(base)
     assert summary["synthetic"] is True
     assert len(events(run)) == 2
-    # `unispeech-ft evaluate` says the same of the saved base model, before phones are folded.
-    evaluate_saved(str(base), load_config(tmp_path / "run.yaml"), "test", tmp_path / "evaluated")
+    is_what_evaluate_says(base, run)
+    stands_in_the_card(run, tmp_path / "published", f"Zero-shot floor of test: {found[1]} % (")
+
+
+def is_what_evaluate_says(base: Path, run: Path) -> None:
+    """`unispeech-ft evaluate` says the same of the saved base model, before phones are folded."""
+    folder = run.with_name("evaluated")
+    evaluate_saved(str(base), load_config(run.with_name("run.yaml")), "test", folder)
     inventory = json.loads((run / "training.json").read_text(encoding="utf-8"))["phones"]
     mapping = folded_to(inventory, PHONES)
-    own, folded = hypotheses(tmp_path / "evaluated"), hypotheses(run / "zero_shot" / "test")
+    own, folded = hypotheses(folder), hypotheses(run / "zero_shot" / "test")
     assert any(own.values())
     assert folded == {name: [mapping[phone] for phone in phones] for name, phones in own.items()}
-    stands_in_the_card(run, tmp_path / "published", f"Zero-shot floor of test: {found[1]} % (")
+
+
+@pytest.mark.parametrize("before", [(), (1,)])
+def test_the_runs_conditioning_is_not_the_base_models(before: Sequence[int], tiny_speech: Path, tmp_path: Path) -> None:
+    base = base_model(tmp_path / "base", conditioned_layers=before)
+    said, run = run_from(base, tiny_speech, tmp_path, intermediate_layers=[2], self_conditioned=True)
+    assert "zero-shot floor" in said
+    is_what_evaluate_says(base, run)
 
 
 def stands_in_the_card(run: Path, published: Path, line: str) -> None:

@@ -16,7 +16,7 @@ from unispeech_ft.errors import UserError
 from unispeech_ft.models.build import BuiltModel
 from unispeech_ft.models.layer_graphs import give_rooms
 from unispeech_ft.models.nearest_phones import nearest_phones
-from unispeech_ft.models.saved import for_head
+from unispeech_ft.models.saved import for_head, load_saved
 from unispeech_ft.phonemes.tokenizer import WORD_DELIMITER, PhoneTokenizer
 from unispeech_ft.runs.evidence import ZERO_SHOT, Scored
 from unispeech_ft.scoring import GREEDY_RULE, score, summarize, write_results
@@ -26,6 +26,7 @@ from unispeech_ft.tasks.ctc_phoneme.evaluate import evaluate_split
 from unispeech_ft.tasks.ctc_phoneme.task import SplitFeatures
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
 # Rungs of the ladder by which a phone may be another of the inventory, the strictest first.
@@ -76,6 +77,14 @@ def _head_of_phones(built: BuiltModel) -> tuple[Any, PhoneTokenizer] | None:
         return None
 
 
+def _base_network(config: CtcPhonemeConfig, built: BuiltModel, device: torch.device) -> Any:
+    """The network as the base model has it: that of the run, or, where the run conditions it on its own head, the base
+    model once more."""
+    if not config.loss.conditioned_layers:
+        return built.model
+    return load_saved(str(config.model.base), device, revision=config.model.revision).built.model
+
+
 def zero_shot_floor(
     config: CtcPhonemeConfig,
     speech: Speech,
@@ -97,8 +106,8 @@ def zero_shot_floor(
     own = _head_of_phones(built)
     if own is None or "test" not in features:
         return None
-    network: Any = built.model
     linear, own_tokenizer = own
+    network = _base_network(config, built, accelerator.device)
     labelled, store = features["test"].labelled, features["test"].store
     ours, network.lm_head = network.lm_head, linear.to(accelerator.device)
     try:
