@@ -7,13 +7,12 @@ What `unispeech-ft self-train` does; `commands/self_train.py` is what to read ne
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from unispeech_ft.cli import main
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    if "--config" in words:  # the command takes the YAML as its first word
-        place = words.index("--config")
-        words = [*words[place + 1 : place + 2], *words[:place], *words[place + 2 :]]
-    main(["self-train", *words])
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", default=argparse.SUPPRESS)
+    given, words = parser.parse_known_args()
+    main(["self-train", *vars(given).values(), *words])  # the command takes the YAML as its first word

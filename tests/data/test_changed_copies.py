@@ -11,6 +11,7 @@ import torch
 
 from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.data.augmentation import at_speed, in_room, noises_and_rooms, samples_at_speed, with_noise
+from unispeech_ft.errors import UserError
 
 F = pytest.importorskip("torchaudio.functional")
 
@@ -42,7 +43,8 @@ def test_a_noise(snr_db):
     waveform, noise = sound(16_000), sound(16_000, seed=1) * np.float32(3)
     expected = F.add_noise(torch.from_numpy(waveform), torch.from_numpy(noise), torch.tensor(snr_db)).numpy()
     np.testing.assert_array_equal(with_noise(waveform, noise, snr_db), expected)
-    assert with_noise(waveform, np.zeros_like(noise), snr_db) is waveform
+    for nothing in (0, 1e-30):  # of which the square is nothing in float32
+        assert with_noise(waveform, np.full_like(noise, nothing), snr_db) is waveform
 
 
 def test_rooms_below_the_folder_of_noises_are_no_noises(tmp_path: Path) -> None:
@@ -54,3 +56,17 @@ def test_rooms_below_the_folder_of_noises_are_no_noises(tmp_path: Path) -> None:
     assert [[len(item) for item in sounds] for sounds in found] == [[100], [200]]
     same = noises_and_rooms(AugmentationConfig(copies=1, noise=str(rooms), rooms=str(rooms)), 1)
     assert [[len(item) for item in sounds] for sounds in same] == [[200], [200]]
+
+
+def test_a_sound_that_cannot_be_read_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "hum.wav", sound(100), 16_000)
+    (tmp_path / "text.wav").write_bytes(b"no sound")
+    settings = AugmentationConfig(copies=1, noise=str(tmp_path))
+    noises, _ = noises_and_rooms(settings, 1)
+    assert [len(item) for item in noises] == [100]
+    said = capsys.readouterr().err
+    assert "1 of 2 files" in said
+    assert "text.wav: " in said
+    (tmp_path / "hum.wav").unlink()
+    with pytest.raises(UserError, match=r"no audio of .* can be read \(text.wav: "):
+        noises_and_rooms(settings, 1)

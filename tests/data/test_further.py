@@ -83,6 +83,9 @@ def test_nobody_of_test_is_trained_on(data: DataConfig, tiny_speech: Path, tmp_p
     manifest.write_text("path\tphones\tspeaker\n" + lines[2] + "\n", encoding="utf-8")
     with pytest.raises(UserError, match="no clip with phones that may be trained on"):
         opened(data, manifest)
+    manifest.write_text(f"path\tphones\n{tmp_path / 'gone.wav'}\ta b\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"no clip that can be trained on \("):
+        opened(data, manifest)
 
 
 @pytest.mark.parametrize(

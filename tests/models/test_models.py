@@ -476,3 +476,9 @@ def test_the_exported_model_trains_in_stock_transformers(
     loss = network(torch.from_numpy(clips()[0])[None], labels=torch.tensor([[4, 5, 6]])).loss
     loss.backward()
     assert torch.isfinite(loss)
+
+
+def test_a_policy_masks_where_no_probability_does(base_of: Callable[[str], Path]) -> None:
+    """The stock class has a vector for masked frames only where a probability is above 0."""
+    model = built(base_of("unispeech-large"), mask={"policy": "LD", "time_prob": 0.0, "feature_prob": 0.0})
+    assert backbone(model.model).masked_spec_embed.shape == (model.model.config.hidden_size,)

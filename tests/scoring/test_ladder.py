@@ -137,6 +137,9 @@ def test_a_rung_scores_by_its_name(fold, errors, phones, command, tmp_path):
     said = json.loads(out)
     assert (status, said["substitutions"], said["reference_phones"]) == (0, errors, phones)
     assert said["scoring"].endswith(f"folded first: {fold}.")
+    assert (said["pfer"] is None) == (fold == "class"), "names of classes have no features"
+    shown = command("score", reference, hypothesis, "--fold", fold)[1]
+    assert ("PER ladder" in shown, "PFER" in shown) == (fold != "class", fold != "class")
 
 
 def test_a_folding_of_ones_own(command, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -115,12 +116,12 @@ def test_nobody_of_validation_or_test(clips: list[Path], tmp_path: Path) -> None
     copy = Path(shutil.copy(clips[0], tmp_path / "copy.wav"))
     splits: dict[Split, list[Utterance]] = {
         "train": [Utterance("a", clips[0], "a", None, "anna")],
-        "validation": [Utterance("b", None, "b", None, "bek")],
+        "validation": [Utterance("b", None, "b", None, unicodedata.normalize("NFD", "Zoé"))],
         "test": [Utterance("c", None, "c", None, "chynar"), Utterance("d", None, "d")],
     }
     given = [
         Recording(link, "dana"),
-        Recording(clips[1], "bek"),
+        Recording(clips[1], unicodedata.normalize("NFC", "Zoé")),
         Recording(clips[2], "chynar"),
         Recording(clips[3], "anna"),
         Recording(tmp_path / "nobody.wav"),
@@ -132,4 +133,5 @@ def test_nobody_of_validation_or_test(clips: list[Path], tmp_path: Path) -> None
         "2 of 6 recordings are left out: they are in the corpus",
         "2 of 6 recordings are left out: their speakers are in validation or test",
         "1 of 6 recordings do not say who speaks: nobody of validation or test may be in them",
+        "1 of 3 utterances of validation and test do not say who speaks: none of these people may be in the recordings",
     ]

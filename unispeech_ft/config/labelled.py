@@ -66,6 +66,11 @@ class AugmentationConfig(Section):
                 "name a folder in augmentation.noise or augmentation.rooms, or write simulated",
             ),
             (
+                self.copies > 0 and self.share == 0,
+                "augmentation.share is 0, so copies are the clips themselves",
+                "raise it, or set augmentation.copies to 0",
+            ),
+            (
                 self.snr_db[0] > self.snr_db[1],
                 f"augmentation.snr_db {self.snr_db} ends below its beginning",
                 "give the lower one first",
@@ -193,6 +198,11 @@ class AdapterConfig(Section):
                 "leave it out: adapters are for a pre-trained encoder",
             ),
             (
+                self.kind is not None and not probe and run.schedule.freeze_encoder_updates >= run.schedule.updates,
+                f"adapter.kind is {self.kind}, but the encoder is frozen in all {run.schedule.updates} updates",
+                "lower schedule.freeze_encoder_updates, or leave adapters out",
+            ),
+            (
                 self.kind is not None and probe,
                 f"adapter.kind is {self.kind}",
                 "leave it out: the encoder of a probe does not train (probe.enabled)",
@@ -236,6 +246,15 @@ class LabelledRunConfig(RunConfig):
 def reads_all_layers(model: ModelConfig) -> Check:
     """What a head bears that reads every layer of the encoder."""
     return (model.layerdrop > 0, f"model.layerdrop is {model.layerdrop}", "set it to 0: the head reads all layers")
+
+
+def sounds_are_heard(augmentation: AugmentationConfig) -> Check:
+    """Noise and rooms are for copies; who writes that there are none may leave the sounds where they stand."""
+    return (
+        "copies" not in augmentation.model_fields_set and (augmentation.noise or augmentation.rooms) is not None,
+        "augmentation.noise or augmentation.rooms is given without augmentation.copies",
+        "set augmentation.copies to 1",
+    )
 
 
 def no_copies(augmentation: AugmentationConfig) -> Check:

@@ -23,7 +23,7 @@ from torch.nn.functional import conv1d, pad
 from unispeech_ft.config.labelled import AugmentationConfig
 from unispeech_ft.data.audio import AUDIO_ENDINGS, SAMPLE_RATE_HZ, BadClip, Waveform, read_audio
 from unispeech_ft.data.simulated_sounds import SIMULATED, simulated_noises, simulated_rooms
-from unispeech_ft.errors import UserError
+from unispeech_ft.errors import UserError, warn
 from unispeech_ft.randomness import Stream, generator
 
 
@@ -100,10 +100,10 @@ def in_room(waveform: Waveform, impulse: Waveform) -> Waveform:
 
 def with_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:
     """Speech `[S]` and noise `[S]`, the speech so many decibels above."""
-    if not noise.any():
-        return waveform
     speech, added = torch.from_numpy(waveform), torch.from_numpy(noise)
     energy, noise_energy = (torch.linalg.vector_norm(sound) ** 2 for sound in (speech, added))
+    if not noise_energy > 0:
+        return waveform
     snr_now_db = 10 * (torch.log10(energy) - torch.log10(noise_energy))
     gain = 10 ** ((snr_now_db - torch.tensor(snr_db)) / 20)
     return np.asarray((speech + gain * added).numpy(), dtype=np.float32)
@@ -120,13 +120,14 @@ def piece_of(sound: Waveform, num_samples: int, random: np.random.Generator) -> 
 
 
 def read_sounds(folder: str | None, key: str, *, but: str | None = None) -> list[Waveform]:
-    """The sounds below a folder, in the order of their names; none without a folder.
+    """The sounds below a folder, in the order of their names; none without a folder. Those that cannot be read are left
+    out with a warning.
 
     Args:
         but: a folder whose sounds are of another kind, which may lie below.
 
     Raises:
-        UserError: it holds none, or one that cannot be read.
+        UserError: it holds none that can be read.
     """
     if folder is None:
         return []
@@ -136,10 +137,18 @@ def read_sounds(folder: str | None, key: str, *, but: str | None = None) -> list
         files = [path for path in files if not path.absolute().is_relative_to(other)]
     if not files:
         raise UserError(f"{key}: {folder} holds no audio", remedy="name a folder of audio files")
-    try:
-        return [read_audio(path) for path in files]
-    except BadClip as error:
-        raise UserError(f"{key}: a file of {folder} cannot be read: {error}", remedy="take it out") from None
+    found: list[Waveform] = []
+    faults: list[str] = []
+    for path in files:
+        try:
+            found.append(read_audio(path))
+        except BadClip as error:
+            faults.append(f"{path.relative_to(root)}: {error}")
+    if not found:
+        raise UserError(f"{key}: no audio of {folder} can be read ({faults[0]})", remedy="name a folder of audio files")
+    if faults:
+        warn(f"{key}: {len(faults)} of {len(files)} files of {folder} are left out ({faults[0]})")
+    return found
 
 
 def noises_and_rooms(settings: AugmentationConfig, seed: int) -> tuple[list[Waveform], list[Waveform]]:

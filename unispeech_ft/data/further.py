@@ -14,7 +14,7 @@ import numpy.typing as npt
 from unispeech_ft.config.sections import DataConfig, PhonemesConfig
 from unispeech_ft.data.audio import Waveform
 from unispeech_ft.data.augmentation import Audio
-from unispeech_ft.data.held_out import Recordings, held_out
+from unispeech_ft.data.held_out import Recordings, Speakers, held_out, recordings_of
 from unispeech_ft.data.labels import LabelledSplit, label_split
 from unispeech_ft.data.prepare import prepare_audio
 from unispeech_ft.data.sources import list_utterances
@@ -68,7 +68,7 @@ def _listed(file: str, data: DataConfig) -> Corpus:
     return replace(found, splits={**dict.fromkeys(SPLITS, ()), "train": utterances}, rejected=rejected)
 
 
-def _why_not(item: Utterance, recordings: Recordings, speakers: set[str]) -> str | None:
+def _why_not(item: Utterance, recordings: Recordings, speakers: Speakers) -> str | None:
     """Why an utterance must not be trained on."""
     if item.path is not None and item.path in recordings:
         return f"{FILTERED}its recording is in validation or test"
@@ -87,7 +87,8 @@ def further_speech(
         UserError: there is no such manifest, it cannot be read, or it has no phones.
     """
     found = _listed(str(data.further), data)
-    recordings, speakers = held_out(corpus)
+    tested = held_out(corpus)
+    recordings, speakers = recordings_of(tested), Speakers(item.speaker for item in tested)
     reasons = {item.id: _why_not(item, recordings, speakers) for item in found.splits["train"]}
     left = [Rejected("train", name, reason) for name, reason in reasons.items() if reason]
     kept = [item for item in found.splits["train"] if reasons[item.id] is None]
@@ -107,6 +108,11 @@ def further_speech(
     )
     as_they_are = phonemes.model_copy(update={"labels": "column", "map": "none", "segment": False})
     labelled, rejected = label_split(found, "train", audio, data, as_they_are)
+    if not labelled.ids:
+        raise UserError(
+            f"data.further: {data.further} has no clip that can be trained on ({rejected[0].reason})",
+            remedy="check its paths and phones, or leave it out",
+        )
     used = set(labelled.ids)
     return labelled, rejected, [item for item in kept if item.id in used]
 

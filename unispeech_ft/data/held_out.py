@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
@@ -44,7 +45,16 @@ def recordings_of(utterances: Iterable[Utterance]) -> Recordings:
     return Recordings({item.path for item in utterances if item.path is not None})
 
 
-def held_out(corpus: Corpus) -> tuple[Recordings, set[str]]:
-    """The recordings and the speakers of validation and test."""
-    utterances = [item for split in HELD_OUT for item in corpus.splits[split]]
-    return recordings_of(utterances), {item.speaker for item in utterances if item.speaker}
+class Speakers:
+    """People by name, however its accents are encoded."""
+
+    def __init__(self, names: Iterable[str | None]) -> None:
+        self._names = {unicodedata.normalize("NFC", name) for name in names if name}
+
+    def __contains__(self, name: str | None) -> bool:
+        return name is not None and unicodedata.normalize("NFC", name) in self._names
+
+
+def held_out(corpus: Corpus) -> list[Utterance]:
+    """The utterances of validation and test."""
+    return [item for split in HELD_OUT for item in corpus.splits[split]]

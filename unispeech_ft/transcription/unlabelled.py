@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from unispeech_ft.data.held_out import held_out, recordings_of
+from unispeech_ft.data.held_out import Speakers, held_out, recordings_of
 from unispeech_ft.data.sources.manifest import (
     END_COLUMNS,
     PATH_COLUMNS,
@@ -115,15 +115,20 @@ def _with_speakers(recordings: Sequence[Recording]) -> list[Recording]:
 
 def outside(corpus: Corpus, recordings: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
     """Those that are neither of the corpus nor of somebody who is in validation or test, and lines on the others and
-    on those of whom nobody says who speaks."""
+    on what does not say who speaks."""
     there = recordings_of(item for split in corpus.splits.values() for item in split)
-    _, tested = held_out(corpus)
+    tested = held_out(corpus)
+    speakers = Speakers(item.speaker for item in tested)
     strange = [item for item in recordings if item.path not in there]
-    kept = [item for item in strange if item.speaker not in tested]
+    kept = [item for item in strange if item.speaker not in speakers]
     unknown = sum(item.speaker is None for item in kept)
     counts = {
         "recordings are left out: they are in the corpus": len(recordings) - len(strange),
         "recordings are left out: their speakers are in validation or test": len(strange) - len(kept),
         "recordings do not say who speaks: nobody of validation or test may be in them": unknown,
     }
-    return kept, [f"{count} of {len(recordings)} {said}" for said, count in counts.items() if count]
+    lines = [f"{count} of {len(recordings)} {said}" for said, count in counts.items() if count]
+    if nameless := sum(not item.speaker for item in tested):
+        said = "utterances of validation and test do not say who speaks: none of these people may be in the recordings"
+        lines.append(f"{nameless} of {len(tested)} {said}")
+    return kept, lines

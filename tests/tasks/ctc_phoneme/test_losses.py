@@ -181,6 +181,10 @@ def test_a_layer_that_is_not_there(accelerator: Accelerator) -> None:
     [
         ({"loss": {"intermediate_layers": [2, 2]}}, "names a layer twice"),
         ({"loss": {"self_conditioned": True}}, "names no layer"),
+        ({"loss": {"intermediate_weight": 0.5}}, "names no layer"),
+        ({"augmentation": {"noise": "simulated"}}, "given without augmentation.copies"),
+        ({"augmentation": {"rooms": "halls"}}, "given without augmentation.copies"),
+        ({"augmentation": {"copies": 1, "noise": "simulated", "share": 0}}, "copies are the clips themselves"),
         ({"loss": {"consistency_weight": 0.2}, "mask": {"time_prob": 0, "feature_prob": 0}}, "both views are the same"),
     ],
 )

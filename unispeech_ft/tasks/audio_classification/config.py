@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from unispeech_ft.config.labelled import LabelledRunConfig
+from unispeech_ft.config.labelled import LabelledRunConfig, sounds_are_heard
 from unispeech_ft.config.reading import ConfigFile
 from unispeech_ft.config.sections import Check, Positive, Probability, Section
 
@@ -56,6 +56,7 @@ class ClassifierConfig(LabelledRunConfig):
         data = self.data
         return [
             *super().checks(),
+            sounds_are_heard(self.augmentation),
             (
                 self.probe.enabled and self.audio_classification.crop_s is not None,
                 f"audio_classification.crop_s is {self.audio_classification.crop_s}",

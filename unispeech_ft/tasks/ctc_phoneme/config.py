@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from unispeech_ft.config.labelled import AdapterConfig, AugmentationConfig, ProbeConfig
+from unispeech_ft.config.labelled import AdapterConfig, AugmentationConfig, ProbeConfig, sounds_are_heard
 from unispeech_ft.config.reading import ConfigFile, read_config
 from unispeech_ft.config.sections import (
     Check,
@@ -66,6 +66,11 @@ class LossConfig(Section):
                 "name each once",
             ),
             (
+                not layers and self.intermediate_weight != type(self).model_fields["intermediate_weight"].default,
+                "loss.intermediate_weight is given, but loss.intermediate_layers names no layer",
+                "name the layers, or leave it out",
+            ),
+            (
                 self.self_conditioned and not layers,
                 "loss.self_conditioned is true, but loss.intermediate_layers names no layer",
                 "name the layers whose posteriors go back, for example [4, 8]",
@@ -104,6 +109,7 @@ class CtcPhonemeConfig(RunConfig):
             *self.probe.checks(self),
             *self.adapter.checks(self, probe=self.probe.enabled),
             *self.augmentation.checks(),
+            sounds_are_heard(self.augmentation),
             (
                 self.head.new_phones == "nearest" and (self.model.from_scratch or self.probe.enabled),
                 "head.new_phones is nearest, but the head starts at random (model.from_scratch, probe.enabled)",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from unispeech_ft.config.labelled import LabelledRunConfig, Size, reads_all_layers
+from unispeech_ft.config.labelled import LabelledRunConfig, Size, reads_all_layers, sounds_are_heard
 from unispeech_ft.config.reading import ConfigFile
 from unispeech_ft.config.sections import Check, Count, NotNegative, Positive, PositiveCount, Probability, Section
 
@@ -61,6 +61,7 @@ class SpeakerConfig(LabelledRunConfig):
         own = self.speaker_verification
         return [
             *super().checks(),
+            sounds_are_heard(self.augmentation),
             reads_all_layers(self.model),
             (
                 own.head == "ecapa" and own.channels % 8 > 0,
