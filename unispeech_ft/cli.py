@@ -204,19 +204,15 @@ def _score(options: argparse.Namespace) -> None:
         return
     if options.collar or options.skip_overlap:
         raise UserError("--collar and --skip_overlap go with RTTM files", remedy="leave them out")
-    from unispeech_ft.scoring.feature_distance import feature_error_lines, feature_errors
     from unispeech_ft.scoring.files import format_summary, score_files
     from unispeech_ft.scoring.ladder import ladder_lines
 
     scores, summary = score_files(options.reference, options.hypothesis, options.floor, options.fold)
-    are_phones = options.fold != "class"  # names of classes have neither rungs nor features
     if options.json:
-        found = feature_errors(scores) if are_phones else None
-        said = {**asdict(summary), "pfer": found and found.rate, "pfer_segments": found and found.per_utterance}
-        print(json.dumps(said, ensure_ascii=False, indent=2))
+        print(json.dumps(asdict(summary), ensure_ascii=False, indent=2))
     else:
-        more = [*ladder_lines(scores), *feature_error_lines(scores)] if are_phones else []
-        print("\n".join([format_summary(summary), *more]))
+        rungs = [] if options.fold == "class" else ladder_lines(scores)
+        print("\n".join(filter(None, [format_summary(summary), *rungs, summary.by_features])))
 
 
 if __name__ == "__main__":

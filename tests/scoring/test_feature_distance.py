@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from unispeech_ft.scoring import feature_distance, score
+from unispeech_ft.scoring import feature_distance, score, summarize
 
 panphon_distance = pytest.importorskip("panphon.distance")
 
@@ -52,7 +52,17 @@ def test_what_has_no_rate() -> None:
     none = feature_distance.feature_errors(score({"u": []}, {"u": ["a"]}))
     assert none is not None
     assert none == (1.0, None)
-    assert feature_distance.feature_error_lines(score({"u": []}, {"u": ["a"]})) == []
+    assert summarize(score({"u": []}, {"u": ["a"]})).by_features is None
+
+
+def test_it_stands_in_the_summary() -> None:
+    scores = score(REFERENCES, HYPOTHESES)
+    found, summary = feature_distance.feature_errors(scores), summarize(scores)
+    assert found is not None
+    assert (summary.pfer_segments, summary.pfer) == found
+    assert summary.by_features == (
+        f"PFER {found.per_utterance:.2f} segments an utterance (as PRiSM counts), {100 * (found.rate or 0):.2f} %"
+    )
 
 
 def test_without_panphon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,8 @@ ADDED_FIELDS = [
     "normalise",
     "speakers",
     "speakers_in_training",
+    "pfer",
+    "pfer_segments",
     "bootstrap_unit",
     "per_shuffled",
     "synthetic",

@@ -77,6 +77,8 @@ def recompute(summary: Summary, scores: Sequence[UtteranceScore]) -> Summary:
     kept = ["blank_share", "model", "split", "seconds", "synthetic", "labels", "published_split", "scoring"]
     kept += ["normalise", "speakers", "speakers_in_training"]
     again = asdict(summarize(scores))
+    if summary.pfer is None or again["pfer"] is None:  # without panphon, here or there
+        kept += ["pfer", "pfer_segments"]
     if summary.bootstrap_unit == "speaker":
         again |= {"per_ci95": summary.per_ci95, "bootstrap_unit": "speaker"}
     return Summary(**again | {key: getattr(summary, key) for key in [*kept, "reference_floor"]})

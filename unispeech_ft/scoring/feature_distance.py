@@ -75,11 +75,3 @@ def feature_errors(scores: Sequence[UtteranceScore]) -> FeatureErrors | None:
     ]
     segments = sum(len(reference) for reference, _ in pairs)
     return FeatureErrors(sum(distances) / len(scores), sum(distances) / segments if segments else None)
-
-
-def feature_error_lines(scores: Sequence[UtteranceScore]) -> list[str]:
-    """PFER for people; nothing where there is none."""
-    found = feature_errors(scores)
-    if found is None or found.rate is None:
-        return []
-    return [f"PFER {found.per_utterance:.2f} segments an utterance (as PRiSM counts), {100 * found.rate:.2f} %"]

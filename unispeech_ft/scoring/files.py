@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from unispeech_ft.errors import UserError, raise_all
@@ -64,7 +65,10 @@ def score_files(
         seconds = None if seconds is None else _folded(seconds, mapping)
     scores = score(references, hypotheses)
     second = None if seconds is None else reference_floor(references, seconds).per
-    return scores, summarize(scores, reference_floor=second, scoring=scoring)
+    summary = summarize(scores, reference_floor=second, scoring=scoring)
+    if fold == "class":  # names of classes have no features
+        summary = replace(summary, pfer=None, pfer_segments=None)
+    return scores, summary
 
 
 def _folded(utterances: Mapping[str, Sequence[str]], mapping: PhoneMap) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from unispeech_ft.errors import UserError
 from unispeech_ft.files import parse_json, write_text
 from unispeech_ft.scoring.bootstrap import bootstrap_per, interval_text
+from unispeech_ft.scoring.feature_distance import feature_errors
 from unispeech_ft.scoring.per import UtteranceScore, corpus_per, shuffled_per
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Summary:
     label is the blank; `seconds` is wall time; `reference_floor` is the PER of a second labelling against the
     references, below which a model cannot be told from better labels; `normalise` is the rule by which sentences were
     normalised before they became references; `speakers` are those known of the split, `speakers_in_training` of them
-    are voices that the model was trained on.
+    are voices that the model was trained on; `pfer` is a fraction of the references' segments, and `pfer_segments` the
+    mean of an utterance, both None where panphon is not there.
     """
 
     per: float | None
@@ -74,6 +76,8 @@ class Summary:
     normalise: str | None = None
     speakers: int | None = None
     speakers_in_training: int | None = None
+    pfer: float | None = None
+    pfer_segments: float | None = None
 
     def __repr__(self) -> str:
         per = "?" if self.per is None else f"{100 * self.per:.1f} %"
@@ -83,6 +87,13 @@ class Summary:
     def interval(self) -> str | None:
         """The interval in words; None where there is none."""
         return interval_text(self.per_ci95[0], self.per_ci95[1], self.bootstrap_unit) if self.per_ci95 else None
+
+    @property
+    def by_features(self) -> str | None:
+        """PFER in words; None where there is none."""
+        if self.pfer is None:
+            return None
+        return f"PFER {self.pfer_segments:.2f} segments an utterance (as PRiSM counts), {100 * self.pfer:.2f} %"
 
     @property
     def too_few(self) -> str | None:
@@ -114,6 +125,7 @@ def summarize(
     interval = bootstrap_per(scores)
     speakers = {utterance.speaker for utterance in scores if utterance.speaker}
     known = trained_speakers is not None and len(trained_speakers) > 0 and len(speakers) > 0
+    by_features = feature_errors(scores)
     return Summary(
         per=corpus_per(scores),
         per_ci95=[interval.low, interval.high] if interval else None,
@@ -137,6 +149,8 @@ def summarize(
         normalise=normalise,
         speakers=len(speakers) or None,
         speakers_in_training=len(speakers.intersection(trained_speakers or ())) if known else None,
+        pfer=by_features and by_features.rate,
+        pfer_segments=by_features and by_features.per_utterance,
     )
 
 

@@ -12,7 +12,6 @@ from unispeech_ft.data.labels import second_labels
 from unispeech_ft.data.utterances import Corpus, Split
 from unispeech_ft.scoring import GREEDY_RULE, Summary, align, summarize, write_results
 from unispeech_ft.scoring.confidence import Confidence, calibration_error
-from unispeech_ft.scoring.feature_distance import feature_error_lines
 from unispeech_ft.scoring.floor import Floor, reference_floor
 from unispeech_ft.scoring.ladder import ladder_lines
 from unispeech_ft.scoring.report import Recordings, parse_curves, write_report
@@ -125,7 +124,7 @@ def result_lines(
     lines += [f"  {line}" for line in caution_lines(summary)]
     if summary.per_shuffled is not None:
         lines.append(f"  guessing (hypotheses against shuffled references): {100 * summary.per_shuffled:.2f} %")
-    lines += [f"  {line}" for line in (*ladder_lines(evaluation.scores), *feature_error_lines(evaluation.scores))]
+    lines += [f"  {line}" for line in (*ladder_lines(evaluation.scores), summary.by_features) if line]
     step = max(1, len(evaluation.scores) // examples)
     for item in evaluation.scores[::step][:examples]:
         lines += [*_pair_lines(align(item.reference, item.hypothesis).pairs, columns), ""]
