@@ -96,7 +96,8 @@ def _strangers(config: CtcPhonemeConfig, recordings: Sequence[Recording]) -> lis
     from unispeech_ft.transcription.unlabelled import outside
 
     found, lines = outside(list_corpus(config.data, config.phonemes), recordings)
-    print("\n".join(lines), flush=True)
+    for line in lines:
+        print(line, flush=True)
     if not found:
         raise UserError(
             "--unlabelled names no recording that may be trained on",
