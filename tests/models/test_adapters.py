@@ -231,10 +231,6 @@ def test_what_starts_at_random_is_of_the_seed_alone() -> None:
         ({"adapter": {"kind": "lora", "where": []}}, "names no projection"),
         ({"adapter": {"kind": "lora"}, "model": {"from_scratch": True}}, "the encoder starts at random"),
         ({"adapter": {"kind": "lora"}, "probe": {"enabled": True}}, "adapter.kind is lora"),
-        (
-            {"adapter": {"kind": "lora"}, "schedule": {"updates": 50, "freeze_encoder_updates": 50}},
-            "the encoder is frozen in all 50 updates",
-        ),
     ],
 )
 def test_faults(settings: dict[str, Any], said: str) -> None:

@@ -198,11 +198,6 @@ class AdapterConfig(Section):
                 "leave it out: adapters are for a pre-trained encoder",
             ),
             (
-                self.kind is not None and not probe and run.schedule.freeze_encoder_updates >= run.schedule.updates,
-                f"adapter.kind is {self.kind}, but the encoder is frozen in all {run.schedule.updates} updates",
-                "lower schedule.freeze_encoder_updates, or leave adapters out",
-            ),
-            (
                 self.kind is not None and probe,
                 f"adapter.kind is {self.kind}",
                 "leave it out: the encoder of a probe does not train (probe.enabled)",
